@@ -1,0 +1,57 @@
+"""Meshes: files, the official splits, the world frame, surface points, and the procedural ten classes."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from gsbench.meshes.off import load_off, save_off
+from gsbench.meshes.split import MESH_SUFFIXES
+from gsbench.types import Mesh
+
+__all__ = ["load_mesh", "load_off", "save_off"]
+
+
+def load_mesh(path: str | os.PathLike[str]) -> Mesh:
+    """Reads a mesh file by its suffix: OFF by our own reader, the other formats by trimesh.
+
+    A scene of several meshes becomes one mesh, with each node's transform applied. glTF's +y up becomes the world's
+    z up; the other formats have no fixed axis and are taken as they stand.
+
+    Args:
+        path: an .off, .obj, .ply, .stl or .glb file.
+
+    Returns:
+        The mesh in the file's own units; pass it through `normalise` for the world frame.
+
+    Raises:
+        ValueError: another suffix, or a file that cannot be read as such a mesh.
+        OSError: the file cannot be opened.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in MESH_SUFFIXES:
+        raise ValueError(f"{path}: unknown mesh format {suffix!r}, allowed are {', '.join(MESH_SUFFIXES)}")
+    return load_off(path) if suffix == ".off" else _load_with_trimesh(path, suffix)
+
+
+def _load_with_trimesh(path: Path, suffix: str) -> Mesh:
+    import trimesh  # here, since it takes .3 s and most data sets are OFF
+
+    with path.open("rb") as file:
+        try:
+            scene = trimesh.load_scene(file, file_type=suffix[1:], process=False)
+            flat = scene.to_mesh()
+            vertices, faces = np.asarray(flat.vertices, np.float64), np.asarray(flat.faces)
+        except Exception as error:  # trimesh's parsers raise whatever their first broken assumption raises
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            raise ValueError(f"{path}: cannot be read as {suffix[1:]}: {reason}") from None
+    if not len(faces):
+        raise ValueError(f"{path}: no faces")
+    if not (np.abs(vertices) <= np.finfo(np.float32).max).all():
+        raise ValueError(f"{path}: vertices that are not finite")
+    if faces.min() < 0 or faces.max() >= len(vertices):
+        raise ValueError(f"{path}: face indices out of range, allowed are 0 to {len(vertices) - 1}")
+    if suffix == ".glb":
+        vertices = np.stack([vertices[:, 0], -vertices[:, 2], vertices[:, 1]], 1)
+    return Mesh(vertices.astype(np.float32), faces.astype(np.int32))

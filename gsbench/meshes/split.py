@@ -1,0 +1,73 @@
+"""The official ModelNet layout, `ROOT/<label>/<train|test>/<object_id>.off`: the folder is the split."""
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+SPLITS = ("train", "test")
+MESH_SUFFIXES = (".off", ".obj", ".ply", ".stl", ".glb")
+
+
+@dataclass(frozen=True, slots=True)
+class MeshFile:
+    """One mesh of a data set.
+
+    Attributes:
+        object_id: the file's name without its suffix, unique in the data set.
+        label: the class, the name of the folder.
+        split: `train` or `test`.
+        path: the file.
+    """
+
+    object_id: str
+    label: str
+    split: str
+    path: Path
+
+
+def list_meshes(root: str | os.PathLike[str]) -> list[MeshFile]:
+    """Lists the meshes of a folder in the official layout, sorted by label, split (train first) and object id.
+
+    Args:
+        root: the folder of the classes, or the one that holds it as `ModelNet10/` or `ModelNet40/`. Files that are no
+            meshes, hidden ones and folders without `train` or `test` are passed over.
+
+    Raises:
+        ValueError: no such folder, no such layout, no meshes in it, or two meshes with one object id.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise ValueError(f"{root}: no such folder; meshes are read from FOLDER/<label>/<train|test>/<object_id>.off")
+    inner = [folder for name in ("ModelNet10", "ModelNet40") if (folder := root / name).is_dir()]
+    meshes = [mesh for folder in (inner or [root]) for mesh in _list_classes(folder)]
+    if not meshes:
+        raise ValueError(f"{root}: no meshes found, the layout must be <label>/<train|test>/<object_id>.off")
+    seen: dict[str, MeshFile] = {}
+    for mesh in meshes:
+        other = seen.setdefault(mesh.object_id, mesh)
+        if other is not mesh:
+            raise ValueError(f"{mesh.path}: object id {mesh.object_id!r} is taken by {other.path}, ids must be unique")
+    return meshes
+
+
+def mesh_sha256(path: str | os.PathLike[str]) -> str:
+    """Returns the sha256 of the file's bytes, in hexadecimal.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _list_classes(folder: Path) -> list[MeshFile]:
+    classes = sorted(child for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
+    return [
+        MeshFile(path.stem, label.name, split, path)
+        for label in classes
+        for split in SPLITS
+        if (label / split).is_dir()
+        for path in sorted((label / split).iterdir())
+        if path.suffix.lower() in MESH_SUFFIXES and not path.name.startswith(".") and path.is_file()
+    ]
