@@ -1,0 +1,1 @@
+"""PointNet (Qi et al., CVPR 2017)."""

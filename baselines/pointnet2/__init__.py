@@ -1,0 +1,1 @@
+"""PointNet++ (Qi et al., NeurIPS 2017)."""

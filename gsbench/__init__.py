@@ -1,0 +1,31 @@
+"""gsbench: the benchmark suite and data-set toolkit for learning on 3D Gaussians."""
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "Batch": "gsbench.types",
+    "Cameras": "gsbench.types",
+    "Gaussians": "gsbench.types",
+    "Mesh": "gsbench.types",
+    "Views": "gsbench.types",
+    "Result": "gsbench.results",
+    "Task": "gsbench.tasks",
+    "evaluate": "gsbench.evaluate",
+    "load_dataset": "gsbench.store.folder",
+}
+
+__all__ = sorted([*_PUBLIC, "__version__"])
+
+
+def __getattr__(name: str) -> Any:
+    """Public names load on first use, so that `import gsbench` costs nothing."""
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'gsbench' has no attribute '{name}'")
+    return getattr(importlib.import_module(_PUBLIC[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,136 @@
+"""The Baseline protocol, and how a recipe becomes a model: by name for those shipped, by path for anybody's."""
+
+import importlib
+import importlib.util
+import inspect
+import sys
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+from gsbench.recipe import Recipe, load_recipe, read_toml, suggest
+from gsbench.types import Array, Batch
+
+SHIPPED = "gsbench_baselines"
+
+
+@runtime_checkable
+class Baseline(Protocol):
+    """What gsbench trains and scores: a `torch.nn.Module` with these members.
+
+    The constructor takes `in_channels` (channels of a point or Gaussian, or of an image), `num_classes`, and the
+    recipe's `[options]` as keywords.
+
+    Attributes:
+        inputs: the modalities that it takes: some of `points`, `gaussians`, `images`.
+    """
+
+    inputs: ClassVar[tuple[str, ...]]
+
+    def loss(self, batch: Batch, label_smoothing: float) -> Array:
+        """The scalar training loss of a batch."""
+
+    def embed(self, batch: Batch) -> Array:
+        """Features `[b d]` of a batch, for probes and retrieval."""
+
+    def logits(self, batch: Batch) -> Array:
+        """Class scores `[b c]` of a batch."""
+
+
+def shipped_recipes() -> dict[str, Path]:
+    """Recipe name -> file of every baseline that comes with gsbench, sorted by name."""
+    spec = importlib.util.find_spec(SHIPPED)
+    roots = list(spec.submodule_search_locations or []) if spec else []
+    files = [path for root in roots for path in sorted(Path(root).glob("*/*.toml"))]
+    return dict(sorted((str(read_toml(path).get("name", path.stem)), path) for path in files))
+
+
+def find_recipe(model: str) -> tuple[Recipe, Path]:
+    """The recipe that `--model` means, and its file.
+
+    Args:
+        model: `NAME`, `NAME:VARIANT`, or a path `RECIPE.toml`, also followed by `:VARIANT`.
+
+    Raises:
+        ValueError: no such recipe or variant; close names are suggested.
+    """
+    base, _, variant = model.partition(":")
+    if base.endswith(".toml"):
+        path = Path(base)
+    else:
+        shipped = shipped_recipes()
+        if base not in shipped:
+            known = ", ".join(shipped)
+            raise ValueError(
+                f"--model: no baseline '{base}'{suggest(base, shipped)} (known: {known}, or a RECIPE.toml)"
+            )
+        path = shipped[base]
+    return load_recipe(path, variant or None), path
+
+
+def load_class(recipe: Recipe, path: Path) -> type:
+    """The Baseline class that a recipe names as `module:Class`.
+
+    A module is looked up beside the recipe first (`model:Net` is `model.py` in its folder), then on the import path.
+
+    Raises:
+        ValueError: no such module or class, or the class is not a Baseline; the message says which member is missing.
+    """
+    import torch
+
+    module_name, _, class_name = recipe.model.partition(":")
+    if not module_name or not class_name:
+        raise ValueError(f"{path}: model is '{recipe.model}' (must be 'module:Class')")
+    module = _import(module_name, path)
+    kind = getattr(module, class_name, None)
+    if not isinstance(kind, type):
+        raise ValueError(f"{path}: model: module '{module_name}' has no class '{class_name}'")
+    missing = [name for name in ("inputs", "loss", "embed", "logits") if not hasattr(kind, name)]
+    if missing or not issubclass(kind, torch.nn.Module):
+        wrong = f"lacks {', '.join(missing)}" if missing else "is no torch.nn.Module"
+        raise ValueError(
+            f"{path}: model: {class_name} is not a Baseline: it {wrong} (needs inputs, loss, embed, logits)"
+        )
+    return kind
+
+
+def _import(name: str, recipe_path: Path) -> Any:
+    beside = recipe_path.resolve().parent / f"{name}.py"
+    if not beside.is_file():
+        try:
+            return importlib.import_module(name)
+        except ImportError as error:
+            raise ValueError(f"{recipe_path}: model: cannot import '{name}' ({error})") from None
+    qualified = f"gsbench_recipe_{abs(hash(beside))}.{name}"
+    if qualified in sys.modules:
+        return sys.modules[qualified]
+    spec = importlib.util.spec_from_file_location(qualified, beside)
+    assert spec is not None, "a .py file always has a spec"
+    assert spec.loader is not None, "a .py file always has a loader"
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[qualified] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[qualified]
+        raise ValueError(f"{recipe_path}: model: {beside.name} fails on import ({error!r})") from None
+    return module
+
+
+def build_model(recipe: Recipe, path: Path, in_channels: int, num_classes: int) -> Any:
+    """Builds the recipe's model.
+
+    Raises:
+        ValueError: an option that the class does not take, or a value it refuses.
+    """
+    kind = load_class(recipe, path)
+    parameters = inspect.signature(kind.__init__).parameters
+    allowed = [name for name in parameters if name not in ("self", "in_channels", "num_classes")]
+    for key in recipe.options:
+        if key not in allowed:
+            raise ValueError(
+                f"{path}: options: unknown key '{key}'{suggest(key, allowed)} (allowed: {', '.join(allowed) or 'none'})"
+            )
+    try:
+        return kind(in_channels=in_channels, num_classes=num_classes, **recipe.options)
+    except ValueError as error:
+        raise ValueError(f"{path}: options: {error}") from None

@@ -1,0 +1,235 @@
+"""TOML to frozen dataclasses. An unknown key or a wrong type is an error that says what is allowed."""
+
+import copy
+import dataclasses
+import difflib
+import hashlib
+import json
+import tomllib
+import types
+import typing
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args, get_origin
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Train:
+    """How a baseline is trained. One epoch is one pass over the regime's training objects.
+
+    Attributes:
+        epochs: passes over the training set; the last epoch's weights are scored.
+        batch_size: objects a step.
+        optimizer: `adam`, `adamw` or `sgd` (momentum .9).
+        lr: learning rate at the first step.
+        weight_decay: as the optimizer defines it.
+        schedule: `cosine` to `lr_floor` per step, `step` (x `step_factor` every `step_epochs`), or `constant`.
+        step_epochs: epochs between drops of the `step` schedule; may be a fraction.
+        step_factor: factor of each drop of the `step` schedule.
+        lr_floor: the learning rate never goes below this.
+        bn_momentum: batch-norm momentum (PyTorch's sense) at the first step, or None for the model's own.
+        bn_momentum_floor: batch-norm momentum after decay; it decays by half with every drop of the `step` schedule.
+        label_smoothing: cross-entropy label smoothing.
+        precision: `fp32`, or `bf16` for mixed precision, or `auto`: bf16 where the device multiplies it natively.
+    """
+
+    epochs: int
+    batch_size: int
+    lr: float
+    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
+    weight_decay: float = 0.0
+    schedule: Literal["cosine", "step", "constant"] = "cosine"
+    step_epochs: float = 20.0
+    step_factor: float = 0.7
+    lr_floor: float = 0.0
+    bn_momentum: float | None = None
+    bn_momentum_floor: float = 0.01
+    label_smoothing: float = 0.0
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class Augment:
+    """Training-time augmentation of point clouds and Gaussians; the defaults change nothing.
+
+    Attributes:
+        point_dropout: largest share of points that may be replaced by the first one; the share is drawn per object.
+        scale: lowest and highest isotropic scale.
+        shift: largest shift along each axis.
+        jitter: standard deviation of the noise on positions, clipped at five of them.
+        rotate_z: whether objects turn about the z axis by a uniform angle.
+    """
+
+    point_dropout: float = 0.0
+    scale: tuple[float, float] = (1.0, 1.0)
+    shift: float = 0.0
+    jitter: float = 0.0
+    rotate_z: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """A published figure: on what it was scored and where it stands."""
+
+    dataset: str
+    modality: Literal["points", "gaussians", "images"]
+    accuracy: float
+    source: str
+    regime: int = 100
+    features: str = "xyz"
+    protocol: Literal["supervised", "probe", "finetune"] = "supervised"
+
+
+_DECISIVE = ("model", "options", "train", "augment")
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """A baseline as data: the model's class and options, its training, and the published figures.
+
+    Attributes:
+        name: what `--model` takes; a variant is written `name:variant`.
+        title: the name in tables.
+        model: `module:Class` of the Baseline.
+        paper: link or citation.
+        train: the schedule.
+        augment: training-time augmentation.
+        options: keywords of the model's constructor.
+        reported: published figures, any number.
+        variants: named tables that are laid over this recipe, key by key.
+    """
+
+    name: str
+    title: str
+    model: str
+    paper: str
+    train: Train
+    augment: Augment = field(default_factory=Augment)
+    options: dict[str, Any] = field(default_factory=dict)
+    reported: tuple[Reported, ...] = ()
+    variants: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def sha256(self) -> str:
+        """Hex digest of what decides a score: the model, its options, its training and augmentation."""
+        decisive = {key: value for key, value in dataclasses.asdict(self).items() if key in _DECISIVE}
+        return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+
+
+def load_recipe(path: Path, variant: str | None = None) -> Recipe:
+    """Reads a baseline's recipe, with a variant laid over it.
+
+    Args:
+        path: the TOML file.
+        variant: a key of its `[variants]`; the result's name is then `name:variant`.
+
+    Raises:
+        ValueError: the file is not a recipe, or has no such variant; the message names file, key and allowed values.
+    """
+    table = read_toml(path)
+    recipe = parse(table, Recipe, str(path))
+    for name in recipe.variants:
+        _check_variant(table, name, path)
+    if variant is None:
+        return recipe
+    if variant not in recipe.variants:
+        known = ", ".join(sorted(recipe.variants)) or "none"
+        close = suggest(variant, recipe.variants)
+        raise ValueError(f"{path}: no variant '{variant}' of {recipe.name}{close} (it has: {known})")
+    return _check_variant(table, variant, path)
+
+
+def _check_variant(table: dict[str, Any], variant: str, path: Path) -> Recipe:
+    merged = _overlay(table, {**table["variants"][variant], "name": f"{table['name']}:{variant}"})
+    return parse(merged, Recipe, f"{path}, variant {variant}")
+
+
+def _overlay(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    merged = copy.deepcopy(base)
+    for key, value in over.items():
+        both_tables = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _overlay(merged[key], value) if both_tables else value
+    return merged
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The table in a TOML file; a ValueError names the file if it cannot be read or parsed."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read ({error.strerror})") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not TOML: {error}") from None
+
+
+def parse(table: dict[str, Any], kind: type[T], where: str) -> T:
+    """Builds a frozen dataclass of type `kind` from a table, checking every key and type on the way.
+
+    Args:
+        table: what `read_toml` returned, or a part of it.
+        kind: a dataclass; its fields may be dataclasses, tuples, literals, dicts and plain values.
+        where: names the file (and the key) in errors.
+
+    Raises:
+        ValueError: unknown or missing key, or a value of the wrong type.
+    """
+    hints = typing.get_type_hints(kind)
+    fields = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    for key in table:
+        if key not in fields:
+            raise ValueError(f"{where}: unknown key '{key}'{suggest(key, fields)} (allowed: {', '.join(fields)})")
+    for name, f in fields.items():
+        required = f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+        if required and name not in table:
+            raise ValueError(f"{where}: key '{name}' is missing (required: {_describe(hints[name])})")
+    values = {key: _convert(value, hints[key], f"{where}: {key}") for key, value in table.items()}
+    try:
+        return kind(**values)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
+
+
+def _convert(value: Any, hint: Any, where: str) -> Any:
+    origin, args = get_origin(hint), get_args(hint)
+    if hint is Any:
+        return value
+    if dataclasses.is_dataclass(hint) and isinstance(value, dict):
+        return parse(value, hint, where)  # type: ignore[arg-type]
+    if origin is Literal and value in args:
+        return value
+    if origin in (typing.Union, types.UnionType):
+        return None if value is None else _convert(value, next(a for a in args if a is not type(None)), where)
+    if origin is list and isinstance(value, list):
+        return [_convert(v, args[0], f"{where}[{i}]") for i, v in enumerate(value)]
+    if origin is tuple and isinstance(value, list):
+        kinds = [args[0]] * len(value) if args[-1] is Ellipsis else args
+        if len(kinds) == len(value):
+            return tuple(_convert(v, k, f"{where}[{i}]") for i, (v, k) in enumerate(zip(value, kinds, strict=True)))
+    if origin is dict and isinstance(value, dict):
+        return {key: _convert(v, args[1], f"{where}.{key}") for key, v in value.items()}
+    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if hint in (int, str, bool) and type(value) is hint:
+        return value
+    raise ValueError(f"{where}: {value!r} is not allowed (must be {_describe(hint)})")
+
+
+def _describe(hint: Any) -> str:
+    origin, args = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        return " | ".join(map(str, args))
+    if origin is tuple:
+        return f"a list of {_describe(args[0])}" + ("" if args[-1] is Ellipsis else f", {len(args)} long")
+    if origin is dict or dataclasses.is_dataclass(hint):
+        return "a table"
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(_describe(arg) for arg in args if arg is not type(None))
+    return {int: "a whole number", float: "a number", str: "a string", bool: "true or false"}.get(hint, str(hint))
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+    """`; did you mean 'x' or 'y'?` for the names closest to `word`, or nothing."""
+    close = difflib.get_close_matches(word, list(known), n=2, cutoff=0.5)
+    return f"; did you mean {' or '.join(repr(name) for name in close)}?" if close else ""

@@ -1,0 +1,1 @@
+"""Rendering of meshes and of Gaussians."""

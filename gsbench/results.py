@@ -1,0 +1,153 @@
+"""The Result record: one model, one task, one seed, with every prediction, so that its metrics can be recomputed."""
+
+import dataclasses
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gsbench.recipe import Reported, parse
+from gsbench.tasks import Task
+
+SCHEMA_VERSION = 1
+
+PROBABILITY_DIGITS = 6
+"""Decimals kept of each probability; the sums below are checked with that rounding in mind."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """Which model was scored. `pretrained` names the weights it started from, or is None."""
+
+    name: str
+    title: str
+    recipe_sha256: str
+    num_params: int
+    pretrained: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunInfo:
+    """How the score was made. Times in seconds, memory in MB; `selection` says which checkpoint was scored."""
+
+    seed: int
+    device: str
+    selection: str
+    epochs: int
+    train_objects: int
+    train_seconds: float
+    eval_seconds: float
+    peak_memory_mb: float
+    precision: str
+    versions: dict[str, str]
+    commit: str | None
+    dirty: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A Result file. `predictions` maps object_id to class probabilities in the data set's class order."""
+
+    schema_version: int
+    task: Task
+    model: ModelInfo
+    run: RunInfo
+    metrics: dict[str, float]
+    reported: Reported | None
+    predictions: dict[str, list[float]]
+
+    def file_name(self) -> str:
+        """`<model>-s<seed>.json`, with what file systems dislike replaced."""
+        return f"{self.model.name.replace(':', '-').replace('/', '-')}-s{self.run.seed}.json"
+
+
+def save_result(result: Result, path: Path) -> None:
+    """Writes a Result file atomically: a failure leaves neither a half-written file nor a changed old one.
+
+    Raises:
+        OSError: the folder cannot be written or the disk is full.
+    """
+    record = asdict(result)
+    predictions = record.pop("predictions")
+    lines = [
+        f"  {json.dumps(object_id)}: [{', '.join(_number(p) for p in predictions[object_id])}]"
+        for object_id in sorted(predictions)
+    ]
+    head = json.dumps(record, indent=1)
+    text = f'{head[:-2]},\n "predictions": {{\n' + ",\n".join(lines) + "\n }\n}\n"
+    write_atomic(path, text.encode())
+
+
+def _number(probability: float) -> str:
+    rounded = round(probability, PROBABILITY_DIGITS)
+    return "0" if rounded == 0 else repr(rounded)
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Writes `data` to `path` through a temporary file in the same folder and a rename.
+
+    Raises:
+        OSError: the folder cannot be made or written, or the disk is full; `path` is then as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def load_result(path: Path) -> Result:
+    """Reads and validates a Result file: schema, types, the task's values, and each prediction's probabilities.
+
+    Raises:
+        ValueError: names the file, the key, what is wrong and what is allowed.
+    """
+    try:
+        record = json.loads(path.read_bytes())
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read ({error.strerror})") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: not JSON: {error}") from None
+    if not isinstance(record, dict) or record.get("schema_version") != SCHEMA_VERSION:
+        found = record.get("schema_version") if isinstance(record, dict) else None
+        raise ValueError(f"{path}: schema_version is {found!r} (allowed: {SCHEMA_VERSION})")
+    predictions = record.pop("predictions", None)
+    if not isinstance(predictions, dict) or not predictions:
+        raise ValueError(f"{path}: predictions is missing or empty (must map object_id to class probabilities)")
+    _check_predictions(predictions, str(path))
+    header = parse({**record, "predictions": {}}, Result, str(path))
+    return dataclasses.replace(header, predictions=predictions)
+
+
+def _check_predictions(predictions: Mapping[str, Any], where: str) -> None:
+    """Raises a ValueError naming the object whose probabilities are not finite numbers in 0..1 that sum to 1."""
+    widths = {len(row) if isinstance(row, list) else 0 for row in predictions.values()}
+    if len(widths) != 1 or 0 in widths:
+        raise ValueError(
+            f"{where}: predictions must map each object_id to one list of class probabilities, all as long"
+        )
+    try:
+        rows = np.array(list(predictions.values()), dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(f"{where}: predictions holds something that is no number") from None
+    tolerance = rows.shape[1] * 10.0**-PROBABILITY_DIGITS
+    valid = (rows >= 0).all(axis=1) & (np.abs(rows.sum(axis=1) - 1) <= tolerance)
+    if not valid.all():
+        bad = int(np.argmin(valid))
+        object_id = list(predictions)[bad]
+        raise ValueError(
+            f"{where}: predictions.{object_id} is {predictions[object_id]} "
+            f"(must be finite, in 0..1, and sum to 1; sums to {rows[bad].sum():.6g})"
+        )
