@@ -123,8 +123,8 @@ def build_model(recipe: Recipe, path: Path, in_channels: int, num_classes: int) 
         ValueError: an option that the class does not take, or a value it refuses.
     """
     kind = load_class(recipe, path)
-    parameters = inspect.signature(kind.__init__).parameters
-    allowed = [name for name in parameters if name not in ("self", "in_channels", "num_classes")]
+    parameters = inspect.signature(kind).parameters
+    allowed = [name for name in parameters if name not in ("in_channels", "num_classes")]
     for key in recipe.options:
         if key not in allowed:
             raise ValueError(
