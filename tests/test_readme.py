@@ -1,0 +1,107 @@
+"""Every command and every line of Python in the README is run here, in its order, as a new user would type it."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+BLOCK = re.compile(r"```(\w+)\n(.*?)```", re.DOTALL)
+NAMED_FILE = re.compile(r"[Ss]ave this as `([^`]+)`|and this as `([^`]+)`")
+
+
+def blocks(language: str) -> list[str]:
+    return [body for kind, body in BLOCK.findall((ROOT / "README.md").read_text()) if kind == language]
+
+
+def commands() -> list[str]:
+    return [line for block in blocks("bash") for line in block.splitlines() if line.strip()]
+
+
+def run(command: str, folder: Path) -> str:
+    """Runs one line in a shell where `gsbench` and `python` are this environment's, without a network."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(command, shell=True, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def save_named_files(folder: Path) -> list[str]:
+    """Writes each file that the README asks the reader to save; returns their names."""
+    text = (ROOT / "README.md").read_text()
+    names = []
+    for match in NAMED_FILE.finditer(text):
+        name = match[1] or match[2]
+        body = BLOCK.search(text, match.end())
+        assert body is not None, f"no code follows '{match[0]}'"
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(body[2])
+        names.append(name)
+    return names
+
+
+def test_the_readme_names_the_commands_that_run_below() -> None:
+    known = {
+        "make eval",
+        "make test",
+        "make lint",
+        "make bench",
+        "gsbench models",
+        "gsbench eval --model pointnet++:quick --data mini --seeds 0 --out results",
+        "gsbench submit results/*/pointnet++-quick-s0.json",
+        "gsbench leaderboard --check",
+        "gsbench eval --model tiny/recipe.toml --data mini --out results",
+        "python -m gsbench.meshes.shapes shapes --train 1 --test 1",
+        "gsbench build --meshes shapes --out shapes-gs --preset mini",
+        "gsbench verify shapes-gs",
+    }
+    assert set(commands()) == known
+
+
+@pytest.mark.parametrize("command", [line for line in commands() if line.startswith("make ")])
+def test_make_targets_exist(command: str) -> None:
+    """`make` would call this suite again, so its targets are only resolved; what they run is tested on its own."""
+    assert shutil.which("make"), "make is what the README asks for"
+    assert run(f"{command} --dry-run", ROOT)
+
+
+def test_make_eval_is_the_evaluation_shown() -> None:
+    evaluation = next(line for line in commands() if "pointnet++:quick" in line)
+    assert evaluation.split(" --seeds")[0] in run("make eval --dry-run", ROOT)
+
+
+def test_a_model_can_be_scored_and_submitted(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "leaderboard", tmp_path / "leaderboard")
+    shutil.copy(ROOT / "README.md", tmp_path)
+    evaluation, submission = (line for line in commands() if "pointnet++" in line and "quick" in line)
+    table = run(evaluation.replace("quick", "smoke"), tmp_path)
+    assert "pointnet++:smoke" in table
+    run(submission.replace("quick", "smoke"), tmp_path)
+    run("gsbench leaderboard", tmp_path)
+    run("gsbench leaderboard --check", tmp_path)
+    assert "pointnet++" in run("gsbench models", tmp_path)
+
+
+def test_the_board_in_the_repository_holds() -> None:
+    run("gsbench leaderboard --check", ROOT)
+
+
+def test_a_model_of_ones_own(tmp_path: Path) -> None:
+    assert save_named_files(tmp_path) == ["tiny/recipe.toml", "tiny/model.py"]
+    assert "tiny" in run(next(line for line in commands() if "tiny/recipe.toml" in line), tmp_path)
+
+
+def test_loading_the_data(tmp_path: Path) -> None:
+    (code,) = [block for block in blocks("python") if "load_dataset" in block]
+    (tmp_path / "load.py").write_text(code)
+    run("python load.py", tmp_path)
+
+
+def test_building_ones_own(tmp_path: Path) -> None:
+    for command in [line for line in commands() if "shapes" in line]:
+        run(command, tmp_path)
