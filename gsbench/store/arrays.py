@@ -1,0 +1,123 @@
+"""Rows of numpy arrays to Arrow tables and back, without a Python loop over values."""
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Float32, Int64
+
+from gsbench.store.schema import Column, Schema
+from gsbench.types import Array
+
+Row = Mapping[str, Any]
+"""One row: column name to value. Arrays are numpy arrays, an image is its encoded bytes, a label its class name."""
+
+_MANTISSA_BITS = 23
+
+
+def encode(schema: Schema, rows: Sequence[Row]) -> pa.Table:
+    """The rows as a table of the config's Arrow schema.
+
+    Raises:
+        ValueError: a value whose shape or dtype is not the column's; the message names the object and the column.
+    """
+    arrow = schema.arrow()
+    columns = [_encode_column(schema, column, arrow.field(column.name), rows) for column in schema.columns]
+    return pa.Table.from_arrays(columns, schema=arrow)
+
+
+def _encode_column(schema: Schema, column: Column, field: pa.Field, rows: Sequence[Row]) -> pa.Array:
+    values = [row[column.name] for row in rows]
+    if column.dtype == "label":
+        return pa.array([schema.classes.index(value) for value in values], pa.int64())
+    if column.dtype == "image":
+        return pa.array([{"bytes": value, "path": None} for value in values], field.type)
+    if not column.shape or column.dtype == "string":
+        return pa.array(values, field.type)
+    for row, value in zip(rows, values, strict=True):
+        if value is not None:
+            _check_array(value, column, schema.shape_of(column), row["object_id"])
+    return _nest(values, field.type, schema.shape_of(column))
+
+
+def _check_array(value: Array, column: Column, shape: tuple[int | None, ...], object_id: str) -> None:
+    fits = len(value.shape) == len(shape) and all(
+        want is None or have == want for have, want in zip(value.shape, shape, strict=True)
+    )
+    if not fits or value.dtype != column.dtype:
+        expected = " ".join("n" if dim is None else str(dim) for dim in shape)
+        raise ValueError(
+            f"{object_id}: {column.name} is {value.dtype} {list(value.shape)} (must be {column.dtype} [{expected}])"
+        )
+
+
+def _nest(values: Sequence[Array | None], arrow_type: pa.DataType, shape: tuple[int | None, ...]) -> pa.Array:
+    """A list array of arrays that differ in their first dimension only; None becomes null."""
+    present = [np.ascontiguousarray(value) for value in values if value is not None]
+    flat = np.concatenate([value.reshape(-1) for value in present]) if present else np.empty(0)
+    types = [arrow_type]
+    while pa.types.is_list(types[-1].value_type):
+        types.append(types[-1].value_type)
+    nested = pa.array(flat, types[-1].value_type)
+    for kind, width in zip(reversed(types[1:]), reversed(shape[1:]), strict=True):
+        assert width is not None
+        nested = pa.ListArray.from_arrays(pa.array(np.arange(0, len(nested) + 1, width, dtype=np.int32)), nested, kind)
+    lengths = [0 if value is None else len(value) for value in values]
+    offsets = pa.array(np.cumsum([0, *lengths], dtype=np.int32))
+    null = pa.array([value is None for value in values]) if len(present) < len(values) else None
+    return pa.ListArray.from_arrays(offsets, nested, arrow_type, mask=null)
+
+
+def ragged(column: pa.ChunkedArray, inner: tuple[int, ...] = ()) -> tuple[Array, Int64[Array, " b_plus_1"]]:
+    """A list or array column as one numpy array and the rows' offsets into it.
+
+    Args:
+        column: of a table that `read_table` returned.
+        inner: shape of one element: `(3,)` for means, `(k, 3)` for SH, `()` for lists.
+
+    Returns:
+        `[total *inner]` values of all rows one after the other (a view of Arrow's memory, read-only, if the column is
+        one chunk), and the `b + 1` offsets: row i is `values[offsets[i]:offsets[i + 1]]`. A null row is empty.
+    """
+    chunks = column.chunks
+    parts = [_flat(chunk).reshape(-1, *inner) for chunk in chunks]
+    lengths = [chunk.value_lengths().fill_null(0).to_numpy(zero_copy_only=False) for chunk in chunks]
+    offsets = np.zeros(len(column) + 1, np.int64)
+    if chunks:
+        np.cumsum(np.concatenate(lengths), out=offsets[1:])
+    if len(parts) == 1:
+        return parts[0], offsets
+    return (np.concatenate(parts) if parts else np.empty((0, *inner))), offsets
+
+
+def rows_of(column: pa.ChunkedArray, inner: tuple[int, ...] = ()) -> list[Array | None]:
+    """A list or array column as one numpy array a row, views of `ragged`'s; None where the column is null."""
+    values, offsets = ragged(column, inner)
+    rows = [values[start:stop] for start, stop in pairwise(offsets)]
+    if not column.null_count:
+        return rows
+    return [row if valid else None for row, valid in zip(rows, column.is_valid().to_pylist(), strict=True)]
+
+
+def _flat(chunk: pa.ListArray) -> Array:
+    values = chunk.flatten()
+    while pa.types.is_list(values.type):
+        values = values.flatten()
+    return values.to_numpy(zero_copy_only=True)
+
+
+def round_floats(values: Float32[Array, "*shape"], bits: int) -> Float32[Array, "*shape"]:
+    """Rounds finite float32 values to `bits` explicit mantissa bits (0..23): a relative error of at most 2^-(bits+1).
+
+    The dropped bits become zero, which is what lets the shards compress.
+    """
+    if not 0 <= bits <= _MANTISSA_BITS:
+        raise ValueError(f"float_bits: {bits} (allowed: 0 to {_MANTISSA_BITS})")
+    drop = _MANTISSA_BITS - bits
+    if not drop:
+        return values
+    words = np.ascontiguousarray(values, np.float32).view(np.uint32)
+    rounded = (words + np.uint32(1 << (drop - 1))) >> np.uint32(drop) << np.uint32(drop)
+    return rounded.view(np.float32)

@@ -1,0 +1,159 @@
+"""The columns of every config: the only list of them. Arrow schemas and `datasets.Features` are made from it.
+
+An array of shape (n, 3) is a `datasets` Array2D, stored as lists of lists that any Parquet reader understands; the
+`huggingface` key of the schema tells `datasets` to hand it out as a numpy array. Values inside arrays are never null,
+which spares readers a validity bit a number.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import pyarrow as pa
+
+from gsbench.recipe import suggest
+
+if TYPE_CHECKING:
+    import datasets
+
+SPLITS = ("train", "test")
+
+MAX_FPS_ORDER = 4096
+"""Longest stored furthest-point order."""
+
+Dim = int | Literal["k"] | None
+"""A dimension: fixed, the number of SH coefficients of the data set, or free."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of a config.
+
+    Attributes:
+        name: as the shard has it.
+        dtype: of its values; `label` is a class index, `image` an encoded image.
+        shape: `()` for one value a row, `(None,)` for a list, more for an array.
+        about: one line for the data card.
+        nullable: whether a row may lack it.
+    """
+
+    name: str
+    dtype: Literal["string", "label", "int32", "float32", "image"]
+    shape: tuple[Dim, ...]
+    about: str
+    nullable: bool = False
+
+
+_OBJECT = (
+    Column("object_id", "string", (), "the mesh file's name without its suffix; rows are sorted by it"),
+    Column("label", "label", (), "class index, in alphabetical order of the names"),
+)
+
+CONFIGS: dict[str, tuple[Column, ...]] = {
+    "gaussians": (
+        *_OBJECT,
+        Column("num_gaussians", "int32", (), "number n of Gaussians"),
+        Column("means", "float32", (None, 3), "centres, world frame"),
+        Column("quats", "float32", (None, 4), "unit quaternions, wxyz"),
+        Column("scales", "float32", (None, 3), "standard deviations along the rotated axes, linear"),
+        Column("opacities", "float32", (None,), "0..1, linear"),
+        Column("sh", "float32", (None, "k", 3), "spherical harmonics; rgb = .28209479 * sh[:, 0] + .5"),
+        Column("fps_order", "int32", (None,), f"first min(n, {MAX_FPS_ORDER}) of a furthest-point order of the means"),
+        Column("psnr", "float32", (), "of the Gaussians on held-out views, dB"),
+        Column("ssim", "float32", (), "of the Gaussians on held-out views"),
+        Column("mesh_sha256", "string", (), "of the mesh file"),
+        Column("duplicate_of", "string", (), "first object made from an identical file, or null", nullable=True),
+        Column("regime_draws", "string", (None,), "regime/draw pairs whose training set holds the object"),
+    ),
+    "points": (
+        *_OBJECT,
+        Column("points", "float32", (None, 3), "area-weighted surface samples in furthest-point order, world frame"),
+        # Null where the data set was made from bare point clouds: a made-up normal would be worse than none.
+        Column("normals", "float32", (None, 3), "unit normals of the points, or null", nullable=True),
+    ),
+    "views": (
+        *_OBJECT,
+        Column("view", "int32", (), "index on the camera rig"),
+        Column("image", "image", (), "PNG, sRGB with straight alpha"),
+        Column("viewmat", "float32", (4, 4), "world-to-camera, OpenCV axes (x right, y down, z forward)"),
+        Column("K", "float32", (3, 3), "intrinsics in pixels; the first pixel's centre is (.5, .5)"),
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """The schema of one config of one data set.
+
+    Attributes:
+        config: a key of `CONFIGS`.
+        classes: class names, in alphabetical order.
+        sh_coefficients: coefficients a channel of the data set's Gaussians; 1 where it has none.
+    """
+
+    config: str
+    classes: tuple[str, ...]
+    sh_coefficients: int = 1
+
+    def __post_init__(self) -> None:
+        if self.config not in CONFIGS:
+            close = suggest(self.config, CONFIGS)
+            raise ValueError(f"config: no '{self.config}'{close} (allowed: {', '.join(CONFIGS)})")
+        if list(self.classes) != sorted(set(self.classes)):
+            raise ValueError(f"classes: {list(self.classes)} (must be distinct and in alphabetical order)")
+        if self.sh_coefficients not in (1, 4, 9, 16):
+            raise ValueError(f"sh_coefficients: {self.sh_coefficients} (allowed: 1, 4, 9, 16)")
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The config's columns, in order."""
+        return CONFIGS[self.config]
+
+    def shape_of(self, column: Column) -> tuple[int | None, ...]:
+        """The column's shape with the data set's number of SH coefficients filled in."""
+        return tuple(self.sh_coefficients if dim == "k" else dim for dim in column.shape)
+
+    def arrow(self) -> pa.Schema:
+        """The Arrow schema of a shard, with the features as `datasets` looks for them in its metadata."""
+        fields = [pa.field(c.name, _arrow_type(c), nullable=c.nullable) for c in self.columns]
+        info = json.dumps({"info": {"features": self._feature_dicts()}})
+        return pa.schema(fields, metadata={"huggingface": info})
+
+    def features(self) -> "datasets.Features":
+        """The features that `datasets.load_dataset` gives the config."""
+        import datasets  # takes most of a second
+
+        return datasets.Features.from_dict(self._feature_dicts())
+
+    def _feature_dicts(self) -> dict[str, Any]:
+        return {column.name: self._feature_dict(column) for column in self.columns}
+
+    def _feature_dict(self, column: Column) -> dict[str, Any]:
+        if column.dtype == "label":
+            return {"names": list(self.classes), "_type": "ClassLabel"}
+        if column.dtype == "image":
+            return {"_type": "Image"}
+        value = {"dtype": column.dtype, "_type": "Value"}
+        match self.shape_of(column):
+            case ():
+                return value
+            case (_,):
+                return {"feature": value, "_type": "List"}
+            case shape:
+                return {"shape": list(shape), "dtype": column.dtype, "_type": f"Array{len(shape)}D"}
+
+
+def _arrow_type(column: Column) -> pa.DataType:
+    if column.dtype == "image":
+        return pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())])
+    leaf = {"string": pa.string(), "label": pa.int64(), "int32": pa.int32(), "float32": pa.float32()}
+    nested = leaf[column.dtype]
+    for _ in column.shape:
+        nested = pa.list_(pa.field("element", nested, nullable=False))
+    return nested
+
+
+def float_leaves(config: str) -> list[str]:
+    """Parquet paths of the float columns of a config, which compress best split into byte streams."""
+    floats = (column for column in CONFIGS[config] if column.dtype == "float32")
+    return [column.name + ".list.element" * len(column.shape) for column in floats]
