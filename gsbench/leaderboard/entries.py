@@ -1,0 +1,262 @@
+"""Entries of the board: Result files whose every metric is recomputed from their predictions, and the truth they meet.
+
+<board>/datasets/<data set>@<fingerprint[:8]>.json     the labels of the test objects
+<board>/entries/<task slug>/<model>-s<seed>.json       a Result file
+"""
+
+import dataclasses
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from gsbench.metrics import classification_metrics
+from gsbench.recipe import parse
+from gsbench.results import Result, load_result, write_atomic
+from gsbench.tasks import Task
+from gsbench.types import Array
+
+TOLERANCE = 1e-9
+"""How far a stated metric may be from the recomputed one: the rounding of a sum, nothing else."""
+
+_SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]*")
+
+
+class CheckError(ValueError):
+    """A well-formed Result or board whose contents do not hold; the message names file, key and both values."""
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """The labels of a data set's test objects: ids and class names only.
+
+    Attributes:
+        dataset: the data set's name.
+        revision: its version or Hub revision when the labels were read.
+        fingerprint: as in `Task`; it, not the revision, ties entries to these labels.
+        split: `test`.
+        description: what the data is, in one line.
+        classes: class names in the order of a prediction's probabilities.
+        labels: object_id -> class name.
+    """
+
+    dataset: str
+    revision: str
+    fingerprint: str
+    split: str
+    description: str
+    classes: tuple[str, ...]
+    labels: dict[str, str]
+
+    def indices(self) -> Int[Array, " n"]:
+        """`[n]` class indices in the order of `labels`."""
+        position = {name: i for i, name in enumerate(self.classes)}
+        return np.array([position[name] for name in self.labels.values()], dtype=np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A verified entry: its path, the Result without its predictions, and which objects it got right.
+
+    Attributes:
+        correct: `[n]` in the order of the truth's labels.
+    """
+
+    path: Path
+    result: Result
+    correct: Bool[Array, " n"]
+
+
+def truth_path(board: Path, task: Task) -> Path:
+    """Where the labels of a task's data set stand on a board."""
+    return board / "datasets" / f"{_safe('dataset', task.dataset)}@{task.fingerprint[:8]}.json"
+
+
+def load_truth(path: Path) -> Truth:
+    """Reads a truth file.
+
+    Raises:
+        ValueError: it is no truth file; the message names the file and the key.
+    """
+    try:
+        table = json.loads(path.read_bytes())
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read ({error.strerror})") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: not JSON: {error}") from None
+    if not isinstance(table, dict):
+        raise ValueError(f"{path}: is no JSON object (must hold {', '.join(Truth.__annotations__)})")
+    truth = parse(table, Truth, str(path))
+    for object_id, label in truth.labels.items():
+        if label not in truth.classes:
+            raise ValueError(f"{path}: labels.{object_id} is '{label}' (allowed: {', '.join(truth.classes)})")
+    if not truth.labels:
+        raise ValueError(f"{path}: labels is empty (must map object_id to class name)")
+    return truth
+
+
+def save_truth(truth: Truth, path: Path) -> None:
+    """Writes a truth file atomically, one object a line, sorted by id.
+
+    Raises:
+        OSError: the folder cannot be written or the disk is full.
+    """
+    table = asdict(truth) | {"classes": list(truth.classes), "labels": dict(sorted(truth.labels.items()))}
+    write_atomic(path, (json.dumps(table, indent=1) + "\n").encode())
+
+
+def entry_path(board: Path, result: Result) -> Path:
+    """Where a Result stands on a board.
+
+    Raises:
+        ValueError: the data set's or the model's name cannot be part of a path.
+    """
+    _safe("task.dataset", result.task.dataset)
+    _safe("task.fingerprint", result.task.fingerprint)
+    name = _safe("model.name", result.file_name())
+    return board / "entries" / _safe("task", result.task.slug()) / name
+
+
+def _safe(key: str, name: str) -> str:
+    if not _SAFE_NAME.fullmatch(name):
+        raise ValueError(f"{key}: '{name}' cannot name a file (allowed: letters, digits and . _ @ + -)")
+    return name
+
+
+def submit(result_path: Path, board: Path, truth: Truth) -> Path:
+    """Puts a Result on the board after recomputing all that it states.
+
+    Args:
+        result_path: the Result file.
+        board: the board's folder; it is made where there is none.
+        truth: the labels of the Result's data set; they are written to the board if it lacks them.
+
+    Returns:
+        The entry's path. An identical entry that is there already is left as it is.
+
+    Raises:
+        ValueError: not a Result file, or a name that cannot be part of a path.
+        CheckError: the Result does not hold: wrong data, an object missing or unknown, a metric that its predictions do
+            not give, another entry in its place, or sibling seeds from another recipe.
+        OSError: the board cannot be written.
+    """
+    data = result_path.read_bytes()
+    result = load_result(result_path)
+    target = entry_path(board, result)
+    verify(result, truth, str(result_path))
+    if target.exists() and target.read_bytes() != data:
+        raise CheckError(f"{target}: another entry of this model, task and seed is on the board already")
+    siblings = sorted(target.parent.glob(f"{target.stem.rpartition('-s')[0]}-s*.json"))
+    check_one_recipe([(result_path, result), *((path, load_result(path)) for path in siblings)])
+    known = truth_path(board, result.task)
+    if not known.exists():
+        save_truth(truth, known)
+    elif load_truth(known).labels != truth.labels:
+        raise CheckError(f"{known}: labels differ from those of the data set with the same fingerprint")
+    write_atomic(target, data)
+    return target
+
+
+def verify(result: Result, truth: Truth, where: str) -> Bool[Array, " n"]:
+    """Recomputes a Result from its predictions.
+
+    Args:
+        result: what `load_result` returned.
+        truth: the labels of its data set.
+        where: names the file in errors.
+
+    Returns:
+        `[n]` which objects it got right, in the order of the truth's labels.
+
+    Raises:
+        CheckError: the first thing that differs, with both values.
+    """
+    for key in ("dataset", "fingerprint", "split"):
+        stated, true = getattr(result.task, key), getattr(truth, key)
+        if stated != true:
+            raise CheckError(f"{where}: task.{key} is '{stated}', the data's is '{true}'")
+    probabilities = _matrix(result, truth, where)
+    labels = truth.indices()
+    recomputed = classification_metrics(probabilities, labels)
+    for key in sorted(result.metrics.keys() | recomputed.keys()):
+        stated, true = result.metrics.get(key), recomputed.get(key)
+        if stated is None or true is None or not abs(stated - true) <= TOLERANCE:
+            raise CheckError(f"{where}: metrics.{key} is {_text(stated)}, its predictions give {_text(true)}")
+    correct: Bool[Array, " n"] = probabilities.argmax(axis=1) == labels
+    return correct
+
+
+def _text(value: float | None) -> str:
+    return "missing" if value is None else f"{value:.10g}"
+
+
+def _matrix(result: Result, truth: Truth, where: str) -> Float[Array, "n c"]:
+    predictions, labels = result.predictions, truth.labels
+    if predictions.keys() != labels.keys():
+        missing, unknown = _some(labels.keys() - predictions.keys()), _some(predictions.keys() - labels.keys())
+        wrong = "; ".join(
+            f"{kind}: {names}" for kind, names in (("missing objects", missing), ("unknown objects", unknown)) if names
+        )
+        raise CheckError(f"{where}: predictions: {wrong} (must hold the {len(labels)} {truth.split} objects)")
+    width = len(next(iter(predictions.values())))
+    if width != len(truth.classes):
+        raise CheckError(f"{where}: predictions have {width} probabilities an object, the data {len(truth.classes)}")
+    flat = chain.from_iterable(map(predictions.__getitem__, labels))
+    return np.fromiter(flat, np.float64, len(labels) * width).reshape(len(labels), width)
+
+
+def _some(ids: Iterable[str]) -> str:
+    ordered = sorted(ids)
+    return ", ".join(ordered[:3]) + (f" and {len(ordered) - 3} more" if len(ordered) > 3 else "")
+
+
+def check_one_recipe(results: Iterable[tuple[Path, Result]]) -> None:
+    """Checks that results which share a row of the board were made in the same way, seeds and draws apart.
+
+    Raises:
+        CheckError: names the file that differs from the first one, the key and both values.
+    """
+    first: dict[str, Any] | None = None
+    for path, result in results:
+        made = {
+            "model.recipe_sha256": result.model.recipe_sha256,
+            "model.pretrained": result.model.pretrained,
+            "run.selection": result.run.selection,
+            "run.epochs": result.run.epochs,
+            "run.train_objects": result.run.train_objects,
+        }
+        first = first or made
+        for key, value in made.items():
+            if value != first[key]:
+                raise CheckError(f"{path}: {key} is {value!r}, other seeds of this model and task have {first[key]!r}")
+
+
+def load_entries(board: Path) -> list[tuple[Truth, list[Entry]]]:
+    """Loads and verifies every entry of a board: the data sets by name, the entries of each by path.
+
+    Raises:
+        ValueError: no board, or a file that is no Result or no truth.
+        CheckError: an entry that does not hold, or stands where its contents do not belong.
+    """
+    if not board.is_dir():
+        raise ValueError(f"{board}: no such folder (must be a board, with entries/ and datasets/)")
+    truths: dict[Path, Truth] = {}
+    entries: dict[Path, list[Entry]] = {}
+    for path in sorted((board / "entries").rglob("*.json")):
+        result = load_result(path)
+        expected = entry_path(board, result)
+        if path != expected:
+            raise CheckError(f"{path}: stands in the wrong place (its contents belong to {expected})")
+        known = truth_path(board, result.task)
+        if known not in truths:
+            truths[known] = load_truth(known)
+        correct = verify(result, truths[known], str(path))
+        # The predictions of a large board would fill the memory; from here on only right or wrong matters.
+        entries.setdefault(known, []).append(Entry(path, dataclasses.replace(result, predictions={}), correct))
+    return [(truths[known], entries[known]) for known in sorted(entries)]

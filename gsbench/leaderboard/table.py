@@ -1,0 +1,212 @@
+"""The board's tables: rows of entries that differ only in seed and draw, as Markdown and as CSV."""
+
+import csv
+import dataclasses
+import io
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Bool
+from tabulate import tabulate
+
+from gsbench.leaderboard.entries import Entry, Truth, check_one_recipe
+from gsbench.metrics import accuracy_interval, mean_and_std, typical_mcnemar
+from gsbench.results import Result
+from gsbench.tasks import Task
+from gsbench.types import Array
+
+SIGNIFICANT = 0.05
+"""Rows whose paired test gives at least this p-value are tied."""
+
+NONE = "–"  # noqa: RUF001 -- an en dash, as tables write "nothing here"
+
+_NOTES = (
+    "Accuracy and class accuracy in per cent: mean over the n runs ± sample standard deviation. The 95 % interval is a "
+    "bootstrap over the test objects. The last epoch is scored unless the column of epochs says otherwise. Within a "
+    "task, *tied* rows cannot be told from the best one (exact McNemar test, median over pairs of runs, p ≥ .05); gaps "
+    "are in test objects."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One model on one task, over its seeds and draws.
+
+    Attributes:
+        first: one of the row's Results, without predictions, for all that they share.
+        draws: how many draws of the regime the runs cover.
+        correct: `[r n]` which run got which test object right.
+        metrics: metric -> mean and sample standard deviation over the runs.
+        interval: 95 % interval of the mean accuracy, over objects.
+        standing: in its task: `alone`, `best`, `tied` with the best one, or `behind` it.
+        p_value: of the paired test against the best row.
+        gap: objects fewer than the best row of the task gets right, in the mean over runs.
+    """
+
+    first: Result
+    draws: int
+    correct: Bool[Array, "r n"]
+    metrics: dict[str, tuple[float, float | None]]
+    interval: tuple[float, float]
+    standing: Literal["alone", "best", "tied", "behind"] = "alone"
+    p_value: float = 1.0
+    gap: float = 0.0
+
+
+def make_rows(entries: list[Entry]) -> list[Row]:
+    """The rows of one data set: tasks in the order of label share and name, and by accuracy within each.
+
+    Raises:
+        CheckError: entries of one row that were made in different ways.
+    """
+    tasks: dict[str, dict[str, list[Entry]]] = {}
+    for entry in sorted(entries, key=lambda entry: (-entry.result.task.regime, str(entry.path))):
+        by_model = tasks.setdefault(_any_draw(entry.result.task).slug(), {})
+        by_model.setdefault(entry.result.model.name, []).append(entry)
+    return [row for by_model in tasks.values() for row in _rank([_row(group) for group in by_model.values()])]
+
+
+def _any_draw(task: Task) -> Task:
+    return dataclasses.replace(task, draw=0)
+
+
+def _row(entries: list[Entry]) -> Row:
+    results = [entry.result for entry in entries]
+    check_one_recipe([(entry.path, entry.result) for entry in entries])
+    correct = np.stack([entry.correct for entry in entries])
+    metrics = {key: mean_and_std([result.metrics[key] for result in results]) for key in results[0].metrics}
+    draws = len({result.task.draw for result in results})
+    return Row(results[0], draws, correct, metrics, accuracy_interval(correct))
+
+
+def _rank(rows: list[Row]) -> list[Row]:
+    rows = sorted(rows, key=lambda row: (-row.metrics["accuracy"][0], row.first.model.name))
+    if len(rows) == 1:
+        return rows
+    best = dataclasses.replace(rows[0], standing="best")
+    return [best, *(_against(best, row) for row in rows[1:])]
+
+
+def _against(best: Row, row: Row) -> Row:
+    p_value = typical_mcnemar(best.correct, row.correct)
+    gap = float(best.correct.mean(axis=0).sum() - row.correct.mean(axis=0).sum())
+    return dataclasses.replace(row, standing="tied" if p_value >= SIGNIFICANT else "behind", p_value=p_value, gap=gap)
+
+
+def markdown(tables: list[tuple[Truth, list[Row]]]) -> str:
+    """A section a data set, each with its own heading and table, so that no score stands under other data."""
+    if not tables:
+        return "No entries yet.\n"
+    sections = [_section(truth, rows) for truth, rows in tables]
+    return "\n".join([*sections, _NOTES, ""])
+
+
+def _section(truth: Truth, rows: list[Row]) -> str:
+    body = [
+        {
+            "Model": f"{row.first.model.title} `{row.first.model.name}`",
+            "Input": describe_input(row.first.task),
+            "Labels": _labels(row),
+            "Accuracy": percent(*row.metrics["accuracy"]),
+            "Class acc.": percent(*row.metrics["class_accuracy"]),
+            "n": str(len(row.correct)),
+            "95 % interval": " to ".join(f"{100 * bound:.1f}" for bound in row.interval),
+            "In its task": _standing(row),
+            "Published": describe_reported(row.first),
+            "Epochs": f"{row.first.run.epochs}" + _unless_last(row.first.run.selection),
+            "Train objects": str(row.first.run.train_objects),
+        }
+        for row in rows
+    ]
+    escaped = [{key: " ".join(cell.split()).replace("|", "\\|") for key, cell in line.items()} for line in body]
+    table = tabulate(escaped, headers="keys", tablefmt="github", disable_numparse=True)
+    about = f"{truth.description} {len(truth.labels)} test objects, fingerprint `{truth.fingerprint[:8]}`."
+    return f"### {truth.dataset}\n\n{about}\n\n{table}\n"
+
+
+def percent(mean: float, spread: float | None) -> str:
+    """`93.1 ± 0.4`, or with a dash for the spread of a single run."""
+    return f"{100 * mean:.1f} ± " + (NONE if spread is None else f"{100 * spread:.1f}")
+
+
+def describe_input(task: Task) -> str:
+    """What the model sees, in a table's words."""
+    if task.modality == "images":
+        seen = f"{task.num_views} images of {task.views_from}"
+    else:
+        features = f" {task.features}" if task.modality == "gaussians" else ""
+        seen = f"{task.num_points} {task.modality}{features}, {task.sampling}"
+    return seen if task.protocol == "supervised" else f"{seen}, {task.protocol}"
+
+
+def describe_reported(result: Result) -> str:
+    """The published figure with the data it was scored on and its source, or `–`."""
+    reported = result.reported
+    if reported is None:
+        return NONE
+    source = f"[source]({reported.source})" if reported.source.startswith("http") else reported.source
+    return f"{100 * reported.accuracy:.1f} on {reported.dataset} ({source})"
+
+
+def _labels(row: Row) -> str:
+    share = f"{row.first.task.regime} %"
+    if row.first.task.regime == 100:
+        return share
+    return f"{share}, draw {row.first.task.draw}" if row.draws == 1 else f"{share}, {row.draws} draws"
+
+
+def _standing(row: Row) -> str:
+    behind = f"{row.gap:.1f} objects behind"
+    return {"alone": NONE, "best": "best", "tied": f"tied, {behind}", "behind": behind}[row.standing]
+
+
+def _unless_last(selection: str) -> str:
+    return "" if selection == "last" else f", selected on {selection}"
+
+
+def to_csv(tables: list[tuple[Truth, list[Row]]]) -> str:
+    """Every row of every data set with all that tells rows apart; shares in 0..1."""
+    out = io.StringIO()
+    writer = None
+    for truth, rows in tables:
+        for row in rows:
+            record = _record(truth, row)
+            if writer is None:
+                writer = csv.DictWriter(out, list(record), lineterminator="\n")
+                writer.writeheader()
+            writer.writerow(record)
+    return out.getvalue()
+
+
+def _record(truth: Truth, row: Row) -> dict[str, object]:
+    task, model, run, reported = row.first.task, row.first.model, row.first.run, row.first.reported
+    stated = {key: value for key, value in task.as_dict().items() if key not in ("revision", "draw")}
+    scores = {
+        f"{key}_{part}": "" if value is None else f"{value:.6f}"
+        for key, pair in row.metrics.items()
+        for part, value in zip(("mean", "std"), pair, strict=True)
+    }
+    return {
+        "model": model.name,
+        "title": model.title,
+        **{key: "" if value is None else value for key, value in stated.items()},
+        "test_objects": len(truth.labels),
+        "train_objects": run.train_objects,
+        "epochs": run.epochs,
+        "selection": run.selection,
+        "draws": row.draws,
+        "n": len(row.correct),
+        **scores,
+        "interval_low": f"{row.interval[0]:.6f}",
+        "interval_high": f"{row.interval[1]:.6f}",
+        "standing": row.standing,
+        "p_value_to_best": f"{row.p_value:.6f}",
+        "objects_behind_best": f"{row.gap:.3f}",
+        "reported_accuracy": reported.accuracy if reported else "",
+        "reported_dataset": reported.dataset if reported else "",
+        "reported_source": reported.source if reported else "",
+        "num_params": model.num_params,
+        "pretrained": model.pretrained or "",
+        "recipe_sha256": model.recipe_sha256,
+    }

@@ -1,0 +1,30 @@
+"""Test-wide settings: shapes and types of every annotated function are checked, and nothing uses more than a core."""
+
+import os
+from pathlib import Path
+
+from jaxtyping import install_import_hook
+
+# Before numpy, torch or numba are loaded: they read these once.
+for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
+    os.environ.setdefault(_variable, "1")
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = {"gsbench": "gsbench", "gsbench_baselines": "baselines"}
+
+
+def _checked_modules() -> list[str]:
+    """Every module that type checks can be woven into: all but numba's, whose code is compiled without annotations.
+
+    The hook also takes what lies below a name, so packages are named by their modules.
+    """
+    return sorted(
+        ".".join((package, *path.relative_to(ROOT / folder).with_suffix("").parts))
+        for package, folder in PACKAGES.items()
+        for path in (ROOT / folder).rglob("*.py")
+        if "kernels" not in path.name and path.name != "__init__.py"
+    )
+
+
+install_import_hook(_checked_modules(), "beartype.beartype")
