@@ -3,8 +3,6 @@
 import os
 from pathlib import Path
 
-from jaxtyping import install_import_hook
-
 # Before numpy, torch or numba are loaded: they read these once.
 for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")
@@ -27,4 +25,10 @@ def _checked_modules() -> list[str]:
     )
 
 
-install_import_hook(_checked_modules(), "beartype.beartype")
+def _weave_checks_in() -> None:
+    from jaxtyping import install_import_hook  # here, since it loads numpy
+
+    install_import_hook(_checked_modules(), "beartype.beartype")
+
+
+_weave_checks_in()
