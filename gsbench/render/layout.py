@@ -1,0 +1,37 @@
+"""Where each quantity stands in the arrays of the CPU rasteriser.
+
+Arrays over Gaussians are structures of arrays, `[rows, n]` with n a multiple of 16; arrays over those in view are
+arrays of structures, `[n, 16]`, one cache line each.
+"""
+
+# A Gaussian, `params` [11 + 3 k, n], and the derivatives by it: SH coefficient c of channel j is row SH + 3 c + j.
+MEAN, QUAT, SCALE, OPACITY, SH = 0, 3, 7, 10, 11
+
+# A camera [23]: rotation (row-major), translation, centre, intrinsics, limits of x/z (min, max) and of y/z.
+ROTATION, TRANSLATION, CENTER, FX, FY, CX, CY, LIMITS = 0, 9, 12, 15, 16, 17, 18, 19
+
+# `projected` [12, n]: image position, conic (inverse covariance), variances after the low-pass, opacity (0 behind the
+# camera, compensated when antialiased), colour, depth.
+X, Y, CONIC_A, CONIC_B, CONIC_C, VAR_X, VAR_Y, ALPHA, RED, DEPTH = 0, 1, 2, 3, 4, 5, 6, 7, 8, 11
+PROJECTED_ROWS = 12
+
+# `d_projected` [10, n]: the derivatives by the same, by log(opacity) in place of opacity, without the variances.
+D_X, D_Y, D_CONIC_A, D_CONIC_B, D_CONIC_C, D_LOG_ALPHA, D_RED, D_DEPTH = 0, 1, 2, 3, 4, 5, 6, 9
+D_PROJECTED_ROWS = 10
+
+# A record: position, the exponent's quadratic form and log2(opacity) (alpha = 2^exponent), colour, depth; then what
+# tells which pixel rows of a tile the Gaussian reaches: slope b/a, 1/a, 1/variance in y, the squared Mahalanobis radius
+# where alpha falls to 1/255; last, half its extent in pixels.
+R_X, R_Y, R_A, R_B, R_C, R_LOG, R_RED, R_DEPTH = 0, 1, 2, 3, 4, 5, 6, 9
+R_SLOPE, R_INVERSE_A, R_INVERSE_VAR_Y, R_REACH, R_HALF_X, R_HALF_Y = 10, 11, 12, 13, 14, 15
+RECORD = 16
+
+# What the tiles return for a record: moments over the offsets from its centre (1, x, y, xx, xy, yy) of the loss's
+# derivative by log(alpha), then the derivatives by colour and depth.
+M_ONE, M_X, M_Y, M_XX, M_XY, M_YY, M_RED, M_DEPTH = 0, 1, 2, 3, 4, 5, 6, 9
+
+TILE = 16
+# Planes of an image: red, green, blue, alpha, sum of weight times depth.
+PLANES = 5
+# A tile's copy of a record: the record, then for each pixel row the exponent's terms linear and constant in x.
+LOCAL, LINEAR, CONSTANT = RECORD + 2 * TILE, RECORD, RECORD + TILE

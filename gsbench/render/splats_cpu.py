@@ -1,0 +1,180 @@
+"""The rasteriser on CPU: a workspace that projects, composites and differentiates one view at a time, single-threaded.
+
+The kernels work on structures of arrays (see `projection_kernels`); `pack` and `unpack` translate from and to
+`Gaussians`. A workspace owns every buffer and reuses it, view after view: fresh memory would cost a third of the time.
+"""
+
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+from gsbench.geometry import camera_centers, sh_degree_of
+from gsbench.render import binning_kernels, layout, projection_kernels, splat_kernels
+from gsbench.render.lanes_kernels import WIDTH
+from gsbench.types import Array, Cameras, Gaussians
+
+
+def pack(gaussians: Gaussians) -> Float32[Array, "p n"]:
+    """The Gaussians as `[11 + 3 k, n]`, n padded to a multiple of 16 with Gaussians of opacity 0."""
+    count, coefficients = len(gaussians), gaussians.sh.shape[1]
+    params = np.zeros((layout.SH + 3 * coefficients, -(-count // WIDTH) * WIDTH), np.float32)
+    columns = (gaussians.means, gaussians.quats, gaussians.scales, gaussians.opacities[:, None])
+    params[: layout.SH, :count] = np.concatenate(columns, axis=1).T
+    params[layout.SH :, :count] = gaussians.sh.reshape(count, -1).T
+    return params
+
+
+def unpack(params: Float32[Array, "p n"], count: int) -> Gaussians:
+    """The first `count` columns of `[11 + 3 k, n]` as Gaussians; so `unpack` of a gradient is the gradient by field."""
+    columns = np.ascontiguousarray(params[:, :count].T)
+    return Gaussians(
+        columns[:, 0:3],
+        columns[:, 3:7],
+        columns[:, 7:10],
+        columns[:, 10],
+        columns[:, layout.SH :].reshape(count, -1, 3),
+    )
+
+
+def camera_vectors(cameras: Cameras) -> Float32[Array, "v 23"]:
+    """Each camera as the kernels take it: rotation, translation, centre, fx, fy, cx, cy, limits of x/z and y/z."""
+    rotations, translations = cameras.viewmats[:, :3, :3].reshape(-1, 9), cameras.viewmats[:, :3, 3]
+    fx, fy, cx, cy = (cameras.Ks[:, i, j] for i, j in ((0, 0), (1, 1), (0, 2), (1, 2)))
+    # The Jacobian is not trusted beyond .15 of the image's size outside it (gsplat and INRIA: 1.3 tan(fov / 2)).
+    margin_x, margin_y = 0.15 * cameras.width / fx, 0.15 * cameras.height / fy
+    limits = (-cx / fx - margin_x, (cameras.width - cx) / fx + margin_x)
+    limits += (-cy / fy - margin_y, (cameras.height - cy) / fy + margin_y)
+    scalars = np.stack([fx, fy, cx, cy, *limits], axis=1)
+    parts = (rotations, translations, camera_centers(cameras.viewmats), scalars)
+    return np.ascontiguousarray(np.concatenate(parts, axis=1), np.float32)
+
+
+def padded(size: int) -> int:
+    """The size in pixels rounded up to whole tiles."""
+    return -(-size // layout.TILE) * layout.TILE
+
+
+class Workspace:
+    """Buffers and state to rasterise `params` `[11 + 3 k, n]` from one camera after another.
+
+    `project` comes first; it holds for the `composite`, `backward` and `fit` calls that follow it.
+    """
+
+    def __init__(self, params_shape: tuple[int, ...], width: int, height: int):
+        rows, n = params_shape
+        self.width, self.height = width, height
+        self.tiles_x, self.tiles_y = padded(width) // layout.TILE, padded(height) // layout.TILE
+        self.max_degree = sh_degree_of((rows - layout.SH) // 3)
+        self._projected = np.empty((layout.PROJECTED_ROWS, n), np.float32)
+        self._d_projected = np.empty((layout.D_PROJECTED_ROWS, n), np.float32)
+        self._order, self._spare = np.empty(n, np.int32), np.empty(n, np.int32)
+        self._records = np.empty((n, layout.RECORD), np.float32)
+        self._moments = np.empty((n, layout.RECORD), np.float32)
+        self._starts = np.zeros(self.tiles_x * self.tiles_y + 1, np.int64)
+        self._ends = np.empty_like(self._starts)
+        self._ranks = np.empty(0, np.int32)
+        self._pixels = np.empty(layout.TILE * layout.PLANES * layout.TILE, np.float32)
+        self._d_pixels = np.empty_like(self._pixels)
+        self._sh_degree, self._antialiased, self._count = 0, False, 0
+        self._reserve_tile(64)
+
+    def project(
+        self, params: Float32[Array, "p n"], camera: Float32[Array, "23"], sh_degree: int, antialiased: bool
+    ) -> None:
+        """Projects the Gaussians, sorts those in view by depth and lists them by tile."""
+        self._camera, self._sh_degree, self._antialiased = camera, sh_degree, antialiased
+        projection_kernels.project(params, camera, sh_degree, antialiased, self._projected)
+        self._count = binning_kernels.visible_by_depth(
+            self._projected, self.width, self.height, self._order, self._spare
+        )
+        binning_kernels.make_records(self._projected, self._order, self._count, self._records)
+        longest = binning_kernels.count_tiles(self._records, self._count, self.tiles_x, self.tiles_y, self._starts)
+        if self._starts[-1] > len(self._ranks):
+            self._ranks = np.empty(int(1.5 * self._starts[-1]), np.int32)
+        if longest > self._capacity:
+            self._reserve_tile(int(1.5 * longest))
+        binning_kernels.list_tiles(
+            self._records, self._count, self.tiles_x, self.tiles_y, self._starts, self._ends, self._ranks
+        )
+
+    def composite(self, background: Float32[Array, "3"], planes: Float32[Array, "5 h w"]) -> None:
+        """Fills `planes` (padded to whole tiles): colour over the background, alpha, sum of weight x depth."""
+        splat_kernels.render_tiles(
+            self._records, self._ranks, self._starts, self.width, self.height, background, self._scratch, planes
+        )
+
+    def backward(
+        self,
+        params: Float32[Array, "p n"],
+        background: Float32[Array, "3"],
+        d_planes: Float32[Array, "5 h w"],
+        with_depth: bool,
+        d_params: Float32[Array, "p n"],
+    ) -> None:
+        """Adds to `d_params` the derivatives of a loss with derivatives `d_planes` by the planes (0 in padding)."""
+        self._moments[: self._count] = 0
+        splat_kernels.backward_tiles(
+            *(self._records, self._ranks, self._starts, self.width, self.height, background, self._scratch),
+            *(d_planes, with_depth, self._moments),
+        )
+        self._to_params(params, d_params)
+
+    def fit(
+        self,
+        params: Float32[Array, "p n"],
+        background: Float32[Array, "3"],
+        target: UInt8[Array, "4 h w"],
+        huber: float,
+        alpha_weight: float,
+        d_params: Float32[Array, "p n"],
+    ) -> None:
+        """Adds to `d_params` the derivatives of the fit's loss against `target`, all in one pass a tile.
+
+        `target` (padded to whole tiles) holds the colour over the background, and alpha. The loss is the sum over
+        pixels of Huber(colour difference, `huber`) / `huber` and `alpha_weight` |alpha difference|; tiles that no
+        Gaussian reaches have no gradient and are skipped.
+        """
+        self._moments[: self._count] = 0
+        splat_kernels.fit_tiles(
+            *(self._records, self._ranks, self._starts, self.width, self.height, background, self._scratch),
+            *(target, huber, alpha_weight, self._moments),
+        )
+        self._to_params(params, d_params)
+
+    def _to_params(self, params: Float32[Array, "p n"], d_params: Float32[Array, "p n"]) -> None:
+        binning_kernels.moments_to_projected(
+            self._moments, self._order, self._count, self._projected, self._d_projected
+        )
+        projection_kernels.project_backward(
+            *(params, self._camera, self._sh_degree, self._antialiased),
+            *(self._projected, self._d_projected, d_params),
+        )
+
+    def _reserve_tile(self, capacity: int) -> None:
+        """Room for `capacity` Gaussians in one tile: local copies, ranks, row masks, row lists and counts, pairs."""
+        self._capacity = capacity
+        self._scratch = (
+            np.empty(capacity * layout.LOCAL, np.float32),
+            np.empty(capacity, np.int32),
+            np.empty(capacity, np.int64),
+            np.empty(layout.TILE * capacity, np.int32),
+            np.empty(layout.TILE, np.int64),
+            np.empty(capacity * layout.TILE * 2 * layout.TILE, np.float32),
+            self._pixels,
+            self._d_pixels,
+        )
+
+
+def rasterize(
+    gaussians: Gaussians, cameras: Cameras, background: Float32[Array, "3"], antialiased: bool, sh_degree: int
+) -> tuple[Float32[Array, "v h w 3"], Float32[Array, "v h w"], Float32[Array, "v h w"]]:
+    """Colour over the background, alpha and expected depth (0 where nothing is) of every view."""
+    params = pack(gaussians)
+    workspace = Workspace(params.shape, cameras.width, cameras.height)
+    planes = np.empty((layout.PLANES, padded(cameras.height), padded(cameras.width)), np.float32)
+    images = np.empty((len(cameras), layout.PLANES, cameras.height, cameras.width), np.float32)
+    for view, camera in enumerate(camera_vectors(cameras)):
+        workspace.project(params, camera, sh_degree, antialiased)
+        workspace.composite(background, planes)
+        images[view] = planes[:, : cameras.height, : cameras.width]
+    rgb, alpha = np.ascontiguousarray(np.moveaxis(images[:, :3], 1, -1)), images[:, 3]
+    return rgb, alpha, images[:, 4] / np.maximum(alpha, np.float32(1e-10))
