@@ -1,0 +1,56 @@
+"""Procedural objects of the ten classes of ModelNet10: parametric, deterministic, as confusable as the real ones.
+
+They stand in where the real meshes may not go: in the embedded data set and in tests. Within a class the topology
+varies as well as the proportions. Classes overlap on purpose where ModelNet's do: desks with tables, dressers with
+night stands, and at the edges armchairs with sofas.
+"""
+
+from collections.abc import Callable
+
+from gsbench.meshes.shapes.bathroom import make_bathtub, make_toilet
+from gsbench.meshes.shapes.bed import make_bed
+from gsbench.meshes.shapes.draw import Draw
+from gsbench.meshes.shapes.monitor import make_monitor
+from gsbench.meshes.shapes.seating import make_chair, make_sofa
+from gsbench.meshes.shapes.solids import move, scale
+from gsbench.meshes.shapes.storage import make_dresser, make_night_stand
+from gsbench.meshes.shapes.tables import make_desk, make_table
+from gsbench.types import Mesh
+
+_MAKERS: dict[str, Callable[[Draw], Mesh]] = {
+    "bathtub": make_bathtub,
+    "bed": make_bed,
+    "chair": make_chair,
+    "desk": make_desk,
+    "dresser": make_dresser,
+    "monitor": make_monitor,
+    "night_stand": make_night_stand,
+    "sofa": make_sofa,
+    "table": make_table,
+    "toilet": make_toilet,
+}
+LABELS = tuple(_MAKERS)
+_LARGEST_STRETCH = 0.08
+
+
+def make_shape(label: str, seed: int) -> Mesh:
+    """Makes one object.
+
+    Args:
+        label: one of `LABELS`.
+        seed: 0 or more; equal seeds give equal meshes, and each seed of a class another object.
+
+    Returns:
+        A closed-part mesh in metres, z up, standing on z = 0, its front towards -y; each axis stretched by up to 8 %.
+
+    Raises:
+        ValueError: an unknown label or a negative seed.
+    """
+    if label not in _MAKERS:
+        raise ValueError(f"no procedural shape {label!r}, allowed are {', '.join(LABELS)}")
+    if seed < 0:
+        raise ValueError(f"seed is {seed}, it must be 0 or more")
+    draw = Draw(seed, LABELS.index(label))
+    stretch = [1 + draw.between(-_LARGEST_STRETCH, _LARGEST_STRETCH) for _ in range(3)]
+    shape = scale(_MAKERS[label](draw), *stretch)
+    return move(shape, z=-float(shape.vertices[:, 2].min()))
