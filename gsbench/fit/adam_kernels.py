@@ -1,0 +1,57 @@
+"""From raw parameters to activated ones, and Adam on the raw ones. Rows as in `gsbench.render.layout`.
+
+Raw scales are logarithms and raw opacities logits; all other rows are the same activated.
+"""
+
+from numba import njit
+
+from gsbench.render import layout as at
+from gsbench.render.lanes_kernels import WIDTH, exp2, load, maximum, minimum, splat, sqrt, store
+
+_LOG2_E = 1.4426950408889634
+
+
+@njit
+def _exp(x):
+    return exp2(minimum(maximum(x * _LOG2_E, splat(-80.0)), splat(80.0)))
+
+
+@njit(cache=True, error_model="numpy")
+def activate(raw, params):
+    """Fills `params` `[11 + 3 k, n]` with the activated `raw`."""
+    n = raw.shape[1]
+    flat_raw, flat = raw.ravel(), params.ravel()
+    for i in range(0, raw.size, WIDTH):
+        row = i // n
+        value = load(flat_raw, i)
+        if at.SCALE <= row < at.OPACITY:
+            value = _exp(value)
+        elif row == at.OPACITY:
+            value = 1.0 / (1.0 + _exp(-value))
+        store(flat, i, value)
+
+
+@njit(cache=True, error_model="numpy")
+def adam(raw, params, d_params, first, second, rates, step):
+    """One step (counted from 1) of Adam with betas .9 and .99; `rates` is a learning rate a row. Zeroes `d_params`."""
+    n = raw.shape[1]
+    correction_1, correction_2 = 1 / (1 - 0.9**step), 1 / (1 - 0.99**step)
+    flat_raw, flat, flat_d = raw.ravel(), params.ravel(), d_params.ravel()
+    flat_first, flat_second = first.ravel(), second.ravel()
+    for row in range(raw.shape[0]):
+        rate = rates[row] * correction_1
+        if rate == 0:
+            continue
+        for i in range(row * n, (row + 1) * n, WIDTH):
+            gradient = load(flat_d, i)
+            if at.SCALE <= row < at.OPACITY:
+                gradient = gradient * load(flat, i)
+            elif row == at.OPACITY:
+                opacity = load(flat, i)
+                gradient = gradient * (opacity * (1.0 - opacity))
+            mean = 0.9 * load(flat_first, i) + 0.1 * gradient
+            square = 0.99 * load(flat_second, i) + 0.01 * (gradient * gradient)
+            store(flat_first, i, mean)
+            store(flat_second, i, square)
+            store(flat_d, i, splat(0.0))
+            store(flat_raw, i, load(flat_raw, i) - rate * mean / (sqrt(correction_2 * square) + 1e-15))

@@ -1,0 +1,118 @@
+"""Gaussians to start from: discs on the surface of the views' visual hull (Laurentini 1994)."""
+
+import numpy as np
+from jaxtyping import Bool, Float, Float32, Float64, UInt8
+
+from gsbench.fit import hull_kernels
+from gsbench.fit.recipe import FitRecipe
+from gsbench.geometry import matrices_to_quats, rgb_to_dc
+from gsbench.render.splats_cpu import camera_vectors
+from gsbench.types import Array, Gaussians, Views
+
+_COARSE = 24
+
+
+def hull_gaussians(views: Views, recipe: FitRecipe, rng: np.random.Generator) -> Gaussians:
+    """`recipe.num_gaussians` flat discs on the surface of the visual hull of all silhouettes, within -1..1.
+
+    Positions are those of surface voxels, normals come from the blurred occupancy, colours from the views that face
+    them; `sh` holds the DC colour alone.
+
+    Raises:
+        ValueError: no voxel lies inside every silhouette.
+    """
+    # Neighbouring views carve alike: a voxel outside is found sooner when consecutive views lie far apart.
+    order = np.argsort(np.arange(len(views)) * 0.618034 % 1, kind="stable")
+    rgba, cameras = views.rgba[order], camera_vectors(views.cameras)[order]
+    origin, voxel, occupied = _carve(_silhouettes(rgba), cameras, recipe.hull_resolution)
+    surface = np.argwhere(_surface(occupied))
+    chosen = surface[_choose(len(surface), recipe.num_gaussians, rng)]
+    # Voxels stand in rows: moved about within themselves, the discs do not.
+    means = (origin + (chosen + rng.random(chosen.shape)) * voxel).astype(np.float32)
+    normals = _normals(occupied)[tuple(chosen.T)]
+    colours = np.empty_like(means)
+    hull_kernels.observe(means, normals, rgba, cameras, colours)
+    spacing = voxel * np.sqrt(len(surface) / recipe.num_gaussians)
+    radii = spacing * np.array([recipe.init_radius, recipe.init_radius, recipe.init_thickness])
+    return Gaussians(
+        means,
+        matrices_to_quats(_frames(normals)).astype(np.float32),
+        np.tile(radii.astype(np.float32), (len(means), 1)),
+        np.full(len(means), recipe.init_opacity, np.float32),
+        rgb_to_dc(colours)[:, None],
+    )
+
+
+def _silhouettes(rgba: UInt8[Array, "v h w 4"]) -> Bool[Array, "v h w"]:
+    """Where alpha passes one half, widened by a pixel: parts as thin as a voxel must not fall between the centres."""
+    mask = rgba[..., 3] > 127
+    for axis in (1, 2):
+        first, rest = np.moveaxis(mask, axis, 0)[:-1].copy(), np.moveaxis(mask, axis, 0)[1:].copy()
+        np.moveaxis(mask, axis, 0)[1:] |= first
+        np.moveaxis(mask, axis, 0)[:-1] |= rest
+    return mask
+
+
+def _carve(
+    masks: Bool[Array, "v h w"], cameras: Float32[Array, "v 23"], resolution: int
+) -> tuple[Float64[Array, "3"], float, Bool[Array, "x y z"]]:
+    """Origin, edge of a voxel and occupancy, `resolution` voxels along the longest side of the object's box."""
+    origin, voxel = np.full(3, -1.0), 2 / _COARSE
+    occupied = np.empty((_COARSE,) * 3, bool)
+    hull_kernels.carve(masks, cameras, origin, voxel, occupied)
+    if not occupied.any():
+        raise ValueError("views: their silhouettes have no point in common, are cameras and alpha those of one object?")
+    cells = np.argwhere(occupied)
+    low, high = cells.min(0), cells.max(0) + 1
+    # Coarse voxels are tested at their centres only: one more on each side may hold some of the object.
+    low, high = np.maximum(low - 1, 0), np.minimum(high + 1, _COARSE)
+    origin, sides = origin + low * voxel, (high - low) * voxel
+    voxel = sides.max() / resolution
+    occupied = np.empty(np.ceil(sides / voxel - 1e-6).astype(int), bool)
+    hull_kernels.carve(masks, cameras, origin, voxel, occupied)
+    if not occupied.any():
+        raise ValueError(f"hull_resolution: {resolution} voxels are too coarse for this object, none lies inside it")
+    return origin, float(voxel), occupied
+
+
+def _shifted(volume: Float[Array, "x y z"] | Bool[Array, "x y z"], axis: int, step: int) -> Array:
+    """The volume moved by one voxel along an axis, zeros moving in."""
+    moved = np.zeros_like(volume)
+    source, target = [slice(None)] * 3, [slice(None)] * 3
+    source[axis], target[axis] = (slice(None, -1), slice(1, None)) if step > 0 else (slice(1, None), slice(None, -1))
+    moved[tuple(target)] = volume[tuple(source)]
+    return moved
+
+
+def _surface(occupied: Bool[Array, "x y z"]) -> Bool[Array, "x y z"]:
+    """Occupied voxels with an empty neighbour across a face."""
+    inner = occupied.copy()
+    for axis in range(3):
+        inner &= _shifted(occupied, axis, 1) & _shifted(occupied, axis, -1)
+    return occupied & ~inner
+
+
+def _normals(occupied: Bool[Array, "x y z"]) -> Float32[Array, "x y z 3"]:
+    """Unit outward normals: downhill in the occupancy blurred over 5 voxels; up where it is flat."""
+    blurred = occupied.astype(np.float32)
+    for _ in range(2):
+        for axis in range(3):
+            blurred = blurred + _shifted(blurred, axis, 1) + _shifted(blurred, axis, -1)
+    slopes = [_shifted(blurred, axis, 1) - _shifted(blurred, axis, -1) for axis in range(3)]
+    normals = np.stack(slopes, axis=-1)
+    lengths = np.linalg.norm(normals, axis=-1, keepdims=True)
+    return np.where(lengths > 0, normals / np.where(lengths > 0, lengths, 1), np.float32([0, 0, 1]))
+
+
+def _choose(available: int, wanted: int, rng: np.random.Generator) -> Array:
+    """`wanted` of `available` indices at random, each as often as any other but for one."""
+    rounds = [rng.permutation(available) for _ in range(-(-wanted // available))]
+    return np.sort(np.concatenate(rounds)[:wanted])
+
+
+def _frames(normals: Float32[Array, "n 3"]) -> Float32[Array, "n 3 3"]:
+    """Rotation matrices whose third column is the normal."""
+    helper = np.where(np.abs(normals[:, :1]) < 0.7, np.float32([1, 0, 0]), np.float32([0, 1, 0]))
+    first = np.cross(helper, normals)
+    first /= np.linalg.norm(first, axis=1, keepdims=True)
+    return np.stack([first, np.cross(normals, first), normals], axis=-1)

@@ -1,0 +1,81 @@
+"""How Gaussians are fitted to views: every value of it."""
+
+from dataclasses import dataclass
+
+from gsbench.geometry import MAX_SH_DEGREE
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """`iterations` steps, one view each, on views box-averaged down to `resolution` pixels in width."""
+
+    resolution: int
+    iterations: int
+
+    def __post_init__(self) -> None:
+        if self.resolution < 1 or self.iterations < 1:
+            raise ValueError(f"stages: resolution {self.resolution}, iterations {self.iterations}, both must be >= 1")
+
+
+@dataclass(frozen=True, slots=True)
+class FitRecipe:
+    """A fixed number of Gaussians, from a visual hull, by Adam (betas .9, .99), one view a step, white background.
+
+    Learning rates hold where the sphere that all cameras see has radius 1, and decay exponentially over all stages to
+    `lr_decay` times themselves.
+
+    Attributes:
+        stages: coarse to fine; widths must divide the views' width.
+        num_gaussians: how many, all through.
+        sh_degree: of the result, 0 to 3.
+        sh_start: the share of all iterations after which bands above 0 are trained.
+        lr_means, lr_scales, lr_quats, lr_opacities, lr_dc, lr_sh: at the first step; scales are in log, opacities in
+            logit, `lr_sh` is for bands above 0.
+        lr_decay: learning rates at the last step over those at the first.
+        huber: colour differences (0..1) beyond this count linearly, below it quadratically.
+        alpha_weight: of the absolute difference in alpha, beside the three channels' colour differences.
+        antialiased: fit for the antialiased rasteriser.
+        hull_resolution: voxels along the longest side of the object's box.
+        init_opacity: of every Gaussian at first.
+        init_radius, init_thickness: standard deviations of a Gaussian at first along the surface and across it, over
+            the distance to its neighbours.
+    """
+
+    stages: tuple[Stage, ...]
+    num_gaussians: int = 2048
+    sh_degree: int = 3
+    sh_start: float = 0.5
+    lr_means: float = 0.004
+    lr_scales: float = 0.18
+    lr_quats: float = 0.05
+    lr_opacities: float = 0.1
+    lr_dc: float = 0.04
+    lr_sh: float = 0.01
+    lr_decay: float = 0.05
+    huber: float = 0.05
+    alpha_weight: float = 0.3
+    antialiased: bool = False
+    hull_resolution: int = 72
+    init_opacity: float = 0.7
+    init_radius: float = 0.55
+    init_thickness: float = 0.15
+
+    def __post_init__(self) -> None:
+        if not self.stages:
+            raise ValueError("stages: empty, at least one {resolution, iterations} is needed")
+        if not 0 <= self.sh_degree <= MAX_SH_DEGREE:
+            raise ValueError(f"sh_degree: {self.sh_degree}, allowed 0 to {MAX_SH_DEGREE}")
+        for name in ("num_gaussians", "hull_resolution"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: {getattr(self, name)}, it must be >= 1")
+        for name in ("lr_decay", "huber", "init_opacity", "init_radius", "init_thickness"):
+            if not 0 < getattr(self, name) <= 1:
+                raise ValueError(f"{name}: {getattr(self, name)}, allowed above 0, up to 1")
+        for name in ("lr_means", "lr_scales", "lr_quats", "lr_opacities", "lr_dc", "lr_sh", "alpha_weight", "sh_start"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name}: {getattr(self, name)}, it must be >= 0")
+
+    @property
+    def iterations(self) -> int:
+        """Steps of all stages together."""
+        return sum(stage.iterations for stage in self.stages)
