@@ -1,0 +1,62 @@
+# Each target sets up what it needs in .venv first. `make eval` on a fresh clone needs Python 3.11 or newer and no more.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+INPUTS := pyproject.toml constraints.txt Makefile
+SHAPES := build/shapes
+
+.PHONY: eval test lint bench leaderboard mini clean
+.DELETE_ON_ERROR:
+
+eval: $(VENV)/.run
+	$(BIN)/gsbench eval --model pointnet++:quick --data mini --out results
+
+test: $(VENV)/.dev $(VENV)/.gl
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.dev $(VENV)/.gl
+	$(BIN)/python -m pytest tests/bench --benchmark-enable --benchmark-only
+
+leaderboard: $(VENV)/.run
+	$(BIN)/gsbench leaderboard
+
+# Rebuilds the embedded data set from the procedural shapes.
+mini: $(VENV)/.dev $(VENV)/.gl
+	rm -rf $(SHAPES) build/mini
+	$(BIN)/python -m gsbench.meshes.shapes $(SHAPES) --train 24 --test 12
+	$(BIN)/gsbench build --meshes $(SHAPES) --out build/mini --preset mini
+	$(BIN)/gsbench verify build/mini
+	rm -rf gsbench/mini
+	mv build/mini gsbench/mini
+
+clean:
+	rm -rf $(VENV) build results
+
+$(VENV)/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "gsbench needs Python 3.11 or newer, $(PYTHON) is $$($(PYTHON) -V); try make PYTHON=python3.11"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+# --no-compile: of the thousands of modules that come along, a run imports a few, and those are compiled then.
+$(VENV)/.run: $(VENV)/.made $(INPUTS)
+	$(PIP) --no-compile --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.run
+	$(PIP) --no-compile --editable '.[dev]'
+	@touch $@
+
+# Headless OpenGL is a system package: installed where that is allowed, else the line to type is shown.
+$(VENV)/.gl: $(VENV)/.dev
+	@line="$$($(BIN)/gsbench doctor --fix-line egl)"; \
+	if [ -z "$$line" ]; then touch $@; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then echo "$$line"; sh -c "$$line" && touch $@; \
+	else echo "No headless OpenGL here, so views of meshes cannot be rendered. To mend it, as root: $$line"; fi
