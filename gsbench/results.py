@@ -84,8 +84,7 @@ def save_result(result: Result, path: Path) -> None:
 
 
 def _number(probability: float) -> str:
-    rounded = round(probability, PROBABILITY_DIGITS)
-    return "0" if rounded == 0 else repr(rounded)
+    return repr(round(float(probability), PROBABILITY_DIGITS) + 0.0)  # a float also where it is whole, and no -0.0
 
 
 def write_atomic(path: Path, data: bytes) -> None:

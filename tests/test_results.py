@@ -1,0 +1,142 @@
+"""Result files: written whole or not at all, read back as they were, refused with a line that names the key."""
+
+import dataclasses
+import errno
+import json
+import os
+
+import numpy as np
+import pytest
+
+from gsbench.recipe import Reported
+from gsbench.results import ModelInfo, Result, RunInfo, load_result, save_result, write_atomic
+from gsbench.tasks import Task
+
+
+@pytest.fixture
+def result() -> Result:
+    probabilities = np.random.default_rng(0).dirichlet(np.ones(3), 4)
+    return Result(
+        schema_version=1,
+        task=Task(
+            "mini", "1.0", "ab" * 32, "test", "gaussians", "supervised", 50, 2, "xyz+geo", "fps", 1024, None, None
+        ),
+        model=ModelInfo("pointnet++:quick", "PointNet++", "cd" * 32, 1_467_978),
+        run=RunInfo(1, "cpu", "last", 10, 240, 12.5, 0.5, 300.0, "bf16", {"torch": "2.13.0"}, None, None),
+        metrics={"accuracy": 0.75, "class_accuracy": 0.7},
+        reported=Reported("ModelNet40", "points", 0.919, "PointNet++ paper, table 3"),
+        predictions={f"chair_{i:04d}": row.round(6).tolist() for i, row in enumerate(probabilities)},
+    )
+
+
+@pytest.fixture
+def path(result, tmp_path):
+    save_result(result, tmp_path / "new" / "result.json")
+    return tmp_path / "new" / "result.json"
+
+
+def edit(path, change) -> None:
+    record = json.loads(path.read_text())
+    change(record)
+    path.write_text(json.dumps(record))
+
+
+def test_a_result_comes_back_as_it_was(result, path):
+    assert load_result(path) == result
+    assert [entry.name for entry in path.parent.iterdir()] == ["result.json"]
+
+
+def test_the_same_result_gives_the_same_bytes(result, path, tmp_path):
+    shuffled = dataclasses.replace(result, predictions=dict(reversed(result.predictions.items())))
+    save_result(shuffled, tmp_path / "again.json")
+    assert (tmp_path / "again.json").read_bytes() == path.read_bytes()
+
+
+def test_probabilities_are_kept_to_six_digits(result, path):
+    record = json.loads(path.read_text())
+    assert set(record) == {f.name for f in dataclasses.fields(Result)}
+    assert record["predictions"] == result.predictions
+    finer = dataclasses.replace(result, predictions={"a": [1 / 3, 2 / 3, -1e-9]})
+    save_result(finer, path)
+    assert '"a": [0.333333, 0.666667, 0.0]' in path.read_text()
+    assert load_result(path).predictions == {"a": [0.333333, 0.666667, 0.0]}
+
+
+def test_file_name(result):
+    assert result.file_name() == "pointnet++-quick-s1.json"
+    other = dataclasses.replace(result, model=dataclasses.replace(result.model, name="org/net:big"))
+    assert other.file_name() == "org-net-big-s1.json"
+
+
+def set_key(*keys, value):
+    def change(record):
+        for key in keys[:-1]:
+            record = record[key]
+        record[keys[-1]] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (set_key("schema_version", value=2), r"schema_version is 2 \(allowed: 1\)"),
+        (lambda r: r.pop("schema_version"), "schema_version is None"),
+        (lambda r: r.pop("task"), "key 'task' is missing"),
+        (set_key("extra", value=1), "unknown key 'extra'"),
+        (set_key("task", "modality", value="voxels"), "task: modality: 'voxels' .*points | gaussians | images"),
+        (set_key("task", "sampling", value="grid"), "sampling: 'grid'"),
+        (set_key("task", "regime", value=30), r"regime is 30 \(allowed: 100, 50, 10, 1\)"),
+        (set_key("task", "num_point", value=3), "unknown key 'num_point'; did you mean 'num_points'"),
+        (set_key("model", "num_params", value="many"), "num_params: 'many' .*a whole number"),
+        (set_key("run", "dirty", value="yes"), "dirty: 'yes'"),
+        (set_key("metrics", "accuracy", value=None), "metrics.accuracy: None"),
+        (lambda r: r.pop("predictions"), "predictions is missing or empty"),
+        (set_key("predictions", value={}), "predictions is missing or empty"),
+        (set_key("predictions", "chair_0001", value=[float("nan"), 0.5, 0.5]), r"predictions\.chair_0001 is \[nan"),
+        (set_key("predictions", "chair_0001", value=[float("inf"), 0, 0]), r"predictions\.chair_0001 is \[inf"),
+        (set_key("predictions", "chair_0001", value=[0.5, 0.5, 0.1]), "chair_0001 .*sum to 1; sums to 1.1"),
+        (set_key("predictions", "chair_0001", value=[1.5, -0.5, 0]), "chair_0001 .*in 0..1"),
+        (set_key("predictions", "chair_0001", value=[0.5, 0.5]), "all as long"),
+        (set_key("predictions", "chair_0001", value=None), "all as long"),
+        (set_key("predictions", "chair_0001", value=[{}, 0, 1]), "no number"),
+    ],
+)
+def test_a_file_that_is_no_result(path, change, message):
+    edit(path, change)
+    with pytest.raises(ValueError, match=message) as caught:
+        load_result(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("text", "message"), [("{", "not JSON"), ("[1]", "schema_version is None"), ("", "not JSON")])
+def test_a_file_that_is_no_record(tmp_path, text, message):
+    (tmp_path / "x.json").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        load_result(tmp_path / "x.json")
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(ValueError, match=r"no\.json: cannot be read \(No such file"):
+        load_result(tmp_path / "no.json")
+
+
+def test_a_full_disk_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
+    path = tmp_path / "kept.json"
+    path.write_text("old")
+
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_atomic(path, b"new")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["kept.json"]
+    assert path.read_text() == "old"
+
+
+def test_a_folder_that_cannot_be_made(result, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="file"):
+        save_result(result, tmp_path / "file" / "result.json")
