@@ -14,7 +14,7 @@ import gsbench
 from gsbench.store.arrays import Row
 from gsbench.store.card import About, write_card
 from gsbench.store.manifest import FORMAT_VERSION, Manifest, Regime, Shard, save_manifest
-from gsbench.store.schema import CONFIGS, Schema
+from gsbench.store.schema import CONFIGS, SPLITS, Schema
 from gsbench.store.shards import MAX_SHARD_BYTES, write_shards
 from gsbench.tasks import all_regimes, ids_sha256, regime_ids
 
@@ -61,35 +61,40 @@ def create_folder(out: Path, contents: Contents, rows: Mapping[tuple[str, str], 
             does not fit the schema.
     """
     with staging_folder(out) as staging:
-        classes = tuple(sorted({label for labels in contents.objects.values() for label in labels.values()}))
-        regimes = {
-            f"{regime}/{draw}": regime_ids(contents.objects["train"], regime, draw) for regime, draw in all_regimes()
-        }
-        shards: dict[str, Shard] = {}
-        counts: dict[str, dict[str, dict[str, int]]] = {}
-        for config in (name for name in CONFIGS if any(name == config for config, _ in rows)):
-            schema = Schema(config, classes, contents.sh_coefficients)
-            for split in contents.objects:
-                filled = _fill(rows[config, split], contents.objects[split], regimes if split == "train" else {})
-                written = write_shards(staging, schema, split, filled, contents.max_shard_bytes)
-                shards |= written.shards
-                counts.setdefault(config, {})[split] = written.counts
-        manifest = Manifest(
-            format_version=FORMAT_VERSION,
-            name=contents.about.name,
-            version=contents.about.version,
-            classes=classes,
-            sh_coefficients=contents.sh_coefficients,
-            recipe=contents.recipe,
-            created_by={"gsbench": gsbench.__version__, **{name: version(name) for name in _VERSIONS_OF}},
-            counts=counts,
-            shards=shards,
-            regimes={name: Regime(len(ids), ids_sha256(ids)) for name, ids in regimes.items()},
-            set_aside=contents.set_aside,
-            quality=contents.quality,
-        )
-        save_manifest(manifest, staging)
-        write_card(staging, manifest, contents.about)
+        return write_folder(staging, contents, rows)
+
+
+def write_folder(folder: Path, contents: Contents, rows: Mapping[tuple[str, str], Iterable[Row]]) -> Manifest:
+    """Fills `folder` as `create_folder` does, for callers that stage the folder themselves; OSError if that fails."""
+    labels = contents.objects
+    classes = tuple(sorted({label for of_split in labels.values() for label in of_split.values()}))
+    regimes = {f"{regime}/{draw}": regime_ids(labels["train"], regime, draw) for regime, draw in all_regimes()}
+    shards: dict[str, Shard] = {}
+    counts: dict[str, dict[str, dict[str, int]]] = {}
+    for config in (name for name in CONFIGS if any(name == config for config, _ in rows)):
+        schema = Schema(config, classes, contents.sh_coefficients)
+        counts[config] = {}
+        for split in SPLITS:
+            filled = _fill(rows[config, split], labels[split], regimes if split == "train" else {})
+            written = write_shards(folder, schema, split, filled, contents.max_shard_bytes)
+            shards |= written.shards
+            counts[config][split] = written.counts
+    manifest = Manifest(
+        format_version=FORMAT_VERSION,
+        name=contents.about.name,
+        version=contents.about.version,
+        classes=classes,
+        sh_coefficients=contents.sh_coefficients,
+        recipe=contents.recipe,
+        created_by={"gsbench": gsbench.__version__, **{name: version(name) for name in _VERSIONS_OF}},
+        counts=counts,
+        shards=shards,
+        regimes={name: Regime(len(ids), ids_sha256(ids)) for name, ids in regimes.items()},
+        set_aside=contents.set_aside,
+        quality=contents.quality,
+    )
+    save_manifest(manifest, folder)
+    write_card(folder, manifest, contents.about)
     return manifest
 
 

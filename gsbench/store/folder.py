@@ -7,7 +7,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -161,7 +161,7 @@ def _on_hub() -> bool:
 
 def load_dataset(
     name: str,
-    config: Literal["gaussians", "points", "views"] = "gaussians",
+    config: str = "gaussians",
     split: str | None = None,
     revision: str | None = None,
 ) -> "datasets.DatasetDict | datasets.Dataset":

@@ -1,0 +1,105 @@
+"""A small data folder with every config, made of random but valid rows."""
+
+import hashlib
+import io
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gsbench.geometry import normalize_quats, spiral_rig
+from gsbench.meshes.sampling import fps_order
+from gsbench.store.arrays import Row
+from gsbench.store.card import About
+from gsbench.store.create import Contents, create_folder
+
+OBJECTS = {
+    "train": {f"{label}_{number:04d}": label for label in ("chair", "sofa") for number in range(1, 11)},
+    "test": {f"{label}_{number:04d}": label for label in ("chair", "sofa") for number in range(11, 14)},
+}
+ABOUT = About("tiny", "0.1", "A tiny data set", "mit", "Random numbers.")
+VIEWS = 3
+SIZE = 8
+TWINS = ("chair_0002", "sofa_0012")
+"""Two objects of one mesh file."""
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    return (vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)).astype(np.float32)
+
+
+def gaussian_row(object_id: str) -> Row:
+    rng = np.random.default_rng(int(object_id[-4:]))
+    count = int(rng.integers(20, 60))
+    means = rng.uniform(-0.5, 0.5, (count, 3)).astype(np.float32)
+    mesh = TWINS[0] if object_id in TWINS else object_id
+    return {
+        "object_id": object_id,
+        "num_gaussians": count,
+        "means": means,
+        "quats": normalize_quats(rng.normal(size=(count, 4)).astype(np.float32)),
+        "scales": rng.uniform(0.01, 0.1, (count, 3)).astype(np.float32),
+        "opacities": rng.uniform(0, 1, count).astype(np.float32),
+        "sh": rng.normal(size=(count, 4, 3)).astype(np.float32),
+        "fps_order": fps_order(means, 4096),
+        "psnr": np.float32(31.5),
+        "ssim": np.float32(0.95),
+        "mesh_sha256": hashlib.sha256(mesh.encode()).hexdigest(),
+        "duplicate_of": TWINS[0] if object_id == TWINS[1] else None,
+    }
+
+
+def points_row(object_id: str) -> Row:
+    rng = np.random.default_rng(int(object_id[-4:]))
+    points = unit(rng.normal(size=(40, 3))) * np.float32(0.9)
+    points = points[fps_order(points, 40)]
+    return {"object_id": object_id, "points": points, "normals": unit(points)}
+
+
+def view_rows(object_id: str) -> Iterator[Row]:
+    cameras = spiral_rig(VIEWS, 3.0, 40.0, 1.0, -20.0, 60.0, SIZE, SIZE)
+    for view in range(VIEWS):
+        buffer = io.BytesIO()
+        rgba = np.random.default_rng(view).integers(0, 256, (SIZE, SIZE, 4), np.uint8)
+        Image.fromarray(rgba).save(buffer, "PNG")
+        yield {
+            "object_id": object_id,
+            "view": view,
+            "image": buffer.getvalue(),
+            "viewmat": cameras.viewmats[view],
+            "K": cameras.Ks[view],
+        }
+
+
+def rows_of_everything() -> dict[tuple[str, str], Iterator[Row]]:
+    rows: dict[tuple[str, str], Iterator[Row]] = {}
+    for split, labels in OBJECTS.items():
+        rows["gaussians", split] = (gaussian_row(object_id) for object_id in sorted(labels))
+        rows["points", split] = (points_row(object_id) for object_id in sorted(labels))
+        rows["views", split] = (row for object_id in sorted(labels) for row in view_rows(object_id))
+    return rows
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder, for tests that only read it."""
+    out = tmp_path_factory.mktemp("data") / "tiny"
+    contents = Contents(ABOUT, OBJECTS, sh_coefficients=4, recipe={"seed": 1}, max_shard_bytes=40_000)
+    create_folder(out, contents, rows_of_everything())
+    return out
+
+
+@pytest.fixture
+def folder(made: Path, tmp_path: Path) -> Path:
+    """A copy of the folder, for tests that damage it."""
+    return Path(shutil.copytree(made, tmp_path / "tiny"))
+
+
+@pytest.fixture
+def datasets_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Keeps what `datasets` caches out of the user's home."""
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    return tmp_path / "cache"
