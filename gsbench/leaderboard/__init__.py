@@ -79,7 +79,7 @@ def _read(path: Path) -> str | None:
 def _first_difference(found: str | None, expected: str) -> str:
     if found is None:
         return "is missing"
-    ours, theirs = found.splitlines(), expected.splitlines()
+    ours, theirs = found.split("\n"), expected.split("\n")
     line = next((i for i, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b), min(len(ours), len(theirs)))
     return f"line {line + 1} is {_line(ours, line)}, the entries give {_line(theirs, line)}"
 

@@ -153,7 +153,7 @@ def submit(result_path: Path, board: Path, truth: Truth) -> Path:
     if target.exists() and target.read_bytes() != data:
         raise CheckError(f"{target}: another entry of this model, task and seed is on the board already")
     siblings = sorted(target.parent.glob(f"{target.stem.rpartition('-s')[0]}-s*.json"))
-    check_one_recipe([(result_path, result), *((path, load_result(path)) for path in siblings)])
+    check_one_recipe([*((path, load_result(path)) for path in siblings), (result_path, result)])
     known = truth_path(board, result.task)
     if not known.exists():
         save_truth(truth, known)

@@ -1,0 +1,132 @@
+"""Recipes: read, overlaid, hashed; and every wrong key or value refused with what is allowed."""
+
+import dataclasses
+
+import pytest
+
+from gsbench.recipe import load_recipe, parse, read_toml, suggest
+
+GOOD = """
+name = "net"
+title = "Net"
+model = "model:Net"
+paper = "https://example.org"
+
+[options]
+width = 64
+nested = { deep = [1, 2] }
+
+[train]
+epochs = 200
+batch_size = 24
+lr = 1
+
+[augment]
+scale = [0.8, 1.25]
+rotate_z = true
+
+[[reported]]
+dataset = "ModelNet40"
+modality = "points"
+accuracy = 0.919
+source = "the paper"
+
+[variants.quick.train]
+epochs = 5
+
+[variants.wide.options]
+width = 128
+nested = { more = true }
+"""
+
+
+@pytest.fixture
+def path(tmp_path):
+    path = tmp_path / "recipe.toml"
+    path.write_text(GOOD)
+    return path
+
+
+def test_a_recipe_is_read_with_defaults(path):
+    recipe = load_recipe(path)
+    assert (recipe.name, recipe.train.epochs, recipe.train.lr, recipe.train.optimizer) == ("net", 200, 1.0, "adam")
+    assert isinstance(recipe.train.lr, float)
+    assert recipe.augment.scale == (0.8, 1.25)
+    assert recipe.augment.jitter == 0.0
+    assert recipe.reported[0].regime == 100
+
+
+def test_a_variant_changes_only_what_it_names(path):
+    plain, quick, wide = load_recipe(path), load_recipe(path, "quick"), load_recipe(path, "wide")
+    assert quick == dataclasses.replace(plain, name="net:quick", train=dataclasses.replace(plain.train, epochs=5))
+    assert wide.options == {"width": 128, "nested": {"deep": [1, 2], "more": True}}
+    assert plain.options == {"width": 64, "nested": {"deep": [1, 2]}}
+
+
+def test_the_hash_covers_what_decides_a_score_and_nothing_else(path):
+    plain = load_recipe(path)
+    assert load_recipe(path, "quick").sha256() != plain.sha256() != load_recipe(path, "wide").sha256()
+    told_otherwise = dataclasses.replace(plain, title="Other", paper="-", reported=(), variants={}, name="other")
+    assert told_otherwise.sha256() == plain.sha256()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            "epochs = 200",
+            "epoch = 200",
+            r"train: unknown key 'epoch'; did you mean 'epochs'.*allowed: epochs, batch",
+        ),
+        ('title = "Net"', "", r"key 'title' is missing \(required: a string\)"),
+        ("epochs = 200", "epochs = 2.5", r"train: epochs: 2\.5 is not allowed \(must be a whole number\)"),
+        ("epochs = 200", "epochs = true", "epochs: True is not allowed"),
+        ("lr = 1", 'lr = "fast"', r"lr: 'fast' is not allowed \(must be a number\)"),
+        ("lr = 1", 'lr = 1\noptimizer = "lion"', r"optimizer: 'lion' .*adam \| adamw \| sgd"),
+        ("rotate_z = true", "rotate_z = 1", r"rotate_z: 1 .*true or false"),
+        ("scale = [0.8, 1.25]", "scale = [0.8]", "augment: scale: .*a list of a number, 2 long"),
+        ("accuracy = 0.919", 'accuracy = "91.9"', r"reported\[0\]: accuracy: '91\.9'"),
+        ("epochs = 5", "epohcs = 5", "variant quick: train: unknown key 'epohcs'"),
+        ("[options]", "[options", "not TOML"),
+    ],
+)
+def test_a_wrong_recipe_is_refused_with_what_is_allowed(path, old, new, message):
+    assert old in GOOD
+    path.write_text(GOOD.replace(old, new, 1))
+    with pytest.raises(ValueError, match=message) as caught:
+        load_recipe(path)
+    assert str(caught.value).startswith(str(path))
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_variant_names_the_known_ones(path):
+    with pytest.raises(ValueError, match=r"no variant 'quik' of net; did you mean 'quick'\? \(it has: quick, wide\)"):
+        load_recipe(path, "quik")
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xfe"])
+def test_a_file_that_cannot_be_read(tmp_path, content):
+    path = tmp_path / "x.toml"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"x\.toml: (cannot be read|not TOML)"):
+        read_toml(path)
+
+
+def test_errors_of_a_dataclass_itself_name_the_file():
+    @dataclasses.dataclass
+    class Even:
+        number: int
+
+        def __post_init__(self) -> None:
+            if self.number % 2:
+                raise ValueError("number is odd")
+
+    assert parse({"number": 2}, Even, "x.toml") == Even(2)
+    with pytest.raises(ValueError, match=r"x\.toml: number is odd"):
+        parse({"number": 3}, Even, "x.toml")
+
+
+def test_suggestions():
+    assert suggest("pointnet", ["pointnet++", "mvcnn"]) == "; did you mean 'pointnet++'?"
+    assert suggest("zzz", ["pointnet++", "mvcnn"]) == ""
