@@ -1,0 +1,141 @@
+"""The shape of the code: which module may import which, what stays free of torch, and how large a piece may be."""
+
+import ast
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = {"gsbench": "gsbench", "gsbench_baselines": "baselines"}
+
+# From the top down. A module imports from lower rows and from its own package only.
+ROWS = (
+    ("cli",),
+    ("build", "evaluate", "leaderboard", "figures", "doctor"),
+    ("fit", "data", "train"),
+    ("meshes", "render", "store", "formats"),
+    ("geometry", "metrics", "image_metrics", "baseline"),
+    ("results",),
+    ("types", "recipe", "tasks"),
+)
+LEVELS = {name: level for level, row in enumerate(ROWS) for name in row}
+FOR_BASELINES = {"types", "geometry", "baseline"}
+SOURCES = sorted((path, package) for package, folder in PACKAGES.items() for path in (ROOT / folder).rglob("*.py"))
+FILE_LINES, FUNCTION_LINES = 400, 70  # the aim is 300 and 50
+
+
+def name_of(path: Path, package: str) -> str:
+    parts = path.relative_to(ROOT / PACKAGES[package]).with_suffix("").parts
+    return ".".join((package, *(part for part in parts if part != "__init__")))
+
+
+def modules_imported(tree: ast.AST, module: str, is_package: bool) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = module.split(".")[: len(module.split(".")) - node.level + is_package] if node.level else []
+            source = ".".join([*base, *([node.module] if node.module else [])])
+            # `from gsbench import geometry` imports a module, `from gsbench import __version__` does not.
+            yield from (f"{source}.{alias.name}" for alias in node.names) if source == "gsbench" else (source,)
+
+
+def part_of(module: str) -> str | None:
+    """The part of gsbench that a module belongs to, a key of LEVELS; None for `gsbench` itself and for others."""
+    package, _, rest = module.partition(".")
+    part = rest.split(".")[0]
+    return part if package == "gsbench" and part in LEVELS else None
+
+
+def may_import(module: str, other: str) -> bool:
+    mine, theirs = part_of(module), part_of(other)
+    if module.startswith("gsbench_baselines"):
+        return theirs is None or theirs in FOR_BASELINES
+    if theirs is None or theirs == mine:
+        return not other.startswith("gsbench_baselines")
+    return mine is not None and LEVELS[theirs] > LEVELS[mine]
+
+
+def wrong_imports(module: str, imported: Iterable[str]) -> list[str]:
+    return [other for other in imported if not may_import(module, other)]
+
+
+@pytest.mark.parametrize(("path", "package"), SOURCES, ids=lambda value: str(value).removeprefix(f"{ROOT}/"))
+def test_imports_point_down(path, package):
+    module = name_of(path, package)
+    if package == "gsbench" and module != "gsbench":
+        assert module.split(".")[1] in LEVELS, f"{path}: say in ROWS where this part of gsbench stands"
+    imported = modules_imported(ast.parse(path.read_text()), module, path.name == "__init__.py")
+    assert wrong_imports(module, imported) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "source", "wrong"),
+    [
+        ("gsbench.results", "from gsbench.tasks import Task", []),
+        ("gsbench.tasks", "def f():\n    from gsbench.results import Result", ["gsbench.results"]),
+        ("gsbench.store.shards", "import gsbench.render.gl", ["gsbench.render.gl"]),
+        ("gsbench.store.shards", "from gsbench.store import schema", []),
+        ("gsbench.store.shards", "from gsbench import __version__, train", ["gsbench.train"]),
+        ("gsbench.store.shards", "from ..fit import fit", ["gsbench.fit"]),
+        ("gsbench.cli.scoring", "import gsbench_baselines.pointnet", ["gsbench_baselines.pointnet"]),
+        ("gsbench_baselines.pointnet.model", "from gsbench.types import Batch\nimport gsbench.data", ["gsbench.data"]),
+    ],
+)  # fmt: skip
+def test_the_rule_finds_what_breaks_it(module, source, wrong):
+    assert wrong_imports(module, modules_imported(ast.parse(source), module, is_package=False)) == wrong
+
+
+def test_gsbench_names_no_baseline():
+    """A baseline that ships and one that does not take the same way: through its recipe."""
+    names = {path.name for path in (ROOT / "baselines").iterdir() if path.is_dir() and (path / "model.py").exists()}
+    assert names, "there are baselines"
+    for path, package in SOURCES:
+        if package == "gsbench":
+            strings = {n.value for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Constant)}
+            assert not strings & names, path
+
+
+@pytest.mark.parametrize(("path", "package"), SOURCES, ids=lambda value: str(value).removeprefix(f"{ROOT}/"))
+def test_sizes(path, package):
+    text = path.read_text()
+    assert text.count("\n") <= FILE_LINES
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            assert node.end_lineno - node.lineno <= FUNCTION_LINES, f"{node.name} is too long"
+
+
+def test_every_package_is_in_the_wheel():
+    listed = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
+    found = {name_of(path, package) for path, package in SOURCES if path.name == "__init__.py"}
+    assert found <= listed, "a package that pyproject.toml does not list is missing from the wheel"
+
+
+def loaded_by(code: str) -> set[str]:
+    script = f"import sys\ntry:\n    {code}\nexcept SystemExit:\n    pass\nprint(*sys.modules, file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
+    return set(done.stderr.split())
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import gsbench",
+        "import gsbench.types, gsbench.recipe, gsbench.tasks, gsbench.results",
+        "import gsbench.metrics, gsbench.leaderboard, gsbench.baseline",
+        "import gsbench.store.folder, gsbench.store.verify",
+        "from gsbench.cli import main; main(['models'])",
+        "from gsbench.cli import main; main(['leaderboard', '--check'])",
+    ],
+)
+def test_no_torch(code):
+    assert not loaded_by(code) & {"torch", "datasets", "numba"}
+
+
+def test_help_loads_nothing_heavy():
+    loaded = loaded_by("from gsbench.cli import main; main(['--help'])")
+    assert not loaded & {"torch", "datasets", "numba", "numpy", "pyarrow", "rich", "tabulate"}
