@@ -7,10 +7,11 @@ from gsbench.types import Array
 
 SSIM_WINDOW = 11
 SSIM_SIGMA = 1.5
+_SSIM_BLOCK = 24
 
 
-def psnr(a: Float[Array, "*v h w c"], b: Float[Array, "*v h w c"]) -> float:
-    """Peak signal-to-noise ratio in dB of images in 0..1; over several views, the mean of the views' PSNRs.
+def psnr(a: Float[Array, "..."], b: Float[Array, "..."]) -> float:
+    """Peak signal-to-noise ratio in dB of images `[h w c]` in 0..1; of views `[v h w c]`, the mean of theirs.
 
     Identical images give infinity.
 
@@ -18,15 +19,16 @@ def psnr(a: Float[Array, "*v h w c"], b: Float[Array, "*v h w c"]) -> float:
         ValueError: the shapes differ.
     """
     _require_equal_shapes(a, b)
-    errors = np.mean(np.square(np.subtract(a, b, dtype=np.float64)), axis=(-3, -2, -1))
+    errors = np.mean(np.square(np.subtract(a, b)), axis=(-3, -2, -1), dtype=np.float64)
     with np.errstate(divide="ignore"):
         return float(np.mean(-10 * np.log10(errors)))
 
 
-def ssim(a: Float[Array, "*v h w c"], b: Float[Array, "*v h w c"]) -> float:
-    """Mean structural similarity of images in 0..1 (Wang 2004: 11x11 Gaussian window of sigma 1.5, K1 .01, K2 .03).
+def ssim(a: Float[Array, "..."], b: Float[Array, "..."]) -> float:
+    """Mean structural similarity of images `[h w c]` or `[v h w c]` in 0..1 (Wang 2004).
 
-    The window sees zeros beyond the border, as in the 3D Gaussian splatting evaluations.
+    The window is an 11x11 Gaussian of sigma 1.5, K1 is .01, K2 is .03. It sees zeros beyond the
+    border, as in the 3D Gaussian splatting evaluations.
 
     Raises:
         ValueError: the shapes differ.
@@ -42,22 +44,31 @@ def _require_equal_shapes(a: Float[Array, "..."], b: Float[Array, "..."]) -> Non
 
 
 def _ssim_of_view(x: Float[Array, "h w c"], y: Float[Array, "h w c"]) -> float:
-    # One blur of the five moments together: the window is separable, so it costs two banded matrix products.
-    moments = np.concatenate([x, y, x * x, y * y, x * y], axis=-1)
-    height, width, _ = moments.shape
-    rows = (_window_matrix(height) @ moments.reshape(height, -1)).reshape(moments.shape)
-    blurred = _window_matrix(width) @ rows
-    mean_x, mean_y, square_x, square_y, product = np.split(blurred, 5, axis=-1)
-    variance_x, variance_y, covariance = square_x - mean_x**2, square_y - mean_y**2, product - mean_x * mean_y
+    # The two variances enter as their sum alone.
+    moments = np.concatenate([x, y, x * x + y * y, x * y], axis=-1)
+    rows = _blur_rows(moments)
+    mean_x, mean_y, squares, product = np.split(_blur_rows(np.ascontiguousarray(rows.swapaxes(0, 1))), 4, axis=-1)
+    means, means_squared = mean_x * mean_y, mean_x**2 + mean_y**2
     c1, c2 = 0.01**2, 0.03**2
-    similarity = (2 * mean_x * mean_y + c1) * (2 * covariance + c2)
-    similarity /= (mean_x**2 + mean_y**2 + c1) * (variance_x + variance_y + c2)
+    similarity = (2 * means + c1) * (2 * (product - means) + c2)
+    similarity /= (means_squared + c1) * (squares - means_squared + c2)
     return float(similarity.mean(dtype=np.float64))
 
 
-def _window_matrix(size: int) -> Float[Array, "n n"]:
-    """The `[size size]` matrix that blurs along one axis with zeros beyond the border."""
-    offsets = np.arange(size)[:, None] - np.arange(size)
-    weights = np.exp(-np.square(np.arange(SSIM_WINDOW) - SSIM_WINDOW // 2) / (2 * SSIM_SIGMA**2))
-    kernel = np.exp(-np.square(offsets) / (2 * SSIM_SIGMA**2)) / weights.sum()
-    return np.where(np.abs(offsets) <= SSIM_WINDOW // 2, kernel, 0).astype(np.float32)
+def _blur_rows(image: Float[Array, "h w c"]) -> Float[Array, "h w c"]:
+    """The Gaussian window along the first axis, zeros beyond the border."""
+    height, reach = len(image), SSIM_WINDOW // 2
+    flat, blurred = image.reshape(height, -1), np.empty_like(image)
+    weights = np.exp(-np.square(np.arange(-reach, reach + 1)) / (2 * SSIM_SIGMA**2))
+    window = np.zeros(2 * _SSIM_BLOCK + SSIM_WINDOW, np.float32)
+    window[_SSIM_BLOCK : _SSIM_BLOCK + SSIM_WINDOW] = weights / weights.sum()
+    # A band of rows is one small matrix product with the band and the rows about it.
+    for start in range(0, height, _SSIM_BLOCK):
+        stop, low, high = (
+            min(start + _SSIM_BLOCK, height),
+            max(start - reach, 0),
+            min(start + _SSIM_BLOCK + reach, height),
+        )
+        offsets = np.arange(low, high) - np.arange(start, stop)[:, None] + reach + _SSIM_BLOCK
+        np.matmul(window[offsets], flat[low:high], out=blurred.reshape(height, -1)[start:stop])
+    return blurred

@@ -1,15 +1,15 @@
 """The fit on CPU: one object, one thread, bit-identical for a seed on one kind of processor."""
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32
 
 from gsbench.fit import adam_kernels
 from gsbench.fit.recipe import FitRecipe
 from gsbench.fit.schedule import decay_at, learning_rates, sh_degree_at, view_order
-from gsbench.fit.targets import box_downsample, over_white
+from gsbench.fit.targets import scaled_cameras, target_planes
 from gsbench.geometry import normalize_quats
 from gsbench.render import layout
-from gsbench.render.splats_cpu import Workspace, camera_vectors, pack, padded, unpack
+from gsbench.render.splats_cpu import Workspace, camera_vectors, pack, unpack
 from gsbench.types import Array, Gaussians, Views
 
 _WHITE = np.ones(3, np.float32)
@@ -22,13 +22,13 @@ def optimise(start: Gaussians, views: Views, recipe: FitRecipe, rng: np.random.G
     rates = _row_rates(recipe)
     step = 0
     for stage in recipe.stages:
-        scaled = box_downsample(views, stage.resolution)
-        targets, cameras = _planes(scaled), camera_vectors(scaled.cameras)
-        workspace = Workspace(raw.shape, scaled.cameras.width, scaled.cameras.height)
+        targets = target_planes(views, stage.resolution, layout.TILE)
+        cameras = scaled_cameras(views.cameras, stage.resolution)
+        workspace, vectors = Workspace(raw.shape, cameras.width, cameras.height), camera_vectors(cameras)
         for view in view_order(len(views), stage.iterations, rng):
             degree = sh_degree_at(recipe, step)
             adam_kernels.activate(raw, params)
-            workspace.project(params, cameras[view], degree, recipe.antialiased)
+            workspace.project(params, vectors[view], degree, recipe.antialiased)
             workspace.fit(params, _WHITE, targets[view], recipe.huber, recipe.alpha_weight, d_params)
             adam_kernels.adam(
                 raw, params, d_params, first, second, rates * np.float32(decay_at(recipe, step)), step + 1
@@ -53,12 +53,3 @@ def _to_raw(params: Float32[Array, "p n"], count: int) -> Float32[Array, "p n"]:
     raw[layout.OPACITY, :count] = np.log(opacities / (1 - opacities))
     raw[layout.OPACITY, count:] = -50
     return raw
-
-
-def _planes(views: Views) -> UInt8[Array, "v 4 h w"]:
-    """Colour over white, and alpha, plane by plane, padded to whole tiles."""
-    views_count, height, width, _ = views.rgba.shape
-    planes = np.zeros((views_count, 4, padded(height), padded(width)), np.uint8)
-    planes[:, :3, :height, :width] = np.moveaxis(over_white(views.rgba), -1, 1)
-    planes[:, 3, :height, :width] = views.rgba[..., 3]
-    return planes

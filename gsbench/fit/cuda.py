@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float, Float32
+from jaxtyping import Float
 
 from gsbench.fit.recipe import FitRecipe
 from gsbench.fit.schedule import decay_at, learning_rates, sh_degree_at, view_order
-from gsbench.fit.targets import box_downsample, over_white
+from gsbench.fit.targets import scaled_cameras, target_planes
 from gsbench.geometry import normalize_quats
 from gsbench.render.splats_cuda import rasterize_tensors, require_gsplat
-from gsbench.types import Array, Gaussians, Views
+from gsbench.types import Gaussians, Views
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,18 +39,25 @@ def optimise_many(
     optimizer = torch.optim.Adam(groups, betas=(0.9, 0.99), eps=1e-15)
     step = 0
     for stage in recipe.stages:
-        scaled = [box_downsample(each, stage.resolution) for each in views]
-        targets = torch.from_numpy(np.stack([_target(each) for each in scaled])).cuda()
+        targets = torch.from_numpy(np.stack([target_planes(each, stage.resolution) for each in views])).cuda()
+        scaled = [scaled_cameras(each.cameras, stage.resolution) for each in views]
         cameras = [
-            torch.from_numpy(np.stack([getattr(each.cameras, name) for each in scaled])).cuda()
-            for name in ("viewmats", "Ks")
+            torch.from_numpy(np.stack([getattr(each, name) for each in scaled])).cuda() for name in ("viewmats", "Ks")
         ]
+        size = (scaled[0].width, scaled[0].height)
         orders = [view_order(len(targets[0]), stage.iterations, rng) for rng in rngs]
         batch = torch.arange(len(starts), device="cuda")
         for chosen in torch.tensor(orders, device="cuda").T:
-            size = (scaled[0].cameras.width, scaled[0].cameras.height)
             viewmats, Ks = (array[batch, chosen][:, None] for array in cameras)
-            loss = _loss(raw, viewmats, Ks, size, targets[batch, chosen], recipe, sh_degree_at(recipe, step))
+            loss = _loss(
+                raw,
+                viewmats,
+                Ks,
+                size,
+                targets[batch, chosen].permute(0, 2, 3, 1) / 255,
+                recipe,
+                sh_degree_at(recipe, step),
+            )
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             for group, name in zip(optimizer.param_groups, raw, strict=True):
@@ -104,8 +111,3 @@ def _from_raw(raw: "dict[str, Tensor]") -> list[Gaussians]:
     scales, opacities = arrays["scales"].exp().numpy(), arrays["opacities"].sigmoid().numpy()
     sh = torch.cat([arrays["dc"], arrays["sh"]], dim=2).numpy()
     return [Gaussians(*fields) for fields in zip(arrays["means"].numpy(), quats, scales, opacities, sh, strict=True)]
-
-
-def _target(views: Views) -> Float32[Array, "v h w 4"]:
-    images = np.concatenate([over_white(views.rgba), views.rgba[..., 3:]], axis=-1)
-    return images.astype(np.float32) / 255

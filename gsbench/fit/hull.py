@@ -5,6 +5,7 @@ from jaxtyping import Bool, Float, Float32, Float64, UInt8
 
 from gsbench.fit import hull_kernels
 from gsbench.fit.recipe import FitRecipe
+from gsbench.fit.target_kernels import fill_silhouettes
 from gsbench.geometry import matrices_to_quats, rgb_to_dc
 from gsbench.render.splats_cpu import camera_vectors
 from gsbench.types import Array, Gaussians, Views
@@ -45,12 +46,9 @@ def hull_gaussians(views: Views, recipe: FitRecipe, rng: np.random.Generator) ->
 
 def _silhouettes(rgba: UInt8[Array, "v h w 4"]) -> Bool[Array, "v h w"]:
     """Where alpha passes one half, widened by a pixel: parts as thin as a voxel must not fall between the centres."""
-    mask = rgba[..., 3] > 127
-    for axis in (1, 2):
-        first, rest = np.moveaxis(mask, axis, 0)[:-1].copy(), np.moveaxis(mask, axis, 0)[1:].copy()
-        np.moveaxis(mask, axis, 0)[1:] |= first
-        np.moveaxis(mask, axis, 0)[:-1] |= rest
-    return mask
+    masks = np.empty(rgba.shape[:3], bool)
+    fill_silhouettes(rgba, masks)
+    return masks
 
 
 def _carve(

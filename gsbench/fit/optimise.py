@@ -9,7 +9,7 @@ from jaxtyping import Float64
 from gsbench.fit import cpu, cuda
 from gsbench.fit.hull import hull_gaussians
 from gsbench.fit.recipe import FitRecipe
-from gsbench.fit.targets import over_white
+from gsbench.fit.targets import target_planes
 from gsbench.geometry import camera_centers
 from gsbench.image_metrics import psnr, ssim
 from gsbench.render.splats import rasterize
@@ -104,6 +104,7 @@ def _with_degree(gaussians: Gaussians, degree: int) -> Gaussians:
 
 def _score(gaussians: Gaussians, held_out: Views, recipe: FitRecipe, device: str) -> Fitted:
     rendered = rasterize(gaussians, held_out.cameras, antialiased=recipe.antialiased, device=device)
-    expected = over_white(held_out.rgba).astype(np.float32) / 255
+    planes = target_planes(held_out, held_out.cameras.width)
+    expected = np.moveaxis(planes[:, :3], 1, -1).astype(np.float32) / 255
     image = np.clip(rendered.rgb, 0, 1)
     return Fitted(gaussians, psnr(image, expected), ssim(image, expected))

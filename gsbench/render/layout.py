@@ -33,5 +33,6 @@ M_ONE, M_X, M_Y, M_XX, M_XY, M_YY, M_RED, M_DEPTH = 0, 1, 2, 3, 4, 5, 6, 9
 TILE = 16
 # Planes of an image: red, green, blue, alpha, sum of weight times depth.
 PLANES = 5
-# A tile's copy of a record: the record, then for each pixel row the exponent's terms linear and constant in x.
-LOCAL, LINEAR, CONSTANT = RECORD + 2 * TILE, RECORD, RECORD + TILE
+# A tile's copy of a record: the record; then for each pixel row the exponent's terms linear and constant in x, and the
+# offset in y from the centre.
+LOCAL, LINEAR, CONSTANT, OFFSET_Y = RECORD + 3 * TILE, RECORD, RECORD + TILE, RECORD + 2 * TILE

@@ -59,6 +59,7 @@ def _gather(records, ranks, start, stop, x0, y0, rows, scratch):
         store(local, to + at.LINEAR, dy * broadcast(records, base + at.R_B))
         constant = dy * dy * broadcast(records, base + at.R_C) + broadcast(records, base + at.R_LOG)
         store(local, to + at.CONSTANT, constant)
+        store(local, to + at.OFFSET_Y, dy)
         members[count] = ranks[position]
         masks[count] = mask
         while mask != 0:
@@ -115,7 +116,7 @@ def _composite(x0, keep, scratch):
 
 
 @njit
-def _backward(x0, y0, count, with_depth, scratch, moments):
+def _backward(x0, count, with_depth, scratch, moments):
     """Adds to `moments` what the gathered Gaussians get from `d_pixels`: by colour, minus B behind all, by depth."""
     local, members, masks, _, _, pairs, _, d_pixels = scratch
     px = iota() + (x0 + 0.5)
@@ -156,7 +157,7 @@ def _backward(x0, y0, count, with_depth, scratch, moments):
             d_blue = d_blue + weight * g_blue
             # The cap is flat: nothing passes to the exponent there.
             value = select(alpha < ALPHA_MAX, weight * by_weight, zero)
-            dy = splat(y0 + row + 0.5 - local[base + at.R_Y])
+            dy = broadcast(local, base + at.OFFSET_Y + row)
             by_y, by_x = value * dy, value * dx
             one = one + value
             mx = mx + by_x
@@ -225,7 +226,7 @@ def backward_tiles(records, ranks, starts, width, height, background, scratch, d
                 )
             # Every weight adds its alpha gradient and takes the background away.
             _store_behind(d_pixels, place, load(d_pixels, place + 3 * at.TILE), background)
-        _backward(x0, y0, count, with_depth, scratch, moments)
+        _backward(x0, count, with_depth, scratch, moments)
 
 
 @njit
@@ -258,7 +259,7 @@ def fit_tiles(records, ranks, starts, width, height, background, scratch, target
             _loss_row(
                 x0, row, width, background, scratch, flat, position, target.shape[1] * stride, huber, alpha_weight
             )
-        _backward(x0, y0, count, False, scratch, moments)
+        _backward(x0, count, False, scratch, moments)
 
 
 @njit

@@ -4,6 +4,8 @@ The kernels work on structures of arrays (see `projection_kernels`); `pack` and 
 `Gaussians`. A workspace owns every buffer and reuses it, view after view: fresh memory would cost a third of the time.
 """
 
+import math
+
 import numpy as np
 from jaxtyping import Float32, UInt8
 
@@ -53,6 +55,14 @@ def padded(size: int) -> int:
     return -(-size // layout.TILE) * layout.TILE
 
 
+def aligned_empty(*shape: int) -> Float32[Array, "..."]:
+    """An uninitialised float32 array that starts at a cache line: a vector across two lines costs twice."""
+    size = math.prod(shape)
+    memory = np.empty(size + WIDTH, np.float32)
+    start = -memory.ctypes.data // memory.itemsize % WIDTH
+    return memory[start : start + size].reshape(shape)
+
+
 class Workspace:
     """Buffers and state to rasterise `params` `[11 + 3 k, n]` from one camera after another.
 
@@ -64,16 +74,16 @@ class Workspace:
         self.width, self.height = width, height
         self.tiles_x, self.tiles_y = padded(width) // layout.TILE, padded(height) // layout.TILE
         self.max_degree = sh_degree_of((rows - layout.SH) // 3)
-        self._projected = np.empty((layout.PROJECTED_ROWS, n), np.float32)
-        self._d_projected = np.empty((layout.D_PROJECTED_ROWS, n), np.float32)
+        self._projected = aligned_empty(layout.PROJECTED_ROWS, n)
+        self._d_projected = aligned_empty(layout.D_PROJECTED_ROWS, n)
         self._order, self._spare = np.empty(n, np.int32), np.empty(n, np.int32)
-        self._records = np.empty((n, layout.RECORD), np.float32)
-        self._moments = np.empty((n, layout.RECORD), np.float32)
+        self._records = aligned_empty(n, layout.RECORD)
+        self._moments = aligned_empty(n, layout.RECORD)
         self._starts = np.zeros(self.tiles_x * self.tiles_y + 1, np.int64)
         self._ends = np.empty_like(self._starts)
         self._ranks = np.empty(0, np.int32)
-        self._pixels = np.empty(layout.TILE * layout.PLANES * layout.TILE, np.float32)
-        self._d_pixels = np.empty_like(self._pixels)
+        self._pixels = aligned_empty(layout.TILE * layout.PLANES * layout.TILE)
+        self._d_pixels = aligned_empty(*self._pixels.shape)
         self._sh_degree, self._antialiased, self._count = 0, False, 0
         self._reserve_tile(64)
 
@@ -153,12 +163,12 @@ class Workspace:
         """Room for `capacity` Gaussians in one tile: local copies, ranks, row masks, row lists and counts, pairs."""
         self._capacity = capacity
         self._scratch = (
-            np.empty(capacity * layout.LOCAL, np.float32),
+            aligned_empty(capacity * layout.LOCAL),
             np.empty(capacity, np.int32),
             np.empty(capacity, np.int64),
             np.empty(layout.TILE * capacity, np.int32),
             np.empty(layout.TILE, np.int64),
-            np.empty(capacity * layout.TILE * 2 * layout.TILE, np.float32),
+            aligned_empty(capacity * layout.TILE * 2 * layout.TILE),
             self._pixels,
             self._d_pixels,
         )

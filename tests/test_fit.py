@@ -1,0 +1,193 @@
+"""The fit on an object whose appearance is known: what it reaches, what it must not look at, and what it refuses."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from gsbench.fit import FitRecipe, Stage, fit, fit_many
+from gsbench.fit.hull import hull_gaussians
+from gsbench.fit.targets import scaled_cameras, target_planes
+from gsbench.geometry import camera_centers, quats_to_matrices, spiral_rig
+from gsbench.types import Cameras, Gaussians, Views
+
+RECIPE = FitRecipe((Stage(32, 60), Stage(64, 100)), num_gaussians=600, sh_degree=1, hull_resolution=40)
+FIELDS = tuple(field.name for field in dataclasses.fields(Gaussians))
+RADIUS = 0.7
+
+
+def ball(count: int, size: int = 64, phase: float = 0.0) -> Views:
+    """Analytic views of a ball with smooth bands of colour, 16 rays a pixel."""
+    cameras = spiral_rig(count, 2.8, 45.0, 3.3, -40.0, 70.0, size, size, phase)
+    eyes, rotations = camera_centers(cameras.viewmats), cameras.viewmats[:, :3, :3]
+    y, x = np.meshgrid(*[(np.arange(4 * size) + 0.5) / 4] * 2, indexing="ij")
+    rays = np.stack([x, y, np.ones_like(x)], -1) @ np.linalg.inv(cameras.Ks[0]).T
+    rays = np.einsum("vji,hwj->vhwi", rotations, rays / np.linalg.norm(rays, axis=-1, keepdims=True))
+    along = -np.einsum("vhwi,vi->vhw", rays, eyes)
+    inside = along**2 - (np.sum(eyes**2, -1) - RADIUS**2)[:, None, None]
+    points = eyes[:, None, None] + (along - np.sqrt(np.maximum(inside, 0)))[..., None] * rays
+    colour = 0.5 + 0.3 * np.sin(5 * points + np.array([0, 1, 2]))
+    hit = (inside > 0)[..., None]
+    boxes = np.concatenate([colour * hit, hit], -1).reshape(count, size, 4, size, 4, 4).mean((2, 4))
+    straight = boxes / np.where(boxes[..., 3:] > 0, boxes[..., 3:], 1)
+    straight[..., 3] = boxes[..., 3]
+    return Views((straight * 255 + 0.5).astype(np.uint8), cameras)
+
+
+@pytest.fixture(scope="module")
+def views() -> Views:
+    return ball(24)
+
+
+@pytest.fixture(scope="module")
+def held_out() -> Views:
+    return ball(24, phase=0.5)[[4, 11, 18]]
+
+
+@pytest.fixture(scope="module")
+def fitted(views, held_out):
+    return fit(views, RECIPE, 0, held_out)
+
+
+def equal(a: Gaussians, b: Gaussians) -> bool:
+    return all(getattr(a, name).tobytes() == getattr(b, name).tobytes() for name in FIELDS)
+
+
+def test_reaches_the_object(fitted):
+    gaussians = fitted.gaussians
+    assert fitted.psnr > 32
+    assert fitted.ssim > 0.95
+    assert len(gaussians) == 600
+    assert gaussians.sh.shape == (600, 4, 3)
+    np.testing.assert_allclose(np.linalg.norm(gaussians.quats, axis=1), 1, atol=1e-5)
+    assert (gaussians.scales > 0).all()
+    visible = gaussians.opacities > 0.3
+    # A disc's centre sits under the surface that it makes up with its neighbours.
+    assert RADIUS - 0.06 < np.median(np.linalg.norm(gaussians.means[visible], axis=1)) < RADIUS
+
+
+def test_same_seed_same_bits(fitted, views, held_out):
+    again = fit(views, RECIPE, 0, held_out)
+    assert equal(again.gaussians, fitted.gaussians)
+    assert (again.psnr, again.ssim) == (fitted.psnr, fitted.ssim)
+    assert not equal(fit(views, RECIPE, 1, held_out).gaussians, fitted.gaussians)
+
+
+def test_held_out_views_only_score(fitted, views, held_out):
+    noise = np.random.default_rng(0).integers(0, 256, held_out.rgba.shape).astype(np.uint8)
+    corrupted = fit(views, RECIPE, 0, Views(noise, held_out.cameras))
+    assert equal(corrupted.gaussians, fitted.gaussians)
+    assert corrupted.psnr < 15 < fitted.psnr
+
+
+def test_training_views_do_matter(fitted, views, held_out):
+    dimmed = views.rgba.copy()
+    dimmed[..., :3] //= 2
+    assert fit(Views(dimmed, views.cameras), RECIPE, 0, held_out).psnr < fitted.psnr - 8
+
+
+def test_many_is_one_by_one(fitted, views, held_out):
+    many = fit_many([views, views], RECIPE, [1, 0], [held_out, held_out])
+    assert equal(many[1].gaussians, fitted.gaussians)
+    assert not equal(many[0].gaussians, fitted.gaussians)
+
+
+def test_frame_of_the_cameras_is_free(fitted, views, held_out):
+    """The same scene ten times larger and elsewhere gives the same picture: no step depends on the scene's extent."""
+    shift, size = np.array([30.0, -20.0, 5.0]), 10.0
+
+    def moved(some: Views) -> Views:
+        viewmats = some.cameras.viewmats.astype(np.float64)
+        viewmats[:, :3, 3] = viewmats[:, :3, 3] * size - viewmats[:, :3, :3] @ shift
+        cameras = Cameras(viewmats.astype(np.float32), some.cameras.Ks, some.cameras.width, some.cameras.height)
+        return Views(some.rgba, cameras)
+
+    elsewhere = fit(moved(views), RECIPE, 0, moved(held_out))
+    assert elsewhere.psnr == pytest.approx(fitted.psnr, abs=0.7)
+    visible = elsewhere.gaussians.opacities > 0.3
+    distances = np.linalg.norm(elsewhere.gaussians.means[visible] - shift, axis=1)
+    assert (RADIUS - 0.06) * size < np.median(distances) < RADIUS * size
+
+
+def test_hull_lies_on_the_surface(views):
+    start = hull_gaussians(views, RECIPE, np.random.default_rng(0))
+    distances = np.linalg.norm(start.means, axis=1)
+    assert np.percentile(distances, 5) > RADIUS - 0.08
+    assert np.percentile(distances, 95) < RADIUS + 0.08
+    normals = quats_to_matrices(start.quats)[:, :, 2]
+    outward = np.einsum("ni,ni->n", normals, start.means / distances[:, None])
+    assert np.median(outward) > 0.97
+    colours = start.sh[:, 0] * 0.28209479 + 0.5
+    expected = 0.5 + 0.3 * np.sin(5 * start.means + np.array([0, 1, 2]))
+    assert np.median(np.abs(colours - expected)) < 0.06
+
+
+def test_higher_bands_wait(views, held_out):
+    """With their start at the end of the fit, the bands above 0 stay zero, and cost nothing."""
+    late = fit(views, dataclasses.replace(RECIPE, sh_start=1.0), 0, held_out)
+    flat = fit(views, dataclasses.replace(RECIPE, sh_degree=0), 0, held_out)
+    assert not late.gaussians.sh[:, 1:].any()
+    np.testing.assert_array_equal(late.gaussians.sh[:, :1], flat.gaussians.sh)
+
+
+def test_targets_are_box_averages_over_white():
+    rng = np.random.default_rng(0)
+    cameras = spiral_rig(2, 2.8, 45.0, 1.0, 0.0, 30.0, 12, 8)
+    rgba = rng.integers(0, 256, (2, 8, 12, 4)).astype(np.uint8)
+    rgba[0, :4] = 0
+    views = Views(rgba, cameras)
+    planes = target_planes(views, 6, multiple=16)
+    assert planes.shape == (2, 4, 16, 16)
+    assert not planes[:, :, 4:].any()
+    assert not planes[..., 6:].any()
+    alpha = rgba[..., 3:] / 255
+    exact = np.concatenate([rgba[..., :3] * alpha + 255 * (1 - alpha), rgba[..., 3:]], -1)
+    exact = exact.reshape(2, 4, 2, 6, 2, 4).mean((2, 4))
+    assert np.abs(np.moveaxis(planes[:, :, :4, :6], 1, -1) - exact).max() <= 0.5 + 1e-9
+    scaled = scaled_cameras(cameras, 6)
+    assert (scaled.width, scaled.height) == (6, 4)
+    point = np.array([0.1, -0.2, 0.3])
+    full, half = (c.Ks[0] @ (c.viewmats[0, :3, :3] @ point + c.viewmats[0, :3, 3]) for c in (cameras, scaled))
+    np.testing.assert_allclose(half[:2] / half[2], full[:2] / full[2] / 2, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"stages": ()}, "stages: empty"),
+        ({"sh_degree": 4}, "sh_degree: 4, allowed 0 to 3"),
+        ({"num_gaussians": 0}, "num_gaussians: 0, it must be >= 1"),
+        ({"lr_decay": 0.0}, "lr_decay: 0.0, allowed above 0, up to 1"),
+        ({"lr_means": -1.0}, "lr_means: -1.0, it must be >= 0"),
+        ({"lr_means": float("nan")}, "lr_means: nan, it must be >= 0"),
+    ],
+)
+def test_recipe_rejects(change, message):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(RECIPE, **change)
+
+
+def test_stage_rejects():
+    with pytest.raises(ValueError, match="stages: resolution 32, iterations 0"):
+        Stage(32, 0)
+
+
+def test_fit_rejects(views, held_out):
+    with pytest.raises(ValueError, match="views: 1 given"):
+        fit(views[:1], RECIPE, 0, held_out)
+    with pytest.raises(ValueError, match="resolution 48 does not divide views of 64x64"):
+        fit(views, dataclasses.replace(RECIPE, stages=(Stage(48, 1),)), 0, held_out)
+    with pytest.raises(ValueError, match="device: 'tpu', allowed"):
+        fit(views, RECIPE, 0, held_out, device="tpu")
+    empty = views.rgba.copy()
+    empty[3] = 0
+    with pytest.raises(ValueError, match="silhouettes have no point in common"):
+        fit(Views(empty, views.cameras), RECIPE, 0, held_out)
+
+
+@pytest.mark.gpu
+def test_cuda_agrees_with_cpu(fitted, views, held_out):
+    on_cuda = fit_many([views, views], RECIPE, [0, 1], [held_out, held_out], device="cuda")
+    assert len(on_cuda) == 2
+    assert on_cuda[0].psnr == pytest.approx(fitted.psnr, abs=0.5)
+    assert not equal(on_cuda[0].gaussians, on_cuda[1].gaussians)
