@@ -3,6 +3,9 @@
 Raw scales are logarithms and raw opacities logits; all other rows are the same activated.
 """
 
+# numba checks the types of what follows; mypy does not know its intrinsics.
+# mypy: ignore-errors
+
 from numba import njit
 
 from gsbench.render import layout as at

@@ -42,7 +42,7 @@ def optimise(start: Gaussians, views: Views, recipe: FitRecipe, rng: np.random.G
 def _row_rates(recipe: FitRecipe) -> Float32[Array, " p"]:
     rows = {"means": 3, "quats": 4, "scales": 3, "opacities": 1, "dc": 3, "sh": 3 * (recipe.sh_degree + 1) ** 2 - 3}
     rates = learning_rates(recipe)
-    return np.repeat(np.float32([rates[name] for name in rows]), list(rows.values()))
+    return np.repeat(np.array([rates[name] for name in rows], np.float32), list(rows.values()))
 
 
 def _to_raw(params: Float32[Array, "p n"], count: int) -> Float32[Array, "p n"]:

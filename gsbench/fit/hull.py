@@ -99,7 +99,7 @@ def _normals(occupied: Bool[Array, "x y z"]) -> Float32[Array, "x y z 3"]:
     slopes = [_shifted(blurred, axis, 1) - _shifted(blurred, axis, -1) for axis in range(3)]
     normals = np.stack(slopes, axis=-1)
     lengths = np.linalg.norm(normals, axis=-1, keepdims=True)
-    return np.where(lengths > 0, normals / np.where(lengths > 0, lengths, 1), np.float32([0, 0, 1]))
+    return np.where(lengths > 0, normals / np.where(lengths > 0, lengths, 1), np.array([0, 0, 1], np.float32))
 
 
 def _choose(available: int, wanted: int, rng: np.random.Generator) -> Array:
@@ -110,7 +110,7 @@ def _choose(available: int, wanted: int, rng: np.random.Generator) -> Array:
 
 def _frames(normals: Float32[Array, "n 3"]) -> Float32[Array, "n 3 3"]:
     """Rotation matrices whose third column is the normal."""
-    helper = np.where(np.abs(normals[:, :1]) < 0.7, np.float32([1, 0, 0]), np.float32([0, 1, 0]))
+    helper = np.where(np.abs(normals[:, :1]) < 0.7, *np.eye(3, dtype=np.float32)[:2])
     first = np.cross(helper, normals)
     first /= np.linalg.norm(first, axis=1, keepdims=True)
     return np.stack([first, np.cross(normals, first), normals], axis=-1)

@@ -61,7 +61,8 @@ def fit_many(
         for each, rng in zip(unit_views, rngs, strict=True)
     ]
     if device == "cpu":
-        optimised = [cpu.optimise(*args, recipe, rng) for *args, rng in zip(starts, unit_views, rngs, strict=True)]
+        objects = zip(starts, unit_views, rngs, strict=True)
+        optimised = [cpu.optimise(start, each, recipe, rng) for start, each, rng in objects]
     else:
         optimised = cuda.optimise_many(starts, unit_views, recipe, rngs)
     placed = [_from_frame(gaussians, *frame) for gaussians, frame in zip(optimised, frames, strict=True)]

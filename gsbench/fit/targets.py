@@ -25,7 +25,7 @@ def target_planes(views: Views, width: int, multiple: int = 1) -> UInt8[Array, "
 def scaled_cameras(cameras: Cameras, width: int) -> Cameras:
     """The cameras of the views box-averaged down to `width` pixels in width; ValueError as `target_planes`."""
     factor = _box(cameras, width)
-    Ks = (cameras.Ks / np.float32([[factor], [factor], [1]])).astype(np.float32)
+    Ks = (cameras.Ks / np.array([[factor], [factor], [1]])).astype(np.float32)
     return Cameras(cameras.viewmats, Ks, width, cameras.height // factor)
 
 

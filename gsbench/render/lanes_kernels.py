@@ -5,6 +5,9 @@ pixels (or 16 Gaussians) is one `<16 x float>` value, which becomes one AVX-512 
 Every operation is contractible (multiply-add becomes FMA) and nothing else, so results depend on no loop order.
 """
 
+# numba checks the types of what follows; mypy does not know its intrinsics.
+# mypy: ignore-errors
+
 import operator
 
 from llvmlite import ir

@@ -4,6 +4,9 @@ Sources: Zwicker 2001 and Kerbl 2023 for the projection, Yu 2024 (Mip-Splatting)
 the constants; the gradients are our own. Arrays as in `gsbench.render.layout`.
 """
 
+# numba checks the types of what follows; mypy does not know its intrinsics.
+# mypy: ignore-errors
+
 import numpy as np
 from numba import njit
 

@@ -1,5 +1,8 @@
 """Colours of Gaussians from their spherical harmonics, 16 at a time, and the gradients. Arrays as in `layout`."""
 
+# numba checks the types of what follows; mypy does not know its intrinsics.
+# mypy: ignore-errors
+
 from numba import njit
 
 from gsbench.render import layout as at

@@ -7,6 +7,9 @@ nor a second exponential: with B the gradient-weighted colour behind, d = c.g - 
 that by log(alpha), and B + alpha d the next B.
 """
 
+# numba checks the types of what follows; mypy does not know its intrinsics.
+# mypy: ignore-errors
+
 import numpy as np
 from numba import njit
 
@@ -166,17 +169,18 @@ def _backward(x0, count, with_depth, scratch, moments):
             mxy = mxy + by_x * dy
             myy = myy + by_y * dy
         m = moments[members[member]]
-        m[at.M_ONE] += total(one)
-        m[at.M_X] += total(mx)
-        m[at.M_Y] += total(my)
-        m[at.M_XX] += total(mxx)
-        m[at.M_XY] += total(mxy)
-        m[at.M_YY] += total(myy)
-        m[at.M_RED] += total(d_red)
-        m[at.M_RED + 1] += total(d_green)
-        m[at.M_RED + 2] += total(d_blue)
+        _add_totals(m, at.M_ONE, one, mx, my)
+        _add_totals(m, at.M_XX, mxx, mxy, myy)
+        _add_totals(m, at.M_RED, d_red, d_green, d_blue)
         if with_depth:
             m[at.M_DEPTH] += total(d_depth)
+
+
+@njit
+def _add_totals(moments, first, a, b, c):
+    moments[first] += total(a)
+    moments[first + 1] += total(b)
+    moments[first + 2] += total(c)
 
 
 @njit

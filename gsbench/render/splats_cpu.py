@@ -43,9 +43,9 @@ def camera_vectors(cameras: Cameras) -> Float32[Array, "v 23"]:
     fx, fy, cx, cy = (cameras.Ks[:, i, j] for i, j in ((0, 0), (1, 1), (0, 2), (1, 2)))
     # The Jacobian is not trusted beyond .15 of the image's size outside it (gsplat and INRIA: 1.3 tan(fov / 2)).
     margin_x, margin_y = 0.15 * cameras.width / fx, 0.15 * cameras.height / fy
-    limits = (-cx / fx - margin_x, (cameras.width - cx) / fx + margin_x)
-    limits += (-cy / fy - margin_y, (cameras.height - cy) / fy + margin_y)
-    scalars = np.stack([fx, fy, cx, cy, *limits], axis=1)
+    limits_x = (-cx / fx - margin_x, (cameras.width - cx) / fx + margin_x)
+    limits_y = (-cy / fy - margin_y, (cameras.height - cy) / fy + margin_y)
+    scalars = np.stack([fx, fy, cx, cy, *limits_x, *limits_y], axis=1)
     parts = (rotations, translations, camera_centers(cameras.viewmats), scalars)
     return np.ascontiguousarray(np.concatenate(parts, axis=1), np.float32)
 

@@ -66,15 +66,19 @@ def rasterize(
     require_gsplat()
     import torch
 
-    fields = (gaussians.means, gaussians.quats, gaussians.scales, gaussians.opacities, gaussians.sh)
-    scene = [torch.from_numpy(np.ascontiguousarray(field)).cuda()[None] for field in fields]
+    def on_device(array: Float[Array, "..."]) -> "Tensor":
+        return torch.from_numpy(np.ascontiguousarray(array, np.float32)).cuda()
+
+    means, quats, scales, opacities, sh = (
+        on_device(getattr(gaussians, name))[None] for name in ("means", "quats", "scales", "opacities", "sh")
+    )
+    colour, width, height = on_device(background), cameras.width, cameras.height
     views = []
     with torch.no_grad():
         for view in range(len(cameras)):
-            camera = [torch.from_numpy(array[view : view + 1]).cuda()[None] for array in (cameras.viewmats, cameras.Ks)]
+            viewmat, K = (on_device(array[view])[None, None] for array in (cameras.viewmats, cameras.Ks))
             rendered = rasterize_tensors(
-                *(*scene, *camera, cameras.width, cameras.height),
-                *(torch.from_numpy(background).cuda(), antialiased, sh_degree),
+                means, quats, scales, opacities, sh, viewmat, K, width, height, colour, antialiased, sh_degree
             )
             views.append([image[0, 0].cpu().numpy() for image in rendered])
     rgb, alpha, depth = (np.stack(images) for images in zip(*views, strict=True))
