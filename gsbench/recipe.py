@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import difflib
+import functools
 import hashlib
 import json
 import tomllib
@@ -175,7 +176,7 @@ def parse(table: dict[str, Any], kind: type[T], where: str) -> T:
     Raises:
         ValueError: unknown or missing key, or a value of the wrong type.
     """
-    hints = typing.get_type_hints(kind)
+    hints = _type_hints(kind)  # type: ignore[arg-type]
     fields = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
     for key in table:
         if key not in fields:
@@ -189,6 +190,10 @@ def parse(table: dict[str, Any], kind: type[T], where: str) -> T:
         return kind(**values)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from None
+
+
+# Cached, since a board of a thousand Result files has only five types.
+_type_hints = functools.cache(typing.get_type_hints)
 
 
 def _convert(value: Any, hint: Any, where: str) -> Any:

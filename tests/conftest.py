@@ -1,6 +1,7 @@
 """Test-wide settings: shapes and types of every annotated function are checked, and nothing uses more than a core."""
 
 import os
+import sys
 from pathlib import Path
 
 # Before numpy, torch or numba are loaded: they read these once.
@@ -31,4 +32,5 @@ def _weave_checks_in() -> None:
     install_import_hook(_checked_modules(), "beartype.beartype")
 
 
-_weave_checks_in()
+if "--benchmark-enable" not in sys.argv:  # benchmarks time the code as users run it
+    _weave_checks_in()

@@ -1,0 +1,68 @@
+"""`gsbench build` and `gsbench verify`."""
+
+import argparse
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from gsbench.cli.arguments import positive_int
+from gsbench.cli.messages import failed_check
+from gsbench.cli.progress import progress_bar
+
+
+def add_commands(commands: Any) -> None:
+    """Adds this module's commands to argparse's subparsers."""
+    build = commands.add_parser(
+        "build",
+        help="make a data folder from meshes",
+        description="Renders meshes, fits Gaussians to the views, and writes both as a data folder.",
+        allow_abbrev=False,
+    )
+    build.add_argument("--meshes", metavar="DIR", type=Path, required=True, help="<label>/<train|test>/<object_id>.off")
+    build.add_argument("--out", metavar="DIR", type=Path, required=True, help="new or empty folder to write")
+    build.add_argument(
+        "--preset", metavar="NAME", default="lite", help="mini, lite or full of build.toml (default: lite)"
+    )
+    build.add_argument("--workers", metavar="N", type=positive_int, help="processes (default: one a core)")
+    build.set_defaults(run=_build)
+
+    verify = commands.add_parser(
+        "verify",
+        help="check every hash and every value of a data folder",
+        description="Recomputes every hash of a data folder and checks every value. Exit 1 if anything is wrong.",
+        allow_abbrev=False,
+    )
+    verify.add_argument("folder", metavar="DIR", type=Path, help="what `gsbench build` wrote")
+    verify.add_argument("--json", action="store_true", help="print the report as JSON")
+    verify.set_defaults(run=_verify)
+
+
+def _build(args: argparse.Namespace) -> int:
+    from gsbench.build import build
+
+    with progress_bar("objects") as progress:
+        manifest = build(args.meshes, args.out, args.preset, args.workers, progress)
+    quality = ", ".join(f"{key} {value:.2f}" for key, value in manifest.quality.items())
+    print(f"{args.out}: {manifest.name} {manifest.version}, fingerprint {manifest.fingerprint()[:8]}, mean {quality}")
+    for object_id, reason in manifest.set_aside.items():
+        print(f"set aside: {object_id}: {reason}")
+    return 0
+
+
+def _verify(args: argparse.Namespace) -> int:
+    from gsbench.store.verify import verify
+
+    with progress_bar("bytes") as progress:
+        report = verify(args.folder, progress)
+    if args.json:
+        print(json.dumps({**dataclasses.asdict(report), "ok": report.ok}, indent=1))
+    elif report.ok:
+        print(
+            f"{args.folder}: ok: {report.name} {report.version}, fingerprint {report.fingerprint[:8]}, "
+            f"{report.shards} shards, {report.rows} rows"
+        )
+    else:
+        for problem in report.problems:
+            failed_check(f"{args.folder}: {problem}")
+    return 0 if report.ok else 1

@@ -1,0 +1,144 @@
+"""`gsbench eval` and `gsbench models`."""
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+from gsbench.cli.arguments import positive_int, seed_list
+from gsbench.cli.messages import notice
+from gsbench.cli.progress import progress_bar
+from gsbench.tasks import DRAWS, REGIMES, Features, Modality, Sampling, ViewsFrom
+
+if TYPE_CHECKING:
+    from gsbench.recipe import Recipe
+    from gsbench.results import Result
+
+OUT = Path("results")
+
+
+def add_commands(commands: Any) -> None:
+    """Adds this module's commands to argparse's subparsers."""
+    evaluation = commands.add_parser(
+        "eval",
+        help="train a model, score it on the test objects, and write a Result file a seed",
+        description="Trains a model under a frozen regime, scores its last epoch on the test objects, and writes every "
+        "prediction to a Result file a seed.",
+        allow_abbrev=False,
+    )
+    _add_eval_options(evaluation)
+    evaluation.set_defaults(run=_eval)
+
+    models = commands.add_parser(
+        "models",
+        help="the baselines and their published figures",
+        description="Lists the baselines that come with gsbench.",
+        allow_abbrev=False,
+    )
+    models.add_argument("--json", action="store_true", help="print the recipes as JSON")
+    models.set_defaults(run=_models)
+
+
+def _add_eval_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--model", required=True, metavar="NAME|RECIPE.toml", help="a baseline, NAME:VARIANT, or your own recipe")
+    add(
+        "--data",
+        metavar="mini|FOLDER|ORG/NAME",
+        help="(default: modelnet10-gs where it can be had, else mini)",
+    )
+    add("--modality", choices=get_args(Modality), help="what the model sees (default: the first that it takes)")
+    add("--regime", type=int, choices=REGIMES, default=100, help="per cent of the training labels (default: 100)")
+    add("--draw", type=int, choices=range(DRAWS), default=0, help="which draw of a regime below 100 (default: 0)")
+    add("--features", choices=get_args(Features), default="xyz", help="channels of a Gaussian (default: xyz)")
+    add("--sampling", choices=get_args(Sampling), default="fps", help="of points or Gaussians (default: fps)")
+    add("--num-points", type=positive_int, default=1024, metavar="N", help="points or Gaussians (default: 1024)")
+    add("--num-views", type=positive_int, default=12, metavar="N", help="images an object (default: 12)")
+    add("--views-from", choices=get_args(ViewsFrom), default="meshes", help="what the images show (default: meshes)")
+    add("--seeds", type=seed_list, default=(0,), metavar="0,1,2", help="one run and one Result file each (default: 0)")
+    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: auto)")
+    add("--out", type=Path, default=OUT, metavar="DIR", help=f"where Result files go (default: {OUT})")
+    add("--json", action="store_true", help="print metrics and paths as JSON")
+
+
+def _eval(args: argparse.Namespace) -> int:
+    from gsbench.evaluate import evaluate
+    from gsbench.store.folder import default_data
+
+    data, fallback = (args.data, None) if args.data else default_data()
+    if fallback:
+        notice(fallback)
+    with progress_bar("training") as progress:
+        results = evaluate(
+            model=args.model,
+            data=data,
+            modality=args.modality,
+            regime=args.regime,
+            draw=args.draw,
+            features=args.features,
+            sampling=args.sampling,
+            num_points=args.num_points,
+            num_views=args.num_views,
+            views_from=args.views_from,
+            seeds=args.seeds,
+            device=args.device,
+            out=args.out,
+            progress=progress,
+        )
+    print(_as_json(results) if args.json else _as_table(results))
+    return 0
+
+
+def _as_table(results: "list[Result]") -> str:
+    from tabulate import tabulate
+
+    from gsbench.leaderboard.table import describe_input, describe_reported, percent
+    from gsbench.metrics import mean_and_std
+
+    first = results[0]
+    regime = f"{first.task.regime} %" + ("" if first.task.regime == 100 else f", draw {first.task.draw}")
+    row = {
+        "model": first.model.name,
+        "data": f"{first.task.dataset} ({len(first.predictions)} test objects)",
+        "input": describe_input(first.task),
+        "labels": regime,
+        "accuracy": percent(*mean_and_std([result.metrics["accuracy"] for result in results])),
+        "class acc.": percent(*mean_and_std([result.metrics["class_accuracy"] for result in results])),
+        "n": len(results),
+        "published": describe_reported(first),
+    }
+    return tabulate([row], headers="keys", tablefmt="github", disable_numparse=True)
+
+
+def _as_json(results: "list[Result]") -> str:
+    records = [asdict(result) for result in results]
+    for record in records:
+        del record["predictions"]
+    return json.dumps(records, indent=1)
+
+
+def _models(args: argparse.Namespace) -> int:
+    from gsbench.baseline import shipped_recipes
+    from gsbench.recipe import load_recipe
+
+    recipes = [load_recipe(path) for path in shipped_recipes().values()]
+    if args.json:
+        print(json.dumps([asdict(recipe) for recipe in recipes], indent=1))
+        return 0
+    from tabulate import tabulate
+
+    print(tabulate([_describe(recipe) for recipe in recipes], headers="keys", tablefmt="github", disable_numparse=True))
+    return 0
+
+
+def _describe(recipe: "Recipe") -> dict[str, str]:
+    figures = [f"{100 * r.accuracy:.1f} on {r.dataset} ({r.modality}, {r.regime} %)" for r in recipe.reported]
+    return {
+        "model": recipe.name,
+        "title": recipe.title,
+        "variants": ", ".join(f"{recipe.name}:{variant}" for variant in recipe.variants),
+        "epochs": str(recipe.train.epochs),
+        "published accuracy": "; ".join(figures),
+        "paper": recipe.paper,
+    }
