@@ -78,7 +78,7 @@ def _truth(task: "Task", board: Path, data: str | None) -> "Truth":
 def _describe(manifest: "Manifest") -> str:
     train = sum(next(iter(manifest.counts.values()))["train"].values())
     title = manifest.recipe.get("about", {}).get("title", manifest.name)
-    return f"{title}: {len(manifest.classes)} classes, {train} training objects as {', '.join(manifest.counts)}."
+    return f"{title}. {len(manifest.classes)} classes, {train} training objects as {', '.join(manifest.counts)}."
 
 
 def _leaderboard(args: argparse.Namespace) -> int:

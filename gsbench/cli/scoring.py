@@ -48,13 +48,13 @@ def _add_eval_options(parser: argparse.ArgumentParser) -> None:
         metavar="mini|FOLDER|ORG/NAME",
         help="(default: modelnet10-gs where it can be had, else mini)",
     )
-    add("--modality", choices=get_args(Modality), help="what the model sees (default: the first that it takes)")
+    add("--modality", choices=get_args(Modality), help="what the model sees (default: Gaussians where it takes them)")
     add("--regime", type=int, choices=REGIMES, default=100, help="per cent of the training labels (default: 100)")
     add("--draw", type=int, choices=range(DRAWS), default=0, help="which draw of a regime below 100 (default: 0)")
     add("--features", choices=get_args(Features), default="xyz", help="channels of a Gaussian (default: xyz)")
     add("--sampling", choices=get_args(Sampling), default="fps", help="of points or Gaussians (default: fps)")
-    add("--num-points", type=positive_int, default=1024, metavar="N", help="points or Gaussians (default: 1024)")
-    add("--num-views", type=positive_int, default=12, metavar="N", help="images an object (default: 12)")
+    add("--num-points", type=positive_int, metavar="N", help="points or Gaussians an object (default: 1024)")
+    add("--num-views", type=positive_int, metavar="N", help="images an object")
     add("--views-from", choices=get_args(ViewsFrom), default="meshes", help="what the images show (default: meshes)")
     add("--seeds", type=seed_list, default=(0,), metavar="0,1,2", help="one run and one Result file each (default: 0)")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: auto)")
@@ -63,12 +63,15 @@ def _add_eval_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _eval(args: argparse.Namespace) -> int:
-    from gsbench.evaluate import evaluate
+    from gsbench.baseline import find_recipe
     from gsbench.store.folder import default_data
 
+    find_recipe(args.model)  # a misspelt name is told before torch is loaded and the Hub is asked
     data, fallback = (args.data, None) if args.data else default_data()
     if fallback:
         notice(fallback)
+    from gsbench.evaluate import evaluate
+
     with progress_bar("training") as progress:
         results = evaluate(
             model=args.model,
@@ -93,7 +96,7 @@ def _eval(args: argparse.Namespace) -> int:
 def _as_table(results: "list[Result]") -> str:
     from tabulate import tabulate
 
-    from gsbench.leaderboard.table import describe_input, describe_reported, percent
+    from gsbench.leaderboard.table import describe_figure, describe_input, percent
     from gsbench.metrics import mean_and_std
 
     first = results[0]
@@ -106,9 +109,10 @@ def _as_table(results: "list[Result]") -> str:
         "accuracy": percent(*mean_and_std([result.metrics["accuracy"] for result in results])),
         "class acc.": percent(*mean_and_std([result.metrics["class_accuracy"] for result in results])),
         "n": len(results),
-        "published": describe_reported(first),
+        "published": describe_figure(first.reported),
     }
-    return tabulate([row], headers="keys", tablefmt="github", disable_numparse=True)
+    source = f"\npublished: {first.reported.source}" if first.reported else ""
+    return tabulate([row], headers="keys", tablefmt="github", disable_numparse=True) + source
 
 
 def _as_json(results: "list[Result]") -> str:

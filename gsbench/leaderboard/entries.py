@@ -75,7 +75,7 @@ class Entry:
 
 def truth_path(board: Path, task: Task) -> Path:
     """Where the labels of a task's data set stand on a board."""
-    return board / "datasets" / f"{_safe('dataset', task.dataset)}@{task.fingerprint[:8]}.json"
+    return board / "datasets" / f"{_safe('task.dataset', task.dataset)}@{task.fingerprint[:8]}.json"
 
 
 def load_truth(path: Path) -> Truth:

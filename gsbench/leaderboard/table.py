@@ -12,6 +12,7 @@ from tabulate import tabulate
 
 from gsbench.leaderboard.entries import Entry, Truth, check_one_recipe
 from gsbench.metrics import accuracy_interval, mean_and_std, typical_mcnemar
+from gsbench.recipe import Reported
 from gsbench.results import Result
 from gsbench.tasks import Task
 from gsbench.types import Array
@@ -113,7 +114,7 @@ def _section(truth: Truth, rows: list[Row]) -> str:
             "n": str(len(row.correct)),
             "95 % interval": " to ".join(f"{100 * bound:.1f}" for bound in row.interval),
             "In its task": _standing(row),
-            "Published": describe_reported(row.first),
+            "Published": _published(row.first.reported),
             "Epochs": f"{row.first.run.epochs}" + _unless_last(row.first.run.selection),
             "Train objects": str(row.first.run.train_objects),
         }
@@ -140,13 +141,16 @@ def describe_input(task: Task) -> str:
     return seen if task.protocol == "supervised" else f"{seen}, {task.protocol}"
 
 
-def describe_reported(result: Result) -> str:
-    """The published figure with the data it was scored on and its source, or `–`."""
-    reported = result.reported
+def describe_figure(reported: Reported | None) -> str:
+    """A published figure with the data it was scored on, or a dash."""
+    return NONE if reported is None else f"{100 * reported.accuracy:.1f} on {reported.dataset}"
+
+
+def _published(reported: Reported | None) -> str:
     if reported is None:
         return NONE
     source = f"[source]({reported.source})" if reported.source.startswith("http") else reported.source
-    return f"{100 * reported.accuracy:.1f} on {reported.dataset} ({source})"
+    return f"{describe_figure(reported)} ({source})"
 
 
 def _labels(row: Row) -> str:
