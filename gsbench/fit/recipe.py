@@ -47,18 +47,18 @@ class FitRecipe:
     sh_start: float = 0.5
     lr_means: float = 0.004
     lr_scales: float = 0.18
-    lr_quats: float = 0.05
-    lr_opacities: float = 0.1
+    lr_quats: float = 0.02
+    lr_opacities: float = 0.15
     lr_dc: float = 0.04
     lr_sh: float = 0.01
-    lr_decay: float = 0.05
+    lr_decay: float = 0.1
     huber: float = 0.05
     alpha_weight: float = 0.3
     antialiased: bool = False
     hull_resolution: int = 72
-    init_opacity: float = 0.7
+    init_opacity: float = 0.9
     init_radius: float = 0.55
-    init_thickness: float = 0.15
+    init_thickness: float = 0.1
 
     def __post_init__(self) -> None:
         if not self.stages:

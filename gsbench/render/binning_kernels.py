@@ -9,6 +9,8 @@ from gsbench.render import layout as at
 
 ALPHA_MIN = 1 / 255
 _LOG2_E = math.log2(math.e)
+# Half extents beyond this many pixels (overflow, as a rule) count as not in view: no integer holds their tiles.
+_EXTENT_MAX = 1e9
 _RADIX_BITS = 11
 _RADIX = 1 << _RADIX_BITS
 
@@ -25,7 +27,8 @@ def visible_by_depth(projected, width, height, order, spare):
         reach = 2 * math.log(255 * opacity)
         half_x, half_y = math.sqrt(reach * projected[at.VAR_X, i]), math.sqrt(reach * projected[at.VAR_Y, i])
         x, y = projected[at.X, i], projected[at.Y, i]
-        if x + half_x > 0 and x - half_x < width and y + half_y > 0 and y - half_y < height:
+        bounded = half_x < _EXTENT_MAX and half_y < _EXTENT_MAX
+        if bounded and x + half_x > 0 and x - half_x < width and y + half_y > 0 and y - half_y < height:
             order[count] = i
             count += 1
     return _radix_sort(projected[at.DEPTH].view(np.uint32), order, spare, count)

@@ -105,9 +105,10 @@ def _composite(x0, keep, scratch):
                 pair = (member * at.TILE + row) * _PAIR
                 store(pairs, pair, select(live, alpha, zero))
                 store(pairs, pair + at.TILE, weight)
-            red = red + weight * broadcast(local, base + at.R_RED)
-            green = green + weight * broadcast(local, base + at.R_RED + 1)
-            blue = blue + weight * broadcast(local, base + at.R_RED + 2)
+            r, g, b = _colour_of(local, base)
+            red = red + weight * r
+            green = green + weight * g
+            blue = blue + weight * b
             depth = depth + weight * broadcast(local, base + at.R_DEPTH)
             opaque = opaque + weight
         place = row * at.PLANES * at.TILE
@@ -116,6 +117,12 @@ def _composite(x0, keep, scratch):
         store(pixels, place + 2 * at.TILE, blue)
         store(pixels, place + 3 * at.TILE, opaque)
         store(pixels, place + 4 * at.TILE, depth)
+
+
+@njit
+def _colour_of(local, base):
+    first = base + at.R_RED
+    return broadcast(local, first), broadcast(local, first + 1), broadcast(local, first + 2)
 
 
 @njit
@@ -130,11 +137,7 @@ def _backward(x0, count, with_depth, scratch, moments):
             continue
         base = member * at.LOCAL
         dx = px - broadcast(local, base + at.R_X)
-        red, green, blue = (
-            broadcast(local, base + at.R_RED),
-            broadcast(local, base + at.R_RED + 1),
-            broadcast(local, base + at.R_RED + 2),
-        )
+        red, green, blue = _colour_of(local, base)
         one, mx, my, mxx, mxy, myy = zero, zero, zero, zero, zero, zero
         d_red, d_green, d_blue, d_depth = zero, zero, zero, zero
         while mask != 0:
@@ -143,12 +146,8 @@ def _backward(x0, count, with_depth, scratch, moments):
             pair = (member * at.TILE + row) * _PAIR
             alpha, weight = load(pairs, pair), load(pairs, pair + at.TILE)
             place = row * at.PLANES * at.TILE
-            g_red, g_green, g_blue = (
-                load(d_pixels, place),
-                load(d_pixels, place + at.TILE),
-                load(d_pixels, place + 2 * at.TILE),
-            )
-            behind = load(d_pixels, place + 3 * at.TILE)
+            g_red, g_green = load(d_pixels, place), load(d_pixels, place + at.TILE)
+            g_blue, behind = load(d_pixels, place + 2 * at.TILE), load(d_pixels, place + 3 * at.TILE)
             by_weight = red * g_red + green * g_green + blue * g_blue - behind
             if with_depth:
                 g_depth = load(d_pixels, place + 4 * at.TILE)
