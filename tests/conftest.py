@@ -4,6 +4,8 @@ import os
 import sys
 from pathlib import Path
 
+import pytest
+
 # Before numpy, torch or numba are loaded: they read these once.
 for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")
@@ -29,8 +31,18 @@ def _checked_modules() -> list[str]:
 def _weave_checks_in() -> None:
     from jaxtyping import install_import_hook  # here, since it loads numpy
 
-    install_import_hook(_checked_modules(), "beartype.beartype")
+    # An int passes for a float, as it does for mypy.
+    install_import_hook(_checked_modules(), "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
 
 
 if "--benchmark-enable" not in sys.argv:  # benchmarks time the code as users run it
     _weave_checks_in()
+
+
+@pytest.fixture(scope="session")
+def modelnet10() -> Path:
+    """The folder of the real ModelNet10 meshes, for tests marked `modelnet`."""
+    root = os.environ.get("GSBENCH_MODELNET10")
+    if not root:
+        pytest.skip("GSBENCH_MODELNET10 is not set: it names a folder of the real ModelNet10 meshes")
+    return Path(root)

@@ -16,7 +16,7 @@ from jaxtyping import Float64, Int64
 
 from gsbench.types import Array, Mesh
 
-_KEYWORD = re.compile(rb"\s*(ST)?(C)?(N)?(4)?(n)?OFF(?![A-Za-z_])", re.IGNORECASE)
+_KEYWORD = re.compile(rb"\s*(ST)?(C)?(N)?(4)?(n)?(?i:OFF)(?![A-Za-z_])")
 _BINARY = re.compile(rb"[ \t]*BINARY", re.IGNORECASE)
 # Numbers of a colour behind a face. RGBA (4) is left to the slower layouts: four numbers may be one more triangle.
 _FACE_COLOUR_WIDTHS = (0, 1, 3)

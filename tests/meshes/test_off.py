@@ -1,0 +1,180 @@
+"""OFF in every form found in the wild, and every way in which a file can be wrong."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import trimesh
+
+from gsbench.meshes import load_mesh, load_off, save_off
+from gsbench.types import Mesh
+
+SQUARE = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]], np.float32)
+ROWS = "0 0 0\n1 0 0\n1 1 0\n0 1 0\n"
+FAN = [[0, 1, 2], [0, 2, 3]]
+
+
+def _rows(extra: str) -> str:
+    return ROWS.replace("\n", f" {extra}\n")
+
+
+FORMS = {
+    "plain": ("OFF\n4 1 0\n" + ROWS + "4 0 1 2 3\n", FAN),
+    "counts glued to the keyword": ("OFF4 1 0\n" + ROWS + "4 0 1 2 3\n", FAN),
+    "counts behind the keyword": ("OFF 4 1 0\n" + ROWS + "4 0 1 2 3\n", FAN),
+    "no edge count": ("OFF\n4 1\n" + ROWS + "4 0 1 2 3\n", FAN),
+    "no edge count, glued": ("OFF4 1\n" + ROWS + "4 0 1 2 3", FAN),
+    "counts on lines of their own": ("OFF\n4\n1\n0\n" + ROWS + "4 0 1 2 3", FAN),
+    "lower case, byte order mark": ("\ufeffoff\n4 1 0\n" + ROWS + "4 0 1 2 3", FAN),
+    "carriage returns": (("OFF\n4 1 0\n" + ROWS + "4 0 1 2 3\n").replace("\n", "\r\n"), FAN),
+    "old Mac line ends": (("OFF\n4 1 0\n" + ROWS + "4 0 1 2 3\n").replace("\n", "\r"), FAN),
+    "comments and blank lines": ("# a\n\nOFF # b\n4 1 0 # 9 9\n\n# c\n" + _rows("# d\n\n") + "\n4 0 1 2 3 # e\n", FAN),
+    "all on one line": (("OFF 4 2 0 " + ROWS + "3 0 1 2 4 0 1 2 3").replace("\n", " "), [[0, 1, 2], *FAN]),
+    "triangles": ("OFF\n4 2 0\n" + ROWS + "3 0 1 2\n3 0 2 3\n", FAN),
+    "polygons of different size": (
+        "OFF\n4 3 0\n" + ROWS + "3 1 2 3\n4 0 1 2 3\n3 0 1 3\n",
+        [[1, 2, 3], *FAN, [0, 1, 3]],
+    ),
+    "points and edges dropped": ("OFF\n4 3 0\n" + ROWS + "1 0\n2 0 1\n3 0 1 2\n", [[0, 1, 2]]),
+    "face colours": ("OFF\n4 2 0\n" + ROWS + "3 0 1 2 255 0 0\n3 0 2 3 0 255 0\n", FAN),
+    "face colours with alpha": ("OFF\n4 2 0\n" + ROWS + "3 0 1 2 1 0 0 .5\n3 0 2 3 0 1 0 .5\n", FAN),
+    "face colour map index": ("OFF\n4 2 0\n" + ROWS + "3 0 1 2 7\n3 0 2 3 8\n", FAN),
+    "colours on some faces": ("OFF\n4 2 0\n" + ROWS + "3 0 1 2 255 0 0\n3 0 2 3\n", FAN),
+    "colours on polygons of different size": (
+        "OFF\n4 2 0\n" + ROWS + "3 0 1 2 1 1 1\n4 0 1 2 3 1 1 1\n",
+        [[0, 1, 2], *FAN],
+    ),
+    "COFF": ("COFF\n4 1 0\n" + _rows("255 0 0 255") + "4 0 1 2 3\n", FAN),
+    "COFF without alpha": ("COFF\n4 1 0\n" + _rows("255 0 0") + "4 0 1 2 3\n", FAN),
+    "vertex colours without the C": ("OFF\n4 1 0\n" + _rows(".1 .2 .3 1") + "4 0 1 2 3\n", FAN),
+    "NOFF": ("NOFF\n4 1 0\n" + _rows("0 0 1") + "4 0 1 2 3\n", FAN),
+    "CNOFF": ("CNOFF\n4 1 0\n" + _rows("0 0 1 9 9 9 9") + "4 0 1 2 3\n", FAN),
+    "STOFF": ("STOFF\n4 1 0\n" + _rows(".5 .5") + "4 0 1 2 3\n", FAN),
+    "STCNOFF": ("STCNOFF\n4 1 0\n" + _rows("0 0 1 9 9 9 9 .5 .5") + "4 0 1 2 3\n", FAN),
+    "tabs and exponents": ("OFF\n4\t1\t0\n" + ROWS.replace(" ", "\t").replace("1", "1.0e+0") + "4\t0 1 2 3\n", FAN),
+}
+
+WRONG = {
+    "empty": ("", "not an OFF file"),
+    "another format": ("ply\nformat ascii 1.0\n", "not an OFF file"),
+    "a word that begins with OFF": ("OFFICE 4 1 0\n", "not an OFF file"),
+    "binary by name": ("OFF BINARY\n4 1 0\n", "binary"),
+    "binary by content": ("OFF\n4 1 0\n\0\0\0\0", "binary"),
+    "four dimensions": ("4OFF\n4 1 0\n", "3-D"),
+    "n dimensions": ("nOFF\n3\n4 1 0\n", "3-D"),
+    "no counts": ("OFF\n", "counts.*end of the file"),
+    "counts that are no numbers": ("OFF\n4 x 0\n" + ROWS, "counts.*'4 x 0'"),
+    "no vertices": ("OFF\n0 1 0\n3 0 1 2\n", "no vertices"),
+    "no faces": ("OFF\n4 0 0\n" + ROWS, "no faces"),
+    "negative counts": ("OFF\n-4 1 0\n" + ROWS, "no vertices"),
+    "only edges": ("OFF\n4 1 0\n" + ROWS + "2 0 1\n", "no faces with three corners"),
+    "vertices missing": ("OFF\n4 1 0\n0 0 0\n1 0 0\n", "truncated: 4 vertices announced, 2 found"),
+    "announces the moon": ("OFF\n99999999999999 1 0\n" + ROWS, "truncated: 99999999999999 vertices"),
+    "faces missing": ("OFF\n4 2 0\n" + ROWS + "3 0 1 2\n", "truncated: 2 faces announced, 1 found"),
+    "all faces missing": ("OFF\n4 2 0\n" + ROWS, "truncated: 2 faces announced, 0 found"),
+    "corners missing": ("OFF\n4 2 0\n" + ROWS + "3 0 1 2\n3 0 2\n", "truncated: face 1"),
+    "too many faces": ("OFF\n4 2 0\n" + ROWS + "3 0 1 2\n" * 3, "4 numbers follow"),
+    "twice the faces": ("OFF\n4 1 0\n" + ROWS + "3 0 1 2\n" * 2, "4 numbers follow"),
+    "NaN": ("OFF\n4 1 0\n" + ROWS.replace("1 1 0", "1 nan 0") + "4 0 1 2 3", "vertex 2 is not finite"),
+    "infinite": ("OFF\n4 1 0\n" + ROWS.replace("1 1 0", "1 -inf 0") + "4 0 1 2 3", "vertex 2 is not finite"),
+    "too large for float32": ("OFF\n4 1 0\n" + ROWS.replace("1 1 0", "1 1e39 0") + "4 0 1 2 3", "vertex 2 is not"),
+    "index too large": ("OFF\n4 2 0\n" + ROWS + "3 0 1 2\n3 0 1 4\n", "face 1 uses vertex 4, allowed are 0 to 3"),
+    "index negative": ("OFF\n4 2 0\n" + ROWS + "3 0 1 2\n3 0 -1 2\n", "face 1 uses vertex -1"),
+    "index that is no integer": ("OFF\n4 1 0\n" + ROWS + "3 0 1 1.5\n", "face 0 uses vertex 1.5"),
+    "index NaN": ("OFF\n4 1 0\n" + ROWS + "3 0 1 nan\n", "face 0 uses vertex nan"),
+    "no corners": ("OFF\n4 1 0\n" + ROWS + "0 0 1 2\n", "face 0 announces 0 corners"),
+    "word among numbers": ("OFF\n4 1 0\n" + ROWS + "3 0 one 2\n", "not a number: 'one'"),
+    "commas": ("OFF\n4 1 0\n" + ROWS.replace(" ", ",") + "3 0 1 2\n", "not a number: '0,0,0'"),
+}
+
+
+@pytest.mark.parametrize(("text", "faces"), FORMS.values(), ids=FORMS)
+def test_reads_every_form(tmp_path: Path, text: str, faces: list[list[int]]) -> None:
+    path = tmp_path / "mesh.off"
+    path.write_bytes(text.encode())
+    mesh = load_off(path)
+    np.testing.assert_array_equal(mesh.vertices, SQUARE)
+    assert mesh.vertices.dtype == np.float32
+    assert mesh.faces.tolist() == faces
+    assert mesh.faces.dtype == np.int32
+
+
+@pytest.mark.parametrize(("text", "message"), WRONG.values(), ids=WRONG)
+def test_refuses_in_one_line_that_names_the_file(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "broken.off"
+    path.write_bytes(text.encode())
+    with pytest.raises(ValueError, match=message) as caught:
+        load_off(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("cut", range(20, 96, 4))
+def test_no_prefix_of_a_file_is_a_mesh(tmp_path: Path, cut: int) -> None:
+    rows = "\n".join("10 11 12" for _ in range(6))
+    text = "OFF\n6 4 0\n" + rows + "\n" + "3 0 1 2\n" * 4
+    path = tmp_path / "mesh.off"
+    path.write_text(text[: min(cut, len(text) - 2)])
+    with pytest.raises(ValueError, match="truncated"):
+        load_off(path)
+
+
+def test_saves_exactly_what_it_reads(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    vertices = (rng.standard_normal((500, 3)) * 10.0 ** rng.integers(-30, 30, (500, 1))).astype(np.float32)
+    mesh = Mesh(vertices, rng.integers(0, 500, (900, 3)).astype(np.int32))
+    save_off(tmp_path / "mesh.off", mesh)
+    again = load_off(tmp_path / "mesh.off")
+    np.testing.assert_array_equal(again.vertices, vertices)
+    np.testing.assert_array_equal(again.faces, mesh.faces)
+    assert [path.name for path in tmp_path.iterdir()] == ["mesh.off"]
+
+
+def test_a_failed_save_leaves_the_old_file_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "mesh.off"
+    path.write_text("old")
+
+    def full_disk(source: Path, target: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        save_off(path, Mesh(SQUARE, np.array(FAN, np.int32)))
+    assert path.read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["mesh.off"]
+
+
+@pytest.mark.parametrize("suffix", [".obj", ".ply", ".stl"])
+def test_other_formats_read_as_trimesh_wrote_them(tmp_path: Path, suffix: str) -> None:
+    box = trimesh.creation.box((1, 2, 3))
+    box.export(tmp_path / f"box{suffix}")
+    mesh = load_mesh(tmp_path / f"box{suffix}")
+    np.testing.assert_allclose(np.sort(mesh.vertices[mesh.faces].reshape(-1)), np.sort(box.triangles.reshape(-1)))
+    assert mesh.faces.dtype == np.int32
+
+
+def test_glb_is_flattened_with_its_transforms_and_turned_z_up(tmp_path: Path) -> None:
+    scene = trimesh.Scene()
+    scene.add_geometry(trimesh.creation.box((1, 1, 1)))
+    lifted = np.eye(4)
+    lifted[:3, 3] = [0, 5, 2]
+    scene.add_geometry(trimesh.creation.box((1, 1, 1)), transform=lifted)
+    scene.export(tmp_path / "two.glb")
+    mesh = load_mesh(tmp_path / "two.glb")
+    assert len(mesh.faces) == 24
+    np.testing.assert_allclose(mesh.vertices.min(0), [-0.5, -2.5, -0.5])
+    np.testing.assert_allclose(mesh.vertices.max(0), [0.5, 0.5, 5.5])
+
+
+@pytest.mark.parametrize(("name", "content"), [("a.ply", b"ply\nnonsense"), ("a.glb", b"glTF"), ("a.stl", b"")])
+def test_other_formats_fail_in_one_line(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=name) as caught:
+        load_mesh(tmp_path / name)
+    assert "\n" not in str(caught.value)
+
+
+def test_unknown_suffix_names_the_allowed(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"'\.xyz'.*\.off, \.obj, \.ply, \.stl, \.glb"):
+        load_mesh(tmp_path / "mesh.xyz")

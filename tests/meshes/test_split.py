@@ -1,0 +1,52 @@
+"""The official layout: what counts as a mesh, in which order, and what is refused."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from gsbench.meshes.split import list_meshes, mesh_sha256
+
+
+def _touch(root: Path, *names: str) -> None:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(name)
+
+
+@pytest.mark.parametrize("inside", ["", "ModelNet10/"])
+def test_lists_by_label_then_train_before_test_then_id(tmp_path: Path, inside: str) -> None:
+    names = ["sofa/test/sofa_2.off", "sofa/train/sofa_1.off", "bed/train/bed_10.off", "bed/train/bed_02.OFF"]
+    _touch(tmp_path, *(inside + name for name in names))
+    _touch(tmp_path, inside + "README.txt", inside + "bed/.DS_Store", inside + "bed/train/._bed_10.off")
+    _touch(tmp_path, inside + "bed/train/notes.txt", inside + "docs/page.off", "__MACOSX/x/train/y.txt")
+    found = [(mesh.object_id, mesh.label, mesh.split) for mesh in list_meshes(tmp_path)]
+    assert found == [
+        ("bed_02", "bed", "train"),
+        ("bed_10", "bed", "train"),
+        ("sofa_1", "sofa", "train"),
+        ("sofa_2", "sofa", "test"),
+    ]
+    assert list_meshes(tmp_path)[3].path == tmp_path / inside / names[0]
+
+
+def test_one_id_in_two_places_is_refused(tmp_path: Path) -> None:
+    _touch(tmp_path, "bed/train/bed_1.off", "sofa/test/bed_1.ply")
+    with pytest.raises(ValueError, match=r"sofa/test/bed_1\.ply: object id 'bed_1' is taken by .*bed/train/bed_1\.off"):
+        list_meshes(tmp_path)
+
+
+def test_a_folder_of_another_layout_is_refused(tmp_path: Path) -> None:
+    _touch(tmp_path, "bed_1.off", "train/bed_2.off")
+    with pytest.raises(ValueError, match=r"no meshes found, the layout must be <label>/<train\|test>/<object_id>\.off"):
+        list_meshes(tmp_path)
+
+
+def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="nowhere: no such folder"):
+        list_meshes(tmp_path / "nowhere")
+
+
+def test_sha256_is_of_the_bytes(tmp_path: Path) -> None:
+    (tmp_path / "a.off").write_bytes(b"OFF\r\n\0")
+    assert mesh_sha256(tmp_path / "a.off") == hashlib.sha256(b"OFF\r\n\0").hexdigest()
