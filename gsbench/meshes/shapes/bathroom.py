@@ -58,11 +58,11 @@ def make_toilet(draw: Draw) -> Mesh:
     ring, lid_ring = outline(width, depth, exponent, 28), outline(0.98 * width, 0.96 * depth, exponent, 28)
     parts = [_bowl(draw, ring, height, hung)]
     lid_up = draw.chance(0.45)
-    hinge = 0.47 * depth
+    hinge = 0.4 * depth  # in front of the cistern
     seat = loft([*stack_rings(lid_ring, [(1.0, 0), (1.0, 0.02)]), *stack_rings(lid_ring, [(0.72, 0.02), (0.72, 0)])])
     parts.append(move(seat, z=height))
     lid = move(loft(stack_rings(lid_ring, [(1.0, 0), (1.0, 0.015), (0.9, 0.03)])), z=height + 0.02)
-    parts.append(tilt(lid, draw.between(80, 105), hinge, height + 0.02) if lid_up else lid)
+    parts.append(tilt(lid, draw.between(70, 84), hinge, height + 0.02) if lid_up else lid)
     tank_y = depth / 2 + draw.between(0.06, 0.1)
     if hung or draw.chance(0.1):
         panel = draw.between(0.8, 1.2)
