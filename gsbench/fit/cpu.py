@@ -22,14 +22,17 @@ def optimise(start: Gaussians, views: Views, recipe: FitRecipe, rng: np.random.G
     rates = _row_rates(recipe)
     step = 0
     for stage in recipe.stages:
-        targets = target_planes(views, stage.resolution, layout.TILE)
+        order = view_order(len(views), stage.iterations, rng)
+        # A short stage at full resolution sees few of the views: only those are prepared.
+        used, places = np.unique(order, return_inverse=True)
+        targets = target_planes(views if len(used) == len(views) else views[used], stage.resolution, layout.TILE)
         cameras = scaled_cameras(views.cameras, stage.resolution)
         workspace, vectors = Workspace(raw.shape, cameras.width, cameras.height), camera_vectors(cameras)
-        for view in view_order(len(views), stage.iterations, rng):
+        for view, place in zip(order, places, strict=True):
             degree = sh_degree_at(recipe, step)
             adam_kernels.activate(raw, params)
             workspace.project(params, vectors[view], degree, recipe.antialiased)
-            workspace.fit(params, _WHITE, targets[view], recipe.huber, recipe.alpha_weight, d_params)
+            workspace.fit(params, _WHITE, targets[place], recipe.huber, recipe.alpha_weight, d_params)
             adam_kernels.adam(
                 raw, params, d_params, first, second, rates * np.float32(decay_at(recipe, step)), step + 1
             )

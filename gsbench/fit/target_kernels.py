@@ -11,6 +11,7 @@ def fill_targets(rgba, factor, planes):
     """
     views, height, width, _ = rgba.shape
     area = factor * factor
+    scale = 1 / (255 * area)
     for view in range(views):
         for row in range(height // factor):
             for column in range(width // factor):
@@ -24,11 +25,10 @@ def fill_targets(rgba, factor, planes):
                             blue += rgba[view, i, j, 2] * a
                             alpha += a
                 clear = 255 * (255 * area - alpha)
-                unit = 255 * area
-                planes[view, 0, row, column] = (red + clear + unit // 2) // unit
-                planes[view, 1, row, column] = (green + clear + unit // 2) // unit
-                planes[view, 2, row, column] = (blue + clear + unit // 2) // unit
-                planes[view, 3, row, column] = (alpha + area // 2) // area
+                planes[view, 0, row, column] = int((red + clear) * scale + 0.5)
+                planes[view, 1, row, column] = int((green + clear) * scale + 0.5)
+                planes[view, 2, row, column] = int((blue + clear) * scale + 0.5)
+                planes[view, 3, row, column] = int(alpha * (255 * scale) + 0.5)
 
 
 @njit(cache=True, error_model="numpy")
