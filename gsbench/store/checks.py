@@ -110,8 +110,8 @@ def _check_views(table: pa.Table) -> Iterator[Finding]:
     rigid = ~skew & (np.linalg.det(rotations) > 0) & (viewmats[:, 3] == [0, 0, 0, 1]).all(1)
     yield from _first_row(~rigid, "viewmat", "is not a rotation and a translation")
     K = ragged(table["K"], (3,))[0].reshape(-1, 3, 3)
-    sizes = [_png_size(image) for image in table["image"].to_pylist()]
-    yield from _first_row(np.array([size is None for size in sizes]), "image", "is no RGBA PNG that can be decoded")
+    sizes = [_image_size(image) for image in table["image"].to_pylist()]
+    yield from _first_row(np.array([size is None for size in sizes]), "image", "is no RGBA WebP that can be decoded")
     # One camera rig takes all pictures of a data set.
     yield from _first_row(np.array([size != sizes[0] for size in sizes]), "image", f"differs in size from {sizes[0]}")
     width, height = np.array([size or (0, 0) for size in sizes]).T
@@ -121,14 +121,14 @@ def _check_views(table: pa.Table) -> Iterator[Finding]:
     yield from _first_row(~sane, "K", "is no pinhole camera whose centre lies in the image")
 
 
-def _png_size(image: dict[str, bytes | None]) -> tuple[int, int] | None:
+def _image_size(image: dict[str, bytes | None]) -> tuple[int, int] | None:
     from PIL import Image  # takes .1 s, and most readers need none
 
     try:
-        with Image.open(io.BytesIO(image["bytes"] or b""), formats=["PNG"]) as decoded:
+        with Image.open(io.BytesIO(image["bytes"] or b""), formats=["WEBP"]) as decoded:
             decoded.load()
             return decoded.size if decoded.mode == "RGBA" else None
-    except (OSError, SyntaxError, ValueError):  # what Pillow raises for damaged PNGs
+    except (OSError, SyntaxError, ValueError):  # what Pillow raises for damaged files
         return None
 
 

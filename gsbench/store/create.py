@@ -13,7 +13,7 @@ from typing import Any
 import gsbench
 from gsbench.store.arrays import Row
 from gsbench.store.card import About, write_card
-from gsbench.store.manifest import FORMAT_VERSION, Manifest, Regime, Shard, save_manifest
+from gsbench.store.manifest import FORMAT_VERSION, Manifest, Regime, Shard, load_manifest, save_manifest
 from gsbench.store.schema import CONFIGS, SPLITS, Schema
 from gsbench.store.shards import MAX_SHARD_BYTES, write_shards
 from gsbench.tasks import all_regimes, ids_sha256, regime_ids
@@ -95,7 +95,7 @@ def write_folder(folder: Path, contents: Contents, rows: Mapping[tuple[str, str]
     )
     save_manifest(manifest, folder)
     write_card(folder, manifest, contents.about)
-    return manifest
+    return load_manifest(folder)  # as a reader gets it: JSON has no tuples
 
 
 @contextlib.contextmanager

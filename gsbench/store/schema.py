@@ -74,7 +74,7 @@ CONFIGS: dict[str, tuple[Column, ...]] = {
     "views": (
         *_OBJECT,
         Column("view", "int32", (), "index on the camera rig"),
-        Column("image", "image", (), "PNG, sRGB with straight alpha"),
+        Column("image", "image", (), "lossless WebP, sRGB with straight alpha"),
         Column("viewmat", "float32", (4, 4), "world-to-camera, OpenCV axes (x right, y down, z forward)"),
         Column("K", "float32", (3, 3), "intrinsics in pixels; the first pixel's centre is (.5, .5)"),
     ),

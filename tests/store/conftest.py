@@ -64,7 +64,7 @@ def view_rows(object_id: str) -> Iterator[Row]:
     for view in range(VIEWS):
         buffer = io.BytesIO()
         rgba = np.random.default_rng(view).integers(0, 256, (SIZE, SIZE, 4), np.uint8)
-        Image.fromarray(rgba).save(buffer, "PNG")
+        Image.fromarray(rgba).save(buffer, "WEBP", lossless=True)
         yield {
             "object_id": object_id,
             "view": view,

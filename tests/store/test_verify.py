@@ -99,9 +99,9 @@ def first_row(factor: float) -> Callable[[list[list[float]]], list[list[float]]]
     return lambda rows: [[value * factor for value in rows[0]], *rows[1:]]
 
 
-def png(mode: str, size: tuple[int, int]) -> dict[str, object]:
+def picture(kind: str, mode: str, size: tuple[int, int]) -> dict[str, object]:
     buffer = io.BytesIO()
-    Image.new(mode, size).save(buffer, "PNG")
+    Image.new(mode, size).save(buffer, kind)
     return {"bytes": buffer.getvalue(), "path": None}
 
 
@@ -135,9 +135,10 @@ EDITS = [
     (VIEWS, 7, "viewmat", lambda rows: rows[:3], "viewmat has 3 values in dimension 0, not 4"),
     (VIEWS, 7, "K", lambda rows: [[10, 0, 50], *rows[1:]], "K is no pinhole camera"),
     (VIEWS, 7, "K", lambda rows: [[-10, 0, 4], *rows[1:]], "K is no pinhole camera"),
-    (VIEWS, 7, "image", {"bytes": b"no picture", "path": None}, "image is no RGBA PNG"),
-    (VIEWS, 7, "image", png("RGB", (8, 8)), "image is no RGBA PNG"),
-    (VIEWS, 7, "image", png("RGBA", (8, 9)), "image differs in size from"),
+    (VIEWS, 7, "image", {"bytes": b"no picture", "path": None}, "image is no RGBA WebP"),
+    (VIEWS, 7, "image", picture("WEBP", "RGB", (8, 8)), "image is no RGBA WebP"),
+    (VIEWS, 7, "image", picture("PNG", "RGBA", (8, 8)), "image is no RGBA WebP"),
+    (VIEWS, 7, "image", picture("WEBP", "RGBA", (8, 9)), "image differs in size from"),
 ]
 
 
@@ -155,7 +156,7 @@ def test_a_damaged_picture_is_found(folder: Path) -> None:
         return {**image, "bytes": image["bytes"][:-30]}
 
     edit(folder, VIEWS, set_value(7, "image", damage))
-    assert verify(folder).problems[0].startswith(f"{VIEWS}: chair_0013: image is no RGBA PNG")
+    assert verify(folder).problems[0].startswith(f"{VIEWS}: chair_0013: image is no RGBA WebP")
 
 
 def swap_first_two(rows: list[dict[str, Any]]) -> None:

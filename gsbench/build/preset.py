@@ -1,0 +1,88 @@
+"""The presets of build.toml: everything that decides a data set, as frozen dataclasses."""
+
+import importlib.resources
+from dataclasses import dataclass
+
+from gsbench.fit import FitRecipe
+from gsbench.geometry import spiral_rig
+from gsbench.recipe import parse, read_toml, suggest
+from gsbench.render.meshes import RenderSetup
+from gsbench.store.card import About
+from gsbench.store.shards import MAX_SHARD_BYTES
+from gsbench.types import Cameras
+
+
+@dataclass(frozen=True, slots=True)
+class Rig:
+    """The cameras: `views` of `size` x `size` pixels on a spiral, and `held_out` more between them for scoring.
+
+    The other fields are those of `gsbench.geometry.spiral_rig`.
+    """
+
+    views: int
+    held_out: int
+    size: int
+    radius: float
+    fov_deg: float
+    turns: float
+    elevation_min_deg: float
+    elevation_max_deg: float
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.held_out < self.views:
+            raise ValueError(f"held_out is {self.held_out} (allowed: 1 to {self.views - 1}, one less than views)")
+
+    def cameras(self, size: int, phase: float = 0.0) -> Cameras:
+        """All cameras of the spiral, for images of `size` pixels, moved by `phase` of a step."""
+        elevations = (self.elevation_min_deg, self.elevation_max_deg)
+        return spiral_rig(self.views, self.radius, self.fov_deg, self.turns, *elevations, size, size, phase)
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """What is kept, and how exactly.
+
+    Attributes:
+        points: surface points an object.
+        views: how many of the rig's views are kept, evenly spaced.
+        view_size: at how many pixels they are kept; drawn anew where that is not the rig's size.
+        gaussian_bits: mantissa bits of the Gaussians' floats; 23 is exact.
+        point_bits: mantissa bits of points and normals.
+        max_shard_bytes: largest shard.
+    """
+
+    points: int
+    views: int
+    view_size: int
+    gaussian_bits: int = 23
+    point_bits: int = 23
+    max_shard_bytes: int = MAX_SHARD_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """Everything that decides a data set; a table of build.toml."""
+
+    about: About
+    rig: Rig
+    render: RenderSetup
+    fit: FitRecipe
+    store: Store
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.store.views <= self.rig.views:
+            raise ValueError(f"store.views is {self.store.views} (allowed: 1 to {self.rig.views}, the rig's views)")
+
+
+def load_preset(name: str) -> Preset:
+    """The preset `name` of build.toml.
+
+    Raises:
+        ValueError: no such preset, or one with unknown keys or values out of range.
+    """
+    source = importlib.resources.files("gsbench_cards") / "modelnet10-gs" / "build.toml"
+    with importlib.resources.as_file(source) as path:
+        presets = read_toml(path)["presets"]
+    if name not in presets:
+        raise ValueError(f"preset: no '{name}'{suggest(name, presets)} (allowed: {', '.join(presets)})")
+    return parse(presets[name], Preset, f"build.toml, preset {name}")

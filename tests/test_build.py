@@ -1,0 +1,269 @@
+"""Builds of a few procedural shapes, at a size where an object takes a tenth of a second."""
+
+import dataclasses
+import io
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+import gsbench.build
+from gsbench.build import build
+from gsbench.build.objects import build_object, load_rows, save_object
+from gsbench.build.preset import Preset, Store, load_preset
+from gsbench.fit import FitRecipe, Stage
+from gsbench.meshes.off import save_off
+from gsbench.meshes.shapes import make_shape
+from gsbench.meshes.split import MeshFile, list_meshes, mesh_sha256
+from gsbench.render.meshes import render_views
+from gsbench.store.arrays import rows_of
+from gsbench.store.folder import open_folder, read_table
+from gsbench.store.manifest import Manifest
+from gsbench.store.verify import verify
+from gsbench.types import Mesh
+
+SIZE = 32
+GAUSSIANS = 64
+
+
+def tiny_preset() -> Preset:
+    mini = load_preset("mini")
+    rig = dataclasses.replace(mini.rig, views=12, held_out=3, size=SIZE)
+    fit = FitRecipe(stages=(Stage(SIZE, 24),), num_gaussians=GAUSSIANS, sh_degree=1, hull_resolution=24)
+    store = Store(points=50, views=4, view_size=16, gaussian_bits=10, point_bits=12, max_shard_bytes=30_000)
+    return dataclasses.replace(mini, rig=rig, fit=fit, store=store)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _gl() -> None:
+    triangle = Mesh(np.eye(3, dtype=np.float32), np.array([[0, 1, 2]], np.int32))
+    try:
+        render_views(triangle, tiny_preset().rig.cameras(8), tiny_preset().render)
+    except ValueError as error:
+        pytest.skip(f"views need EGL: {error}")
+
+
+@pytest.fixture(scope="session")
+def meshes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two classes; one object twice under two names, and three files that no object can be made of."""
+    root = tmp_path_factory.mktemp("meshes")
+    for label in ("chair", "table"):
+        for split, numbers in (("train", (1, 2)), ("test", (3,))):
+            (root / label / split).mkdir(parents=True)
+            for number in numbers:
+                save_off(root / label / split / f"{label}_{number:04d}.off", make_shape(label, number))
+    shutil.copy(root / "chair/train/chair_0002.off", root / "table/test/table_0004.off")
+    (root / "chair/train/chair_0009.off").write_text("OFF\n3 1 0\n0 0 0\n1 0 0\n")
+    (root / "table/test/table_0009.off").write_text("OFF\n3 1 0\n0 0 0\n0 0 0\n0 0 0\n3 0 1 2\n")
+    (root / "table/train/table_0009b.off").write_text("OFF\n3 1 0\n0 0 0\n1 0 0\n0 nan 0\n3 0 1 2\n")
+    return root
+
+
+@pytest.fixture(scope="session")
+def built(meshes: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Manifest, list[tuple[int, int]]]:
+    """The folder that two workers built, its manifest, and the progress that was told."""
+    out = tmp_path_factory.mktemp("built") / "tiny"
+    told: list[tuple[int, int]] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gsbench.build, "load_preset", lambda _name: tiny_preset())
+        manifest = build(meshes, out, workers=2, progress=lambda done, total: told.append((done, total)))
+    return out, manifest, told
+
+
+def test_a_build_is_a_sound_data_folder(built: tuple[Path, Manifest, list[tuple[int, int]]]) -> None:
+    out, manifest, told = built
+    assert verify(out).problems == ()
+    assert open_folder(out).manifest == manifest
+    assert manifest.counts["gaussians"] == {"train": {"chair": 2, "table": 2}, "test": {"chair": 1, "table": 2}}
+    assert manifest.counts["views"]["test"] == {"chair": 4, "table": 8}
+    assert told == [(done, 10) for done in range(1, 11)]
+    assert sorted(path.name for path in out.parent.iterdir()) == ["tiny"]
+    assert sorted(path.name for path in out.iterdir()) == sorted(
+        ["README.md", "eval.yaml", "manifest.json", "gaussians", "points", "views"]
+    )
+
+
+def test_objects_that_cannot_be_made_are_set_aside_with_their_reason(
+    built: tuple[Path, Manifest, list[tuple[int, int]]],
+) -> None:
+    set_aside = built[1].set_aside
+    assert list(set_aside) == ["chair_0009", "table_0009", "table_0009b"]
+    assert set_aside["chair_0009"].startswith("truncated")
+    assert "no extent" in set_aside["table_0009"]
+    assert "not finite" in set_aside["table_0009b"]
+    assert all(reason in (built[0] / "README.md").read_text() for reason in set_aside.values())
+
+
+def test_rows_hold_what_the_recipe_says(built: tuple[Path, Manifest, list[tuple[int, int]]], meshes: Path) -> None:
+    folder = open_folder(built[0])
+    table = read_table(folder, "gaussians", "test")
+    assert table["num_gaussians"].to_pylist() == [GAUSSIANS] * 3
+    assert table["duplicate_of"].to_pylist() == [None, None, "chair_0002"]
+    assert table["mesh_sha256"][0].as_py() == mesh_sha256(meshes / "chair/test/chair_0003.off")
+    assert folder.manifest.quality["psnr"] == pytest.approx(
+        np.mean(table["psnr"].to_pylist() + read_table(folder, "gaussians", "train")["psnr"].to_pylist())
+    )
+    assert min(table["psnr"].to_pylist()) > 18
+    points = rows_of(read_table(folder, "points", "test")["points"], (3,))
+    assert {each.shape for each in points if each is not None} == {(50, 3)}
+    views = read_table(folder, "views", "test")
+    assert views["view"].to_pylist()[:4] == [0, 4, 7, 11]
+    for image in views["image"].to_pylist():
+        picture = np.asarray(Image.open(io.BytesIO(image["bytes"])))
+        assert picture.shape == (16, 16, 4)
+        assert picture[..., 3].max() == 255
+        assert not picture[picture[..., 3] == 0].any()
+
+
+def test_the_manifest_keeps_the_whole_recipe(built: tuple[Path, Manifest, list[tuple[int, int]]]) -> None:
+    recipe = built[1].recipe
+    assert set(recipe) == {field.name for field in dataclasses.fields(Preset)}
+    assert recipe["rig"]["views"] == 12
+    assert recipe["fit"]["lr_scales"] == tiny_preset().fit.lr_scales
+
+
+def test_the_number_of_workers_changes_no_byte(
+    built: tuple[Path, Manifest, list[tuple[int, int]]], meshes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gsbench.build, "load_preset", lambda _name: tiny_preset())
+    build(meshes, tmp_path / "again", workers=1)
+    files = sorted(path.relative_to(built[0]) for path in built[0].rglob("*") if path.is_file())
+    assert len(files) > 8
+    for name in files:
+        assert (tmp_path / "again" / name).read_bytes() == (built[0] / name).read_bytes(), name
+
+
+def test_an_object_is_a_function_of_its_file_and_id(meshes: Path, tmp_path: Path) -> None:
+    (file,) = (file for file in list_meshes(meshes) if file.object_id == "chair_0001")
+    once, again = (build_object(file, tiny_preset()) for _ in range(2))
+    other = build_object(dataclasses.replace(file, object_id="chair_0099"), tiny_preset())
+    np.testing.assert_array_equal(once.gaussians.means, again.gaussians.means)
+    np.testing.assert_array_equal(once.points, again.points)
+    assert not np.array_equal(once.points, other.points)
+    assert not np.array_equal(once.gaussians.means, other.gaussians.means)
+    np.testing.assert_array_equal(once.views.rgba, other.views.rgba)
+    save_object(once, tmp_path / "chair_0001.npz")
+    (row,) = load_rows(tmp_path / "chair_0001.npz", "gaussians")
+    np.testing.assert_array_equal(row["sh"], once.gaussians.sh)
+    assert row["object_id"] == "chair_0001"
+    for stored, rgba in zip(load_rows(tmp_path / "chair_0001.npz", "views"), once.views.rgba, strict=True):
+        np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(stored["image"]))), rgba)
+
+
+def test_when_no_object_can_be_made_the_first_reason_is_told(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        (tmp_path / "meshes/chair" / split).mkdir(parents=True)
+        (tmp_path / f"meshes/chair/{split}/chair_{split}.off").write_text("OFF\n")
+    with pytest.raises(ValueError, match="none of 2 objects could be made; chair_test: the counts must be"):
+        build(tmp_path / "meshes", tmp_path / "out", "mini", workers=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["meshes"]
+
+
+def test_a_data_set_needs_both_splits(tmp_path: Path) -> None:
+    (tmp_path / "meshes/chair/train").mkdir(parents=True)
+    save_off(tmp_path / "meshes/chair/train/chair_0001.off", make_shape("chair", 1))
+    with pytest.raises(ValueError, match="meshes: there is no object of the split test"):
+        build(tmp_path / "meshes", tmp_path / "out", "mini", workers=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["meshes"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"preset": "light"}, "preset: no 'light'; did you mean 'lite'"),
+        ({"meshes": Path("nowhere")}, "nowhere: no such folder"),
+        ({"workers": 0}, "workers: 0 .must be at least 1"),
+    ],
+)
+def test_bad_arguments_are_named_before_anything_is_made(
+    meshes: Path, tmp_path: Path, arguments: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        build(**{"meshes": meshes, "out": tmp_path / "out", "preset": "mini", **arguments})  # type: ignore[arg-type]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_output_that_is_taken_or_cannot_be_written_is_named(meshes: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match="file: exists already"):
+        build(meshes, tmp_path / "file", "mini")
+    with pytest.raises(ValueError, match="file/out: cannot be written"):
+        build(meshes, tmp_path / "file/out", "mini")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 32 kB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if (
+        os.geteuid()
+        or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32k", "tmpfs", disk], check=False).returncode
+    ):
+        pytest.skip("a small file system can only be mounted by root")
+    yield disk
+    subprocess.run(["umount", disk], check=True)
+
+
+@pytest.mark.slow
+def test_a_disk_that_fills_up_is_one_line_and_leaves_nothing(
+    meshes: Path, small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gsbench.build, "load_preset", lambda _name: tiny_preset())
+    with pytest.raises(ValueError, match=r"out: cannot be written .*No space left on device"):
+        build(meshes, small_disk / "out", workers=1)
+    assert list(small_disk.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["mini", "lite", "full"])
+def test_presets_are_whole(name: str) -> None:
+    preset = load_preset(name)
+    assert preset.rig.views == 64
+    assert {stage.resolution for stage in preset.fit.stages} <= {preset.rig.size // n for n in (1, 2, 4)}
+    assert len(preset.rig.cameras(preset.rig.size)) == 64
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"held_out": 12}, "held_out is 12 .allowed: 1 to 11"),
+        ({"held_out": 0}, "held_out is 0"),
+    ],
+)
+def test_rigs_out_of_range_are_refused(change: dict[str, int], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(tiny_preset().rig, **change)
+
+
+def test_more_views_than_the_rig_has_cannot_be_kept() -> None:
+    preset = tiny_preset()
+    with pytest.raises(ValueError, match=r"store.views is 13 .allowed: 1 to 12"):
+        dataclasses.replace(preset, store=dataclasses.replace(preset.store, views=13))
+
+
+@pytest.mark.modelnet
+def test_real_meshes_with_their_quirks_build(tmp_path: Path) -> None:
+    """The smallest and the largest file of each class in $GSBENCH_MODELNET10."""
+    root = os.environ.get("GSBENCH_MODELNET10")
+    if not root:
+        pytest.skip("set GSBENCH_MODELNET10 to the folder of ModelNet10")
+    by_class: dict[str, list[MeshFile]] = {}
+    for file in list_meshes(root):
+        by_class.setdefault(file.label, []).append(file)
+    for files in by_class.values():
+        files.sort(key=lambda file: file.path.stat().st_size)
+        for file in (files[0], files[-1]):
+            rows = build_object(file, tiny_preset())
+            assert rows.psnr > 15
+            assert np.linalg.norm(rows.points, axis=1).max() <= 1 + 2**-11
+
+
+def test_parquet_files_of_a_build_open_without_us(built: tuple[Path, Manifest, list[tuple[int, int]]]) -> None:
+    for path in built[0].glob("*/*.parquet"):
+        assert b"huggingface" in pq.read_schema(path).metadata
