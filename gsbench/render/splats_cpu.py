@@ -1,7 +1,7 @@
 """The rasteriser on CPU: a workspace that projects, composites and differentiates one view at a time, single-threaded.
 
 The kernels work on structures of arrays (see `projection_kernels`); `pack` and `unpack` translate from and to
-`Gaussians`. A workspace owns every buffer and reuses it, view after view: fresh memory would cost a third of the time.
+`Gaussians`. A workspace owns every buffer and reuses it, view after view, to spare the page faults of fresh memory.
 """
 
 import math
@@ -56,7 +56,7 @@ def padded(size: int) -> int:
 
 
 def aligned_empty(*shape: int) -> Float32[Array, "..."]:
-    """An uninitialised float32 array that starts at a cache line: a vector across two lines costs twice."""
+    """An uninitialised float32 array that starts at a cache line, so that no vector lies across two."""
     size = math.prod(shape)
     memory = np.empty(size + WIDTH, np.float32)
     start = -memory.ctypes.data // memory.itemsize % WIDTH
