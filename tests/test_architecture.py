@@ -16,7 +16,8 @@ PACKAGES = {"gsbench": "gsbench", "gsbench_baselines": "baselines"}
 ROWS = (
     ("cli",),
     ("build", "evaluate", "leaderboard", "figures", "doctor"),
-    ("fit", "data", "train"),
+    ("train",),
+    ("fit", "data", "augment"),
     ("meshes", "render", "store", "formats"),
     ("geometry", "metrics", "image_metrics", "baseline"),
     ("results",),
