@@ -1,0 +1,151 @@
+"""PointNet++ (Qi et al. 2017, arXiv 1706.02413): PointNet on neighbourhoods, and on neighbourhoods of those.
+
+Single-scale (`ssg`) and multi-scale grouping (`msg`), with the widths, radii and limits of the paper's ModelNet
+classifiers (charlesq34/pointnet2).
+"""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from gsbench_baselines.heads import Head
+from gsbench_baselines.pointnet2.neighbors import choose_centers, find_neighbors
+from gsbench_baselines.rows import Rows, difference, flatten, linear, pool, row_dtype
+from torch import Tensor, nn
+
+from gsbench.types import Batch
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """One neighbourhood size: its radius, the most neighbours, and the widths of its perceptron."""
+
+    radius: float
+    limit: int
+    widths: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """One set abstraction: the number of centers, and the scales around each."""
+
+    centers: int
+    scales: tuple[Scale, ...]
+
+
+GROUPINGS = {
+    "ssg": (
+        Level(512, (Scale(0.2, 32, (64, 64, 128)),)),
+        Level(128, (Scale(0.4, 64, (128, 128, 256)),)),
+    ),
+    "msg": (
+        Level(512, (Scale(0.1, 16, (32, 32, 64)), Scale(0.2, 32, (64, 64, 128)), Scale(0.4, 128, (64, 96, 128)))),
+        Level(128, (Scale(0.2, 32, (64, 64, 128)), Scale(0.4, 64, (128, 128, 256)), Scale(0.8, 128, (128, 128, 256)))),
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Points:
+    """The sets at one level: positions `[r 3]`, features `[r c]` or None, and where each set begins."""
+
+    positions: Tensor
+    features: Tensor | None
+    offsets: tuple[int, ...]
+
+
+class _Perceptron(nn.Module):
+    """Layers shared by all rows; the last one's maximum is taken over each set."""
+
+    def __init__(self, in_channels: int, widths: Sequence[int]) -> None:
+        super().__init__()
+        channels = (in_channels, *widths)
+        self.layers = nn.ModuleList(nn.Linear(i, o) for i, o in itertools.pairwise(channels))
+        self.norms = nn.ModuleList(nn.BatchNorm1d(width) for width in widths)
+
+    def around(
+        self, points: Points, centers: Tensor, starts: Sequence[int], scale: Scale, dtype: torch.dtype
+    ) -> Tensor:
+        """Features `[m o]` of the neighbourhoods around `centers` (rows of `points`)."""
+        pairs = find_neighbors(points.positions, points.offsets, centers, starts, scale.radius, scale.limit)
+        first = self.layers[0]
+        # W (x_j - c_i, f_j) = W (x_j, f_j) - W_x c_i: one product a point in place of one a pair.
+        at_points = F.linear(_channels(points), first.weight)
+        at_centers = F.linear(points.positions[centers], first.weight[:, :3])
+        rows = difference(at_points, at_centers, pairs, first, self.norms[0], dtype)
+        for layer, norm in zip(self.layers[1:-1], self.norms[1:-1], strict=True):
+            rows = linear(rows, layer, norm, ())
+        return pool(rows, self.layers[-1], self.norms[-1], pairs.starts).relu()
+
+    def over_all(self, points: Points, dtype: torch.dtype) -> Tensor:
+        """Features `[s o]` of whole sets."""
+        rows = Rows(_channels(points), dtype)
+        for layer, norm in zip(self.layers[:-1], self.norms[:-1], strict=True):
+            rows = linear(rows, layer, norm, ())
+        return pool(rows, self.layers[-1], self.norms[-1], torch.tensor(points.offsets)).relu()
+
+
+class _Abstraction(nn.Module):
+    """One level: every scale's features around the level's centers, side by side."""
+
+    def __init__(self, in_channels: int, level: Level) -> None:
+        super().__init__()
+        self.level = level
+        self.scales = nn.ModuleList(_Perceptron(3 + in_channels, scale.widths) for scale in level.scales)
+        self.out_channels = sum(scale.widths[-1] for scale in level.scales)
+
+    def forward(self, points: Points, dtype: torch.dtype) -> Points:
+        centers, starts = choose_centers(points.positions, points.offsets, self.level.centers)
+        features = [
+            perceptron.around(points, centers, starts, scale, dtype)
+            for perceptron, scale in zip(self.scales, self.level.scales, strict=True)
+        ]
+        return Points(points.positions[centers], torch.cat(features, 1), starts)
+
+
+class PointNet2(nn.Module):
+    """PointNet++ with two set abstractions and one over what is left.
+
+    Args:
+        in_channels: channels of a point; the first three are positions.
+        num_classes: number of classes.
+        grouping: `ssg`, one neighbourhood size a level, or `msg`, three.
+        dropout: share of the classifier's features that are dropped after each hidden layer.
+    """
+
+    inputs: ClassVar[tuple[str, ...]] = ("points", "gaussians")
+
+    def __init__(self, in_channels: int, num_classes: int, grouping: str = "ssg", dropout: float = 0.5) -> None:
+        super().__init__()
+        if grouping not in GROUPINGS:
+            raise ValueError(f"grouping is '{grouping}' (allowed: {', '.join(GROUPINGS)})")
+        if not 0 <= dropout < 1:
+            raise ValueError(f"dropout is {dropout} (allowed: 0 up to, not including, 1)")
+        first, second = GROUPINGS[grouping]
+        self.first = _Abstraction(in_channels - 3, first)
+        self.second = _Abstraction(self.first.out_channels, second)
+        self.last = _Perceptron(3 + self.second.out_channels, (256, 512, 1024))
+        self.head = Head(1024, (512, 256), num_classes, dropout)
+
+    def loss(self, batch: Batch, label_smoothing: float) -> Tensor:
+        """Cross-entropy."""
+        return F.cross_entropy(self.logits(batch), batch.labels, label_smoothing=label_smoothing)
+
+    def embed(self, batch: Batch) -> Tensor:
+        """The features of the whole set `[b 1024]`."""
+        rows, offsets = flatten(batch)
+        features = rows[:, 3:] if rows.shape[1] > 3 else None
+        points = Points(rows[:, :3].contiguous(), features, offsets)
+        with row_dtype(rows.device) as dtype:
+            return self.last.over_all(self.second(self.first(points, dtype), dtype), dtype)
+
+    def logits(self, batch: Batch) -> Tensor:
+        """Class scores `[b c]`."""
+        return self.head(self.embed(batch))
+
+
+def _channels(points: Points) -> Tensor:
+    return points.positions if points.features is None else torch.cat([points.positions, points.features], 1)

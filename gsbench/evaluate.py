@@ -1,0 +1,267 @@
+"""Trains a baseline on a task and scores it on the test split: the function behind `gsbench eval`."""
+
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float64
+from torch import nn
+
+import gsbench
+from gsbench.baseline import build_model, find_recipe, load_class
+from gsbench.data import Objects, most_points, open_objects
+from gsbench.metrics import classification_metrics
+from gsbench.recipe import Recipe, Reported
+from gsbench.results import PROBABILITY_DIGITS, SCHEMA_VERSION, ModelInfo, Result, RunInfo, save_result
+from gsbench.store.folder import Folder, default_data, open_folder, resolve
+from gsbench.tasks import Features, Modality, Sampling, Task, ViewsFrom
+from gsbench.train import Progress, Trained, train
+from gsbench.types import Array
+
+DEFAULT_POINTS = 1024
+
+_EVAL_BATCH = 32
+
+
+def evaluate(
+    model: str,
+    data: str | Path | None = None,
+    *,
+    modality: Modality | None = None,
+    regime: int = 100,
+    draw: int = 0,
+    features: Features = "xyz",
+    sampling: Sampling = "fps",
+    num_points: int | None = None,
+    num_views: int | None = None,
+    views_from: ViewsFrom = "meshes",
+    seeds: Sequence[int] = (0,),
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+    out: str | Path | None = None,
+    checkpoints: str | Path | None = None,
+    progress: Progress | None = None,
+) -> list[Result]:
+    """Trains a baseline once a seed, scores each last epoch on the test split, and writes a Result file each.
+
+    Args:
+        model: `NAME`, `NAME:VARIANT` or the path of a RECIPE.toml.
+        data: `mini`, `modelnet10-gs`, a folder, or ORG/NAME on the Hub; None is the default data set.
+        modality: what the model sees; None is Gaussians if the data has them and the model takes them, else points.
+        regime: per cent of the training labels.
+        draw: which draw of that regime.
+        features: channels of a Gaussian; points have `xyz` only.
+        sampling: how an object's points are chosen.
+        num_points: points or Gaussians an object; None is 1024, or the most that an object has if that is less.
+        num_views: images an object.
+        views_from: what the images show.
+        seeds: one run each.
+        device: where to run; `auto` is CUDA where there is a GPU.
+        out: folder for the Result files, or None.
+        checkpoints: folder for checkpoints, from which an interrupted run goes on, or None.
+        progress: told of each training step.
+
+    Returns:
+        A Result for each seed.
+
+    Raises:
+        ValueError: any argument, recipe or data set that is not as it must be; raised before training where it can be.
+    """
+    recipe, recipe_path = find_recipe(model)
+    folder = open_folder(resolve(str(data) if data is not None else default_data()[0]))
+    chosen = _choose_modality(modality, load_class(recipe, recipe_path).inputs, folder, recipe)
+    task = _task(folder, chosen, regime, draw, features, sampling, num_points)
+    where = _device(device)
+    for path in (out, checkpoints):
+        _check_writable(path)
+    objects = open_objects(folder, task, "train").to(where)
+    test = open_objects(folder, task, "test").to(where)
+    results = []
+    for seed in seeds:
+        torch.manual_seed(seed)
+        net = build_model(recipe, recipe_path, objects.channels, len(folder.manifest.classes)).to(where)
+        checkpoint = Path(checkpoints) / f"{task.slug()}-{_file_safe(recipe.name)}-s{seed}.pt" if checkpoints else None
+        trained = train(net, objects, recipe, seed, where, checkpoint, progress)
+        start = time.perf_counter()
+        probabilities = predict(net, test)
+        seconds = time.perf_counter() - start
+        result = Result(
+            schema_version=SCHEMA_VERSION,
+            task=task,
+            model=ModelInfo(recipe.name, recipe.title, recipe.sha256(), sum(p.numel() for p in net.parameters())),
+            run=_run_info(seed, where, trained, len(objects), seconds),
+            metrics=classification_metrics(probabilities, test.labels.cpu().numpy()),
+            reported=find_reported(recipe, task),
+            predictions={i: row.tolist() for i, row in zip(test.ids, probabilities, strict=True)},
+        )
+        if out is not None:
+            save_result(result, Path(out) / result.file_name())
+        results.append(result)
+    return results
+
+
+@torch.no_grad()
+def predict(model: nn.Module, objects: Objects) -> Float64[Array, "n c"]:
+    """Class probabilities of all objects, in float32 arithmetic, rounded as a Result file rounds them."""
+    model.eval()
+    index = torch.arange(len(objects), device=objects.labels.device)
+    logits = torch.cat([model.logits(objects.batch(part)) for part in index.split(_EVAL_BATCH)])  # type: ignore[operator]
+    probabilities = torch.softmax(logits.double(), 1).cpu().numpy().round(PROBABILITY_DIGITS)
+    # What rounding took from the sum goes to the largest, so that it stays the largest.
+    rows, largest = np.arange(len(probabilities)), probabilities.argmax(1)
+    probabilities[rows, largest] += 1 - probabilities.sum(1)
+    return np.asarray(probabilities.round(PROBABILITY_DIGITS))
+
+
+def find_reported(recipe: Recipe, task: Task) -> Reported | None:
+    """The published figure of the recipe that a task's score stands beside.
+
+    A figure on `modelnet10` is matched by any data set made from it, such as `modelnet10-gs`.
+    """
+    for figure in recipe.reported:
+        same_data = task.dataset == figure.dataset or task.dataset.startswith(f"{figure.dataset}-")
+        shape = (figure.modality, figure.regime, figure.protocol)
+        same_features = task.features in (None, figure.features)
+        if same_data and same_features and shape == (task.modality, task.regime, task.protocol):
+            return figure
+    return None
+
+
+def _choose_modality(
+    modality: Modality | None, inputs: Sequence[str], folder: Folder, recipe: Recipe
+) -> Literal["points", "gaussians"]:
+    has = folder.manifest.counts
+    for candidate in ("gaussians", "points"):
+        if modality in (None, candidate) and candidate in inputs and candidate in has:
+            return candidate  # type: ignore[return-value]
+    asked = f"modality {modality}: " if modality else ""
+    raise ValueError(
+        f"{asked}{recipe.name} takes {', '.join(inputs)}, and {folder.path} has {', '.join(has)} "
+        "(must share gaussians or points)"
+    )
+
+
+def _task(
+    folder: Folder,
+    modality: Literal["points", "gaussians"],
+    regime: int,
+    draw: int,
+    features: Features,
+    sampling: Sampling,
+    num_points: int | None,
+) -> Task:
+    manifest = folder.manifest
+    points = min(DEFAULT_POINTS, most_points(folder, modality)) if num_points is None else num_points
+    return Task(
+        dataset=manifest.name,
+        revision=manifest.version,
+        fingerprint=manifest.fingerprint(),
+        split="test",
+        modality=modality,
+        protocol="supervised",
+        regime=regime,
+        draw=draw,
+        features=features,
+        sampling=sampling,
+        num_points=points,
+        num_views=None,
+        views_from=None,
+    )
+
+
+def _device(device: str) -> torch.device:
+    if device not in ("auto", "cpu", "cuda"):
+        raise ValueError(f"device is '{device}' (allowed: auto, cpu, cuda)")
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device is 'cuda', and torch finds no GPU (allowed here: auto, cpu)")
+    return torch.device(device)
+
+
+def _check_writable(folder: str | Path | None) -> None:
+    """Raises a ValueError now rather than an OSError after hours of training."""
+    if folder is None:
+        return
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ValueError(f"{folder}: cannot be written ({error.strerror})") from None
+
+
+def _file_safe(name: str) -> str:
+    return name.replace(":", "-").replace("/", "-")
+
+
+def _run_info(seed: int, device: torch.device, trained: Trained, train_objects: int, eval_seconds: float) -> RunInfo:
+    commit, dirty = _source_state()
+    return RunInfo(
+        seed=seed,
+        device=_device_name(device),
+        selection="last",
+        epochs=trained.epochs,
+        train_objects=train_objects,
+        train_seconds=round(trained.seconds, 3),
+        eval_seconds=round(eval_seconds, 3),
+        peak_memory_mb=round(_peak_memory_mb(device), 1),
+        precision=trained.precision,
+        versions={
+            "gsbench": gsbench.__version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "numpy": version("numpy"),
+        },
+        commit=commit,
+        dirty=dirty,
+    )
+
+
+def _device_name(device: torch.device) -> str:
+    """Kind and model of what the model ran on, such as `cpu: AMD EPYC, 2 threads`."""
+    if device.type == "cuda":
+        return f"cuda: {torch.cuda.get_device_name(device)}"
+    return f"cpu: {_processor()}, {torch.get_num_threads()} threads"
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def _peak_memory_mb(device: torch.device) -> float:
+    """The most memory in use so far: of the GPU where one is used, else of the process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e6
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
+
+
+def _source_state() -> tuple[str | None, bool | None]:
+    """Commit of the checkout that gsbench runs from and whether it was changed; None if it is not a checkout."""
+    source = Path(gsbench.__file__).resolve().parent
+    try:
+        commit = _git(source, "rev-parse", "HEAD")
+        tracked = _git(source, "ls-files", "--", "__init__.py")
+        changes = _git(source, "status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.CalledProcessError):
+        return None, None
+    return (commit, bool(changes)) if tracked else (None, None)
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(folder), *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=10).stdout.strip()

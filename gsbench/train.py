@@ -1,0 +1,190 @@
+"""The one training loop, for anything with `loss(batch, label_smoothing)`."""
+
+import ctypes
+import io
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from gsbench.augment import augment
+from gsbench.data import Objects
+from gsbench.recipe import Recipe, Train
+from gsbench.results import write_atomic
+from gsbench.tasks import ids_sha256
+
+Progress = Callable[[int, int, float], None]
+"""Called after each step with steps done, steps in all, and the step's loss."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What training took: epochs, seconds (over all interrupted runs together), and the precision of its products."""
+
+    epochs: int
+    seconds: float
+    precision: str
+
+
+def train(
+    model: nn.Module,
+    objects: Objects,
+    recipe: Recipe,
+    seed: int,
+    device: torch.device,
+    checkpoint: Path | None = None,
+    progress: Progress | None = None,
+) -> Trained:
+    """Trains a model in place; its last epoch's weights are the outcome.
+
+    Each epoch draws from its own seed, so a run that was interrupted and goes on from its checkpoint ends with the
+    weights of one that was not. On a CPU the same seed gives the same weights, bit by bit, at one number of threads.
+
+    Args:
+        model: a Baseline on `device`, initialised from `seed` by the caller.
+        objects: the training objects, on `device`.
+        recipe: the schedule and the augmentation.
+        seed: of the order, the augmentation and dropout.
+        device: where to train.
+        checkpoint: a file written after each epoch and continued from if it exists.
+        progress: told of each step.
+
+    Raises:
+        ValueError: the loss is no longer finite, or the checkpoint is of another run.
+    """
+    how = recipe.train
+    if device.type == "cpu":
+        _keep_freed_memory()
+    precision = resolve_precision(how.precision, device)
+    optimizer = _optimizer(model, how)
+    batches = -(-len(objects) // how.batch_size)
+    run_key = f"{recipe.sha256()}/{seed}/{ids_sha256(objects.ids)}/{tuple(objects.points.shape)}/{precision}"
+    first, seconds = _resume(checkpoint, run_key, model, optimizer, device)
+    model.train()
+    for epoch in range(first, how.epochs):
+        start = time.perf_counter()
+        for step, index in enumerate(_epoch_order(len(objects), batches, seed, epoch)):
+            _set_schedule(model, optimizer, how, epoch + step / batches)
+            batch = augment(objects.batch(index.to(device)), recipe.augment, _generator(seed, epoch, step, device))
+            with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+                loss = model.loss(batch, how.label_smoothing)  # type: ignore[operator]
+            value = float(loss.detach())
+            if not np.isfinite(value):
+                raise ValueError(
+                    f"{recipe.name}: the loss is {value} at step {step + 1} of epoch {epoch + 1} "
+                    f"(must be finite; a lower train.lr than {how.lr} may help)"
+                )
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            if progress:
+                progress(epoch * batches + step + 1, how.epochs * batches, value)
+        seconds += time.perf_counter() - start
+        if checkpoint:
+            _save(checkpoint, run_key, epoch + 1, seconds, model, optimizer)
+    return Trained(how.epochs, seconds, precision)
+
+
+def resolve_precision(precision: str, device: torch.device) -> str:
+    """`fp32` or `bf16`; `auto` is bf16 on CUDA and on CPUs that multiply it natively."""
+    if precision != "auto":
+        return precision
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
+    native = torch.backends.cpu.get_cpu_capability() == "AVX512" and torch.cpu._is_avx512_bf16_supported()
+    return "bf16" if device.type == "cpu" and native else "fp32"
+
+
+def _optimizer(model: nn.Module, how: Train) -> torch.optim.Optimizer:
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if how.optimizer == "sgd":
+        return torch.optim.SGD(parameters, how.lr, momentum=0.9, weight_decay=how.weight_decay, fused=True)
+    kind = torch.optim.AdamW if how.optimizer == "adamw" else torch.optim.Adam
+    return kind(parameters, how.lr, weight_decay=how.weight_decay, fused=True)
+
+
+def _epoch_order(count: int, batches: int, seed: int, epoch: int) -> Iterator[torch.Tensor]:
+    """Indices of each batch: every object once, in batches of about equal size, as batch norm cannot take one object."""
+    order = np.random.default_rng([seed, epoch]).permutation(count)
+    yield from (torch.from_numpy(part) for part in np.array_split(order, batches))
+
+
+def _generator(seed: int, epoch: int, step: int, device: torch.device) -> torch.Generator:
+    """The step's generator for augmentation; also seeds torch's own, which dropout draws from."""
+    own, torchs = np.random.SeedSequence([seed, epoch, step]).generate_state(2, np.uint64)
+    torch.manual_seed(int(torchs))
+    return torch.Generator(device).manual_seed(int(own))
+
+
+def _set_schedule(model: nn.Module, optimizer: torch.optim.Optimizer, how: Train, epoch: float) -> None:
+    """Sets learning rate and batch-norm momentum for a point in time, counted in epochs."""
+    rate, momentum = schedule(how, epoch)
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    if momentum is not None:
+        for module in model.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.momentum = momentum
+
+
+def schedule(how: Train, epoch: float) -> tuple[float, float | None]:
+    """Learning rate and batch-norm momentum (None: leave the model's) after `epoch` epochs, which may be a fraction."""
+    drops = int(epoch / how.step_epochs) if how.schedule == "step" else 0
+    factor = how.step_factor**drops
+    if how.schedule == "cosine":
+        factor = 0.5 * (1 + np.cos(np.pi * epoch / how.epochs))
+        rate = how.lr_floor + (how.lr - how.lr_floor) * factor
+    else:
+        rate = max(how.lr * factor, how.lr_floor)
+    momentum = None if how.bn_momentum is None else max(how.bn_momentum * 0.5**drops, how.bn_momentum_floor)
+    return float(rate), momentum
+
+
+def _save(
+    path: Path, run_key: str, epoch: int, seconds: float, model: nn.Module, optimizer: torch.optim.Optimizer
+) -> None:
+    buffer = io.BytesIO()
+    state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+    torch.save({"run": run_key, "epoch": epoch, "seconds": seconds, **state}, buffer)
+    write_atomic(path, buffer.getvalue())
+
+
+def _resume(
+    path: Path | None, run_key: str, model: nn.Module, optimizer: torch.optim.Optimizer, device: torch.device
+) -> tuple[int, float]:
+    """Loads a checkpoint if there is one; returns epochs done and seconds taken."""
+    if path is None or not path.exists():
+        return 0, 0.0
+    try:
+        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+    except Exception as error:  # torch raises many kinds for a file that is none of its own
+        raise ValueError(f"{path}: no checkpoint ({type(error).__name__}), remove it to start anew") from None
+    if state.get("run") != run_key:
+        raise ValueError(f"{path}: checkpoint of another recipe, seed or training set, remove it to start anew")
+    model.load_state_dict(state["model"])
+    optimizer.load_state_dict(state["optimizer"])
+    return state["epoch"], state["seconds"]
+
+
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
+
+
+def _keep_freed_memory() -> None:
+    """Tells glibc to keep freed memory for the next step in place of giving it back.
+
+    Otherwise each large activation is mapped and faulted in anew, page by page, which takes about as long as the
+    arithmetic. Has no effect with another C library or allocator.
+    """
+    if sys.platform != "linux":
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt:
+        mallopt(_M_MMAP_MAX, 0)
+        mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+        mallopt(_M_TOP_PAD, 2**26)
