@@ -122,6 +122,22 @@ def test_hull_lies_on_the_surface(views):
     assert np.median(np.abs(colours - expected)) < 0.06
 
 
+def test_hull_keeps_what_is_thinner_than_a_coarse_voxel():
+    """A big ball and, out on its own, one that falls between the centres of the first, coarse grid."""
+    cameras = spiral_rig(24, 2.9, 45.0, 3.3, -40.0, 70.0, 128, 128)
+    y, x = np.meshgrid(*[np.arange(128) + 0.5] * 2, indexing="ij")
+    rgba = np.zeros((24, 128, 128, 4), np.uint8)
+    small = np.array([0.0, 0.0, -0.83])
+    for center, radius in ((np.zeros(3), 0.3), (small, 0.025)):
+        seen = cameras.viewmats[:, :3, :3] @ center + cameras.viewmats[:, :3, 3]
+        focal, column, row = (cameras.Ks[0, i, j] for i, j in ((0, 0), (0, 2), (1, 2)))
+        u, v = (focal * seen[:, axis] / seen[:, 2] + offset for axis, offset in ((0, column), (1, row)))
+        distance = np.hypot(x - u[:, None, None], y - v[:, None, None])
+        rgba[distance < (focal * radius / seen[:, 2])[:, None, None]] = 255
+    means = hull_gaussians(Views(rgba, cameras), RECIPE, np.random.default_rng(0)).means
+    assert np.linalg.norm(means - small, axis=1).min() < 0.05
+
+
 def test_higher_bands_wait(views, held_out):
     """With their start at the end of the fit, the bands above 0 stay zero, and cost nothing."""
     late = fit(views, dataclasses.replace(RECIPE, sh_start=1.0), 0, held_out)

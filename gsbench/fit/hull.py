@@ -7,6 +7,7 @@ from gsbench.fit import hull_kernels
 from gsbench.fit.recipe import FitRecipe
 from gsbench.fit.target_kernels import fill_silhouettes
 from gsbench.geometry import matrices_to_quats, rgb_to_dc
+from gsbench.render import layout as at
 from gsbench.render.splats_cpu import camera_vectors
 from gsbench.types import Array, Gaussians, Views
 
@@ -57,13 +58,12 @@ def _carve(
     """Origin, edge of a voxel and occupancy, `resolution` voxels along the longest side of the object's box."""
     origin, voxel = np.full(3, -1.0), 2 / _COARSE
     occupied = np.empty((_COARSE,) * 3, bool)
-    hull_kernels.carve(masks, cameras, origin, voxel, occupied)
+    # Coarse voxels are tested at their centres only: with the masks as they are, thin legs and plates would be lost.
+    hull_kernels.carve(*_widen(masks, cameras, voxel * np.sqrt(3) / 2), origin, voxel, occupied)
     if not occupied.any():
         raise ValueError("views: their silhouettes have no point in common, are cameras and alpha those of one object?")
     cells = np.argwhere(occupied)
     low, high = cells.min(0), cells.max(0) + 1
-    # Coarse voxels are tested at their centres only: one more on each side may hold some of the object.
-    low, high = np.maximum(low - 1, 0), np.minimum(high + 1, _COARSE)
     origin, sides = origin + low * voxel, (high - low) * voxel
     voxel = sides.max() / resolution
     occupied = np.empty(np.ceil(sides / voxel - 1e-6).astype(int), bool)
@@ -71,6 +71,30 @@ def _carve(
     if not occupied.any():
         raise ValueError(f"hull_resolution: {resolution} voxels are too coarse for this object, none lies inside it")
     return origin, float(voxel), occupied
+
+
+def _widen(
+    masks: Bool[Array, "v h w"], cameras: Float32[Array, "v 23"], reach: float
+) -> tuple[Bool[Array, "v bh bw"], Float32[Array, "v 23"]]:
+    """Masks of larger pixels, and their cameras, that hold whatever lies within `reach` of the silhouettes.
+
+    A larger pixel is at least as wide as `reach` looks on the near side of the unit ball, and is set where it or one of
+    its 8 neighbours has some of the silhouette, or lies outside the image, of which nothing is known.
+    """
+    _, height, width = masks.shape
+    nearest = np.linalg.norm(cameras[:, at.TRANSLATION : at.CENTER], axis=1) - 1
+    focal = cameras[:, at.FX : at.CX].max(axis=1)
+    block = max(1, int(np.ceil((focal * reach / np.maximum(nearest, reach)).max())))
+    rows, columns = -(-height // block) + 2, -(-width // block) + 2
+    framed = np.ones((len(masks), rows * block, columns * block), bool)
+    framed[:, block : block + height, block : block + width] = masks
+    wide = framed.reshape(len(masks), rows, block, columns, block).any((2, 4))
+    for axis in (1, 2):
+        wide |= _shifted(wide, axis, 1) | _shifted(wide, axis, -1)
+    scaled = cameras.copy()
+    scaled[:, at.FX : at.LIMITS] /= block
+    scaled[:, at.CX : at.LIMITS] += 1
+    return wide, scaled
 
 
 def _shifted(volume: Float[Array, "x y z"] | Bool[Array, "x y z"], axis: int, step: int) -> Array:
