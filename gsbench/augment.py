@@ -15,12 +15,12 @@ XYZ, GEO = 3, 10
 
 
 def augment(batch: Batch, how: Augment, generator: torch.Generator) -> Batch:
-    """The batch with every object changed at random.
+    """The batch with every object's points changed at random; images stay as they are.
 
     Scaling moves a Gaussian's log-scales along, and turning its quaternions.
 
     Args:
-        batch: points or Gaussians.
+        batch: any.
         how: what may change, and by how much.
         generator: of the batch's device.
 
@@ -28,7 +28,8 @@ def augment(batch: Batch, how: Augment, generator: torch.Generator) -> Batch:
         ValueError: `rotate_z` with view-dependent spherical harmonics, which would have to turn, too.
     """
     points, mask = batch.points, batch.mask
-    assert points is not None, "only points and Gaussians are augmented"
+    if points is None:
+        return batch
     assert mask is not None, "points come with their mask"
     points = points.clone()
     if how.rotate_z:

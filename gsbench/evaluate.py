@@ -7,9 +7,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 import torch
@@ -17,8 +18,8 @@ from jaxtyping import Float64
 from torch import nn
 
 import gsbench
-from gsbench.baseline import build_model, find_recipe, load_class
-from gsbench.data import Objects, most_points, open_objects
+from gsbench.baseline import Baseline, build_model, find_recipe, load_class
+from gsbench.data import Objects, most_inputs, open_objects
 from gsbench.metrics import classification_metrics
 from gsbench.recipe import Recipe, Reported
 from gsbench.results import PROBABILITY_DIGITS, SCHEMA_VERSION, ModelInfo, Result, RunInfo, save_result
@@ -27,7 +28,7 @@ from gsbench.tasks import Features, Modality, Sampling, Task, ViewsFrom
 from gsbench.train import Progress, Trained, train
 from gsbench.types import Array
 
-DEFAULT_POINTS = 1024
+DEFAULT_POINTS, DEFAULT_VIEWS = 1024, 12
 
 _EVAL_BATCH = 32
 
@@ -55,13 +56,13 @@ def evaluate(
     Args:
         model: `NAME`, `NAME:VARIANT` or the path of a RECIPE.toml.
         data: `mini`, `modelnet10-gs`, a folder, or ORG/NAME on the Hub; None is the default data set.
-        modality: what the model sees; None is Gaussians if the data has them and the model takes them, else points.
+        modality: what the model sees; None is the first of Gaussians, points and images that the data has and it takes.
         regime: per cent of the training labels.
         draw: which draw of that regime.
         features: channels of a Gaussian; points have `xyz` only.
         sampling: how an object's points are chosen.
         num_points: points or Gaussians an object; None is 1024, or the most that an object has if that is less.
-        num_views: images an object.
+        num_views: images an object; None is 12, or the most that an object has if that is less.
         views_from: what the images show.
         seeds: one run each.
         device: where to run; `auto` is CUDA where there is a GPU.
@@ -77,35 +78,45 @@ def evaluate(
     """
     recipe, recipe_path = find_recipe(model)
     folder = open_folder(resolve(str(data) if data is not None else default_data()[0]))
-    chosen = _choose_modality(modality, load_class(recipe, recipe_path).inputs, folder, recipe)
-    task = _task(folder, chosen, regime, draw, features, sampling, num_points)
-    where = _device(device)
+    baseline = cast(type[Baseline], load_class(recipe, recipe_path))
+    kind = choose_modality(modality, baseline.inputs, folder, recipe)
+    count = num_views if kind == "images" else num_points
+    unused = ("num_points", num_points) if kind == "images" else ("num_views", num_views)
+    if unused[1] is not None:
+        raise ValueError(f"{unused[0]} is {unused[1]}, and {recipe.name} sees {kind} (allowed: leave it out)")
+    task = make_task(folder, kind, regime, draw, features, sampling, count, views_from)
+    place = _device(device)
     for path in (out, checkpoints):
         _check_writable(path)
-    objects = open_objects(folder, task, "train").to(where)
-    test = open_objects(folder, task, "test").to(where)
+    train_objects, test_objects = (open_objects(folder, task, split).to(place) for split in ("train", "test"))
+    num_classes = len(folder.manifest.classes)
     results = []
     for seed in seeds:
         torch.manual_seed(seed)
-        net = build_model(recipe, recipe_path, objects.channels, len(folder.manifest.classes)).to(where)
-        checkpoint = Path(checkpoints) / f"{task.slug()}-{_file_safe(recipe.name)}-s{seed}.pt" if checkpoints else None
-        trained = train(net, objects, recipe, seed, where, checkpoint, progress)
-        start = time.perf_counter()
-        probabilities = predict(net, test)
-        seconds = time.perf_counter() - start
-        result = Result(
-            schema_version=SCHEMA_VERSION,
-            task=task,
-            model=ModelInfo(recipe.name, recipe.title, recipe.sha256(), sum(p.numel() for p in net.parameters())),
-            run=_run_info(seed, where, trained, len(objects), seconds),
-            metrics=classification_metrics(probabilities, test.labels.cpu().numpy()),
-            reported=find_reported(recipe, task),
-            predictions={i: row.tolist() for i, row in zip(test.ids, probabilities, strict=True)},
-        )
+        net = build_model(recipe, recipe_path, train_objects.channels, num_classes).to(place)
+        name = f"{task.slug()}-{recipe.name}-s{seed}.pt".replace(":", "-").replace("/", "-")
+        checkpoint = Path(checkpoints) / name if checkpoints else None
+        trained = train(net, train_objects, recipe, seed, place, checkpoint, progress)
+        result = _score(net, recipe, task, test_objects, _run_info(seed, place, trained, len(train_objects)))
         if out is not None:
             save_result(result, Path(out) / result.file_name())
         results.append(result)
     return results
+
+
+def _score(net: nn.Module, recipe: Recipe, task: Task, test: Objects, run: RunInfo) -> Result:
+    start = time.perf_counter()
+    probabilities = predict(net, test)
+    run = replace(run, eval_seconds=round(time.perf_counter() - start, 3))
+    return Result(
+        schema_version=SCHEMA_VERSION,
+        task=task,
+        model=ModelInfo(recipe.name, recipe.title, recipe.sha256(), sum(p.numel() for p in net.parameters())),
+        run=run,
+        metrics=classification_metrics(probabilities, test.labels.cpu().numpy()),
+        reported=find_reported(recipe, task),
+        predictions={i: row.tolist() for i, row in zip(test.ids, probabilities, strict=True)},
+    )
 
 
 @torch.no_grad()
@@ -135,45 +146,59 @@ def find_reported(recipe: Recipe, task: Task) -> Reported | None:
     return None
 
 
-def _choose_modality(
-    modality: Modality | None, inputs: Sequence[str], folder: Folder, recipe: Recipe
-) -> Literal["points", "gaussians"]:
-    has = folder.manifest.counts
-    for candidate in ("gaussians", "points"):
+def choose_modality(modality: Modality | None, inputs: Sequence[str], folder: Folder, recipe: Recipe) -> Modality:
+    """What a model sees of a data set: `modality`, or the first of Gaussians, points and images that both have.
+
+    Raises:
+        ValueError: the model does not take it, or the data set does not have it.
+    """
+    has = ["images" if config == "views" else config for config in folder.manifest.counts]
+    for candidate in cast(tuple[Modality, ...], ("gaussians", "points", "images")):
         if modality in (None, candidate) and candidate in inputs and candidate in has:
-            return candidate  # type: ignore[return-value]
-    asked = f"modality {modality}: " if modality else ""
-    raise ValueError(
-        f"{asked}{recipe.name} takes {', '.join(inputs)}, and {folder.path} has {', '.join(has)} "
-        "(must share gaussians or points)"
-    )
+            return candidate
+    asked = f"modality is {modality}, " if modality else ""
+    raise ValueError(f"{asked}{recipe.name} takes {', '.join(inputs)}, {folder.path} has {', '.join(has)} (must share)")
 
 
-def _task(
+def make_task(
     folder: Folder,
-    modality: Literal["points", "gaussians"],
+    modality: Modality,
     regime: int,
     draw: int,
     features: Features,
     sampling: Sampling,
-    num_points: int | None,
+    count: int | None,
+    views_from: ViewsFrom,
 ) -> Task:
-    manifest = folder.manifest
-    points = min(DEFAULT_POINTS, most_points(folder, modality)) if num_points is None else num_points
+    """The task on an open data set.
+
+    Args:
+        folder: the data set.
+        modality: what the model sees.
+        regime: per cent of the training labels.
+        draw: which draw of that regime.
+        features: channels of a Gaussian.
+        sampling: how an object's points are chosen.
+        count: points, Gaussians or views an object; None for the default, or the most there are if that is less.
+        views_from: what the images show.
+    """
+    images = modality == "images"
+    if count is None:
+        count = min(DEFAULT_VIEWS if images else DEFAULT_POINTS, most_inputs(folder, modality, views_from))
     return Task(
-        dataset=manifest.name,
-        revision=manifest.version,
-        fingerprint=manifest.fingerprint(),
+        dataset=folder.manifest.name,
+        revision=folder.manifest.version,
+        fingerprint=folder.manifest.fingerprint(),
         split="test",
         modality=modality,
         protocol="supervised",
         regime=regime,
         draw=draw,
-        features=features,
-        sampling=sampling,
-        num_points=points,
-        num_views=None,
-        views_from=None,
+        features=None if images else features,
+        sampling=None if images else sampling,
+        num_points=None if images else count,
+        num_views=count if images else None,
+        views_from=views_from if images else None,
     )
 
 
@@ -199,11 +224,7 @@ def _check_writable(folder: str | Path | None) -> None:
         raise ValueError(f"{folder}: cannot be written ({error.strerror})") from None
 
 
-def _file_safe(name: str) -> str:
-    return name.replace(":", "-").replace("/", "-")
-
-
-def _run_info(seed: int, device: torch.device, trained: Trained, train_objects: int, eval_seconds: float) -> RunInfo:
+def _run_info(seed: int, device: torch.device, trained: Trained, train_objects: int) -> RunInfo:
     commit, dirty = _source_state()
     return RunInfo(
         seed=seed,
@@ -212,7 +233,7 @@ def _run_info(seed: int, device: torch.device, trained: Trained, train_objects: 
         epochs=trained.epochs,
         train_objects=train_objects,
         train_seconds=round(trained.seconds, 3),
-        eval_seconds=round(eval_seconds, 3),
+        eval_seconds=0.0,
         peak_memory_mb=round(_peak_memory_mb(device), 1),
         precision=trained.precision,
         versions={

@@ -60,11 +60,11 @@ def train(
     """
     how = recipe.train
     if device.type == "cpu":
-        _keep_freed_memory()
+        keep_freed_memory()
     precision = resolve_precision(how.precision, device)
     optimizer = _optimizer(model, how)
     batches = -(-len(objects) // how.batch_size)
-    run_key = f"{recipe.sha256()}/{seed}/{ids_sha256(objects.ids)}/{tuple(objects.points.shape)}/{precision}"
+    run_key = f"{recipe.sha256()}/{seed}/{ids_sha256(objects.ids)}/{tuple(objects.input.shape)}/{precision}"
     first, seconds = _resume(checkpoint, run_key, model, optimizer, device)
     model.train()
     for epoch in range(first, how.epochs):
@@ -110,7 +110,7 @@ def _optimizer(model: nn.Module, how: Train) -> torch.optim.Optimizer:
 
 
 def _epoch_order(count: int, batches: int, seed: int, epoch: int) -> Iterator[torch.Tensor]:
-    """Indices of each batch: every object once, in batches of about equal size, as batch norm cannot take one object."""
+    """Indices of each batch: every object once, in batches of about equal size, as batch norm takes no single one."""
     order = np.random.default_rng([seed, epoch]).permutation(count)
     yield from (torch.from_numpy(part) for part in np.array_split(order, batches))
 
@@ -175,7 +175,7 @@ def _resume(
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 
 
-def _keep_freed_memory() -> None:
+def keep_freed_memory() -> None:
     """Tells glibc to keep freed memory for the next step in place of giving it back.
 
     Otherwise each large activation is mapped and faulted in anew, page by page, which takes about as long as the

@@ -1,0 +1,205 @@
+"""From a model's name and a data folder to a Result file."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+import torch
+
+from gsbench.baseline import find_recipe
+from gsbench.data import Objects
+from gsbench.evaluate import _device, evaluate, find_reported, predict
+from gsbench.metrics import classification_metrics
+from gsbench.recipe import Recipe, Reported, Train, load_recipe
+from gsbench.results import load_result
+from gsbench.store.folder import open_folder
+from tests.store.conftest import made as views_folder  # noqa: F401 (a fixture)
+from tests.test_data import task
+from tests.tiny_training import LARGEST, OBJECTS, make_folder, make_recipe
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return make_folder(tmp_path_factory.mktemp("data") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory):
+    return make_recipe(tmp_path_factory.mktemp("theirs"))
+
+
+def test_a_third_partys_recipe_is_scored(data, recipe, tmp_path):
+    results = evaluate(str(recipe), data, seeds=(0, 5), num_points=32, regime=50, draw=1, out=tmp_path / "results")
+    assert [result.run.seed for result in results] == [0, 5]
+    for result in results:
+        assert load_result(tmp_path / "results" / result.file_name()) == result
+        assert (result.task.modality, result.task.regime, result.task.draw) == ("gaussians", 50, 1)
+        assert (result.task.features, result.task.sampling, result.task.num_points) == ("xyz", "fps", 32)
+        assert (result.task.num_views, result.task.views_from) == (None, None)
+        assert result.task.fingerprint == open_folder(data).manifest.fingerprint()
+        assert (result.model.name, result.model.title, result.model.pretrained) == ("mine", "Mine", None)
+        assert result.model.num_params == 3 * 8 + 8 + 16 + 8 * 2 + 2
+        assert result.model.recipe_sha256 == load_recipe(recipe).sha256()
+        assert (result.run.selection, result.run.epochs, result.run.train_objects) == ("last", 6, 12)
+        assert result.run.precision in ("fp32", "bf16")
+        assert result.run.device.startswith("cpu: ")
+        assert result.run.peak_memory_mb > 10
+        assert result.run.train_seconds > 0
+        assert {"gsbench", "python", "torch", "numpy"} <= set(result.run.versions)
+        assert result.run.commit is None or re.fullmatch("[0-9a-f]{40}", result.run.commit)
+    assert results[0].predictions != results[1].predictions
+
+
+def test_metrics_follow_from_predictions(data, recipe):
+    (result,) = evaluate(str(recipe), data, num_points=32)
+    assert sorted(result.predictions) == sorted(OBJECTS["test"])
+    rows = np.array([result.predictions[object_id] for object_id in sorted(OBJECTS["test"])])
+    classes = ("ball", "rod")
+    labels = np.array([classes.index(OBJECTS["test"][object_id]) for object_id in sorted(OBJECTS["test"])])
+    assert result.metrics == classification_metrics(rows, labels)
+    assert result.metrics["accuracy"] > 0.9
+    np.testing.assert_allclose(rows.sum(1), 1, atol=1e-12)
+    assert (rows.round(6) == rows).all()
+
+
+def test_the_same_seed_scores_the_same(data, recipe):
+    first, again = (evaluate(str(recipe), data, num_points=16)[0] for _ in range(2))
+    assert first.predictions == again.predictions
+
+
+def test_a_variant(data, recipe):
+    (result,) = evaluate(f"{recipe}:long", data, num_points=8, out=None)
+    assert (result.model.name, result.run.epochs, result.file_name()) == ("mine:long", 12, "mine-long-s0.json")
+
+
+def test_an_interrupted_evaluation_goes_on(data, recipe, tmp_path):
+    class Killed(Exception):
+        pass
+
+    def kill(done, total, loss):
+        if done == 11:
+            raise Killed
+
+    arguments = {"num_points": 16, "checkpoints": tmp_path}
+    with pytest.raises(Killed):
+        evaluate(str(recipe), data, progress=kill, **arguments)
+    (kept,) = tmp_path.iterdir()
+    steps = []
+    (result,) = evaluate(str(recipe), data, progress=lambda done, total, loss: steps.append(done), **arguments)
+    assert steps[0] == 10
+    assert result.predictions == evaluate(str(recipe), data, num_points=16)[0].predictions
+    assert list(tmp_path.iterdir()) == [kept]
+
+
+def test_points_where_there_are_no_gaussians(tmp_path, recipe):
+    data = make_folder(tmp_path / "tiny", ("points",))
+    (result,) = evaluate(str(recipe), data)
+    assert (result.task.modality, result.task.num_points) == ("points", LARGEST), "1,024, or what there is"
+
+
+def test_points_by_choice(data, recipe):
+    assert evaluate(str(recipe), data, modality="points", num_points=8)[0].task.modality == "points"
+
+
+def test_images(views_folder, tmp_path):  # noqa: F811
+    recipe = make_recipe(tmp_path, "model:Flat")
+    (result,) = evaluate(str(recipe), views_folder)
+    task = result.task
+    assert (task.modality, task.num_views, task.views_from, task.num_points) == ("images", 3, "meshes", None)
+    assert len(result.predictions) == 6
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"modality": "images"}, r"modality is images, mine takes points, gaussians, .* has gaussians, points"),
+        ({"num_views": 3}, r"num_views is 3, and mine sees gaussians \(allowed: leave it out\)"),
+        ({"num_points": 61}, rf"num_points is 61 \(allowed: up to {LARGEST}"),
+        ({"regime": 30}, r"regime is 30 \(allowed: 100, 50, 10, 1\)"),
+        ({"draw": 1}, "draw is 1 at regime 100"),
+        ({"features": "xyz+geo", "modality": "points"}, r"features is 'xyz\+geo' \(allowed: xyz\)"),
+    ],
+)
+def test_bad_arguments_are_refused_before_training(data, recipe, changes, message, monkeypatch):
+    monkeypatch.setattr("gsbench.evaluate.train", lambda *a, **k: pytest.fail("training began"))
+    with pytest.raises(ValueError, match=message):
+        evaluate(str(recipe), data, **changes)
+
+
+def test_an_unknown_device():
+    with pytest.raises(ValueError, match=r"device is 'tpu' \(allowed: auto, cpu, cuda\)"):
+        _device("tpu")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_no_gpu(data, recipe):
+    with pytest.raises(ValueError, match=r"device is 'cuda', and torch finds no GPU \(allowed here: auto, cpu\)"):
+        evaluate(str(recipe), data, device="cuda")
+
+
+@pytest.mark.parametrize("where", ["out", "checkpoints"])
+def test_a_folder_that_cannot_be_written_is_refused_before_training(data, recipe, tmp_path, where, monkeypatch):
+    monkeypatch.setattr("gsbench.evaluate.train", lambda *a, **k: pytest.fail("training began"))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match=r"file/results: cannot be written \(Not a directory\)"):
+        evaluate(str(recipe), data, **{where: tmp_path / "file" / "results"})
+
+
+def test_a_class_that_is_no_baseline(data, tmp_path):
+    with pytest.raises(ValueError, match="NoBaseline is not a Baseline: it lacks loss, embed, logits"):
+        evaluate(str(make_recipe(tmp_path, "model:NoBaseline")), data)
+
+
+def test_an_option_that_the_class_does_not_take(data, tmp_path):
+    path = make_recipe(tmp_path)
+    path.write_text(path.read_text().replace("width = 8", "wdith = 8"))
+    with pytest.raises(ValueError, match=r"options: unknown key 'wdith'; did you mean 'width'\? \(allowed: width\)"):
+        evaluate(str(path), data)
+
+
+def test_probabilities_sum_to_one_and_keep_their_order():
+    class Fixed(torch.nn.Module):
+        def logits(self, batch):
+            return torch.randn(len(batch.labels), 10, generator=torch.Generator().manual_seed(0)) * 8
+
+    objects = Objects(tuple(map(str, range(300))), torch.zeros(300, dtype=torch.int64), torch.zeros(300, 1, 3),
+                      torch.ones(300, 1, dtype=torch.bool))  # fmt: skip
+    rows = predict(Fixed(), objects)
+    assert rows.shape == (300, 10)
+    assert np.abs(rows.sum(1) - 1).max() < 1e-12
+    assert (rows >= 0).all()
+    assert (rows[:32].argmax(1) == Fixed().logits(objects.batch(torch.arange(32))).argmax(1).numpy()).all()
+
+
+def figure(**changes):
+    base = {"dataset": "modelnet10", "modality": "points", "accuracy": 0.9, "source": "a paper"}
+    return Reported(**base | changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "dataset", "found"),
+    [
+        ({}, "modelnet10-points", True),
+        ({}, "modelnet10", True),
+        ({}, "modelnet40", False),
+        ({}, "modelnet101", False),
+        ({"modality": "gaussians"}, "modelnet10", False),
+        ({"regime": 50}, "modelnet10", False),
+        ({"features": "xyz+geo"}, "modelnet10", False),
+        ({"protocol": "probe"}, "modelnet10", False),
+    ],
+)
+def test_a_published_figure_stands_beside_its_own_kind_only(changes, dataset, found):
+    recipe = Recipe("mine", "Mine", "model:Net", "-", Train(1, 1, 0.1), reported=(figure(**changes),))
+    points = task(modality="points", dataset=dataset)
+    assert (find_reported(recipe, points) is not None) == found
+
+
+@pytest.mark.parametrize("name", ["pointnet", "pointnet++", "pointnet++-msg"])
+def test_shipped_recipes_train_end_to_end(data, name, tmp_path):
+    assert {"full", "quick", "smoke"} == set(find_recipe(name)[0].variants)
+    (result,) = evaluate(f"{name}:smoke", data, num_points=24, out=tmp_path)
+    assert result.run.epochs == 2
+    assert set(result.predictions) == set(OBJECTS["test"])
+    assert json.loads((tmp_path / result.file_name()).read_text())["model"]["name"] == f"{name}:smoke"

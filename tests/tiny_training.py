@@ -1,0 +1,145 @@
+"""A data folder of two separable classes and a small third-party baseline, for tests that train."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from gsbench.meshes.sampling import fps_order
+from gsbench.store.arrays import Row
+from gsbench.store.card import About
+from gsbench.store.create import Contents, create_folder
+
+OBJECTS = {
+    "train": {f"{label}_{number:04d}": label for label in ("ball", "rod") for number in range(1, 13)},
+    "test": {f"{label}_{number:04d}": label for label in ("ball", "rod") for number in range(13, 19)},
+}
+SH_COEFFICIENTS = 4
+LARGEST = 60
+
+RECIPE = """
+name = "{name}"
+title = "Mine"
+model = "model:Net"
+paper = "-"
+
+[options]
+width = 8
+
+[train]
+epochs = 6
+batch_size = 8
+lr = 0.02
+
+[augment]
+point_dropout = 0.5
+scale = [0.8, 1.25]
+
+[variants.long.train]
+epochs = 12
+
+[[reported]]
+dataset = "tiny"
+modality = "gaussians"
+accuracy = 0.875
+source = "a paper"
+"""
+
+MODEL = '''
+import torch
+from torch import nn
+
+
+class Net(nn.Module):
+    """A perceptron per point with the maximum, behind a dropout that makes seeds matter."""
+
+    inputs = ("points", "gaussians")
+
+    def __init__(self, in_channels, num_classes, width):
+        super().__init__()
+        self.first = nn.Linear(in_channels, width)
+        self.norm = nn.BatchNorm1d(width)
+        self.last = nn.Linear(width, num_classes)
+
+    def embed(self, batch):
+        h = self.first(batch.points).masked_fill(~batch.mask[..., None], -torch.inf)
+        return self.norm(h.amax(1))
+
+    def logits(self, batch):
+        return self.last(nn.functional.dropout(self.embed(batch), 0.1, self.training))
+
+    def loss(self, batch, label_smoothing):
+        return nn.functional.cross_entropy(self.logits(batch), batch.labels, label_smoothing=label_smoothing)
+
+
+class Diverging(Net):
+    def loss(self, batch, label_smoothing):
+        return super().loss(batch, label_smoothing) / 0
+
+
+class Flat(Net):
+    inputs = ("images",)
+    seen = []
+
+    def embed(self, batch):
+        Flat.seen.append(batch.images)
+        return self.norm(self.first(batch.images.float().mean((1, 3, 4)) / 255))
+
+
+class NoBaseline(nn.Module):
+    inputs = ("points",)
+'''
+
+
+def _cloud(object_id: str) -> np.ndarray:
+    rng = np.random.default_rng(int(object_id[-4:]) + 100 * object_id.startswith("ball"))
+    cloud = rng.normal(size=(int(rng.integers(30, LARGEST)) if object_id[-1] != "5" else LARGEST, 3))
+    if object_id.startswith("rod"):
+        cloud *= (0.05, 0.05, 1.0)
+    return (0.3 * cloud + 0.1).astype(np.float32)
+
+
+def _gaussians(object_id: str) -> Row:
+    means = _cloud(object_id)
+    rng = np.random.default_rng(len(means))
+    quats = rng.normal(size=(len(means), 4))
+    return {
+        "object_id": object_id,
+        "num_gaussians": len(means),
+        "means": means,
+        "quats": (quats / np.linalg.norm(quats, axis=1, keepdims=True)).astype(np.float32),
+        "scales": rng.uniform(0.01, 0.1, (len(means), 3)).astype(np.float32),
+        "opacities": rng.uniform(0, 1, len(means)).astype(np.float32),
+        "sh": rng.normal(size=(len(means), SH_COEFFICIENTS, 3)).astype(np.float32),
+        "fps_order": fps_order(means, 4096),
+        "psnr": np.float32(30),
+        "ssim": np.float32(0.9),
+        "mesh_sha256": "0" * 64,
+        "duplicate_of": None,
+    }
+
+
+def _points(object_id: str) -> Row:
+    cloud = _cloud(object_id)
+    return {"object_id": object_id, "points": cloud[fps_order(cloud, len(cloud))], "normals": None}
+
+
+def make_folder(out: Path, configs: tuple[str, ...] = ("gaussians", "points")) -> Path:
+    """Writes the data folder."""
+    makers = {"gaussians": _gaussians, "points": _points}
+
+    def rows(config: str, split: str) -> Iterator[Row]:
+        return (makers[config](object_id) for object_id in sorted(OBJECTS[split]))
+
+    contents = Contents(About("tiny", "0.1", "Balls and rods", "mit", "Random numbers."), OBJECTS, SH_COEFFICIENTS)
+    create_folder(out, contents, {(config, split): rows(config, split) for config in configs for split in OBJECTS})
+    return out
+
+
+def make_recipe(folder: Path, model: str = "model:Net", name: str = "mine") -> Path:
+    """Writes a baseline's folder, as a third party has one; returns its recipe."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "model.py").write_text(MODEL)
+    path = folder / "recipe.toml"
+    path.write_text(RECIPE.format(name=name).replace("model:Net", model))
+    return path
