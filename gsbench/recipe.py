@@ -57,7 +57,7 @@ class Augment:
     """Training-time augmentation of point clouds and Gaussians; the defaults change nothing.
 
     Attributes:
-        point_dropout: largest share of points that may be replaced by the first one; the share is drawn per object.
+        point_dropout: largest share of points that may be masked out, never the first one; drawn per object.
         scale: lowest and highest isotropic scale.
         shift: largest shift along each axis.
         jitter: standard deviation of the noise on positions, clipped at five of them.
