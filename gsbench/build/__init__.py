@@ -22,7 +22,14 @@ from gsbench.store.create import Contents, staging_folder, write_folder
 from gsbench.store.manifest import Manifest
 from gsbench.store.schema import SPLITS
 
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+# The last one is of Mesa, which draws the views where there is no GPU.
+_THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
+    "LP_NUM_THREADS",
+)
 
 
 def build(

@@ -79,21 +79,20 @@ def _widen(
     """Masks of larger pixels, and their cameras, that hold whatever lies within `reach` of the silhouettes.
 
     A larger pixel is at least as wide as `reach` looks on the near side of the unit ball, and is set where it or one of
-    its 8 neighbours has some of the silhouette, or lies outside the image, of which nothing is known.
+    its 8 neighbours has some of the silhouette.
     """
     _, height, width = masks.shape
     nearest = np.linalg.norm(cameras[:, at.TRANSLATION : at.CENTER], axis=1) - 1
     focal = cameras[:, at.FX : at.CX].max(axis=1)
     block = max(1, int(np.ceil((focal * reach / np.maximum(nearest, reach)).max())))
-    rows, columns = -(-height // block) + 2, -(-width // block) + 2
-    framed = np.ones((len(masks), rows * block, columns * block), bool)
-    framed[:, block : block + height, block : block + width] = masks
+    rows, columns = -(-height // block), -(-width // block)
+    framed = np.zeros((len(masks), rows * block, columns * block), bool)
+    framed[:, :height, :width] = masks
     wide = framed.reshape(len(masks), rows, block, columns, block).any((2, 4))
     for axis in (1, 2):
         wide |= _shifted(wide, axis, 1) | _shifted(wide, axis, -1)
     scaled = cameras.copy()
     scaled[:, at.FX : at.LIMITS] /= block
-    scaled[:, at.CX : at.LIMITS] += 1
     return wide, scaled
 
 
