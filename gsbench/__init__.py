@@ -13,7 +13,7 @@ _PUBLIC = {
     "Views": "gsbench.types",
     "Result": "gsbench.results",
     "Task": "gsbench.tasks",
-    "evaluate": "gsbench.evaluate",
+    "evaluate": "gsbench.evaluation",
     "load_dataset": "gsbench.store.folder",
 }
 

@@ -15,7 +15,7 @@ PACKAGES = {"gsbench": "gsbench", "gsbench_baselines": "baselines"}
 # From the top down. A module imports from lower rows and from its own package only.
 ROWS = (
     ("cli",),
-    ("build", "evaluate", "leaderboard", "figures", "doctor"),
+    ("build", "evaluation", "leaderboard", "figures", "doctor"),
     ("train",),
     ("fit", "data", "augment"),
     ("meshes", "render", "store", "formats"),
@@ -140,3 +140,9 @@ def test_no_torch(code):
 def test_help_loads_nothing_heavy():
     loaded = loaded_by("from gsbench.cli import main; main(['--help'])")
     assert not loaded & {"torch", "datasets", "numba", "numpy", "pyarrow", "rich", "tabulate"}
+
+
+def test_public_names_stay_themselves() -> None:
+    """A public function must not share its name with a module: importing that would put it in the function's place."""
+    code = "import gsbench; a = gsbench.evaluate; b = gsbench.evaluate; assert a is b; assert callable(b)"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -53,7 +53,7 @@ def test_the_readme_names_the_commands_that_run_below() -> None:
         "make bench",
         "gsbench models",
         "gsbench eval --model pointnet++:quick --data mini --seeds 0 --out results",
-        "gsbench submit results/*/pointnet++-quick-s0.json",
+        "gsbench submit results/*-pointnet++-quick-s0.json",
         "gsbench leaderboard --check",
         "gsbench eval --model tiny/recipe.toml --data mini --out results",
         "python -m gsbench.meshes.shapes shapes --train 1 --test 1",

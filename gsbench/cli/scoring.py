@@ -70,7 +70,7 @@ def _eval(args: argparse.Namespace) -> int:
     data, fallback = (args.data, None) if args.data else default_data()
     if fallback:
         notice(fallback)
-    from gsbench.evaluate import evaluate
+    from gsbench.evaluation import evaluate
 
     with progress_bar("training") as progress:
         results = evaluate(

@@ -215,7 +215,7 @@ def read_table(folder: Folder, config: str, split: str, columns: Sequence[str] |
 
 def _read_shard(path: Path, columns: Sequence[str] | None) -> pa.Table:
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        with pq.ParquetFile(path, memory_map=True, page_checksum_verification=True) as file:
             return file.read(columns=None if columns is None else list(columns))
     except (OSError, pa.ArrowException) as error:
         reason = " ".join(str(error).split())

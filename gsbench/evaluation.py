@@ -66,7 +66,7 @@ def evaluate(
         views_from: what the images show.
         seeds: one run each.
         device: where to run; `auto` is CUDA where there is a GPU.
-        out: folder for the Result files, or None.
+        out: folder for the Result files, named for their task, model and seed, or None.
         checkpoints: folder for checkpoints, from which an interrupted run goes on, or None.
         progress: told of each training step.
 
@@ -99,7 +99,7 @@ def evaluate(
         trained = train(net, train_objects, recipe, seed, place, checkpoint, progress)
         result = _score(net, recipe, task, test_objects, _run_info(seed, place, trained, len(train_objects)))
         if out is not None:
-            save_result(result, Path(out) / result.file_name())
+            save_result(result, Path(out) / f"{task.slug()}-{result.file_name()}")
         results.append(result)
     return results
 

@@ -9,7 +9,7 @@ import torch
 
 from gsbench.baseline import find_recipe
 from gsbench.data import Objects
-from gsbench.evaluate import _device, evaluate, find_reported, predict
+from gsbench.evaluation import _device, evaluate, find_reported, predict
 from gsbench.metrics import classification_metrics
 from gsbench.recipe import Recipe, Reported, Train, load_recipe
 from gsbench.results import load_result
@@ -33,7 +33,7 @@ def test_a_third_partys_recipe_is_scored(data, recipe, tmp_path):
     results = evaluate(str(recipe), data, seeds=(0, 5), num_points=32, regime=50, draw=1, out=tmp_path / "results")
     assert [result.run.seed for result in results] == [0, 5]
     for result in results:
-        assert load_result(tmp_path / "results" / result.file_name()) == result
+        assert load_result(tmp_path / "results" / f"{result.task.slug()}-{result.file_name()}") == result
         assert (result.task.modality, result.task.regime, result.task.draw) == ("gaussians", 50, 1)
         assert (result.task.features, result.task.sampling, result.task.num_points) == ("xyz", "fps", 32)
         assert (result.task.num_views, result.task.views_from) == (None, None)
@@ -122,7 +122,7 @@ def test_images(views_folder, tmp_path):  # noqa: F811
     ],
 )
 def test_bad_arguments_are_refused_before_training(data, recipe, changes, message, monkeypatch):
-    monkeypatch.setattr("gsbench.evaluate.train", lambda *a, **k: pytest.fail("training began"))
+    monkeypatch.setattr("gsbench.evaluation.train", lambda *a, **k: pytest.fail("training began"))
     with pytest.raises(ValueError, match=message):
         evaluate(str(recipe), data, **changes)
 
@@ -140,7 +140,7 @@ def test_no_gpu(data, recipe):
 
 @pytest.mark.parametrize("where", ["out", "checkpoints"])
 def test_a_folder_that_cannot_be_written_is_refused_before_training(data, recipe, tmp_path, where, monkeypatch):
-    monkeypatch.setattr("gsbench.evaluate.train", lambda *a, **k: pytest.fail("training began"))
+    monkeypatch.setattr("gsbench.evaluation.train", lambda *a, **k: pytest.fail("training began"))
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match=r"file/results: cannot be written \(Not a directory\)"):
         evaluate(str(recipe), data, **{where: tmp_path / "file" / "results"})
@@ -202,4 +202,4 @@ def test_shipped_recipes_train_end_to_end(data, name, tmp_path):
     (result,) = evaluate(f"{name}:smoke", data, num_points=24, out=tmp_path)
     assert result.run.epochs == 2
     assert set(result.predictions) == set(OBJECTS["test"])
-    assert json.loads((tmp_path / result.file_name()).read_text())["model"]["name"] == f"{name}:smoke"
+    assert json.loads((tmp_path / f"{result.task.slug()}-{result.file_name()}").read_text())["model"]["name"] == f"{name}:smoke"
