@@ -202,4 +202,5 @@ def test_shipped_recipes_train_end_to_end(data, name, tmp_path):
     (result,) = evaluate(f"{name}:smoke", data, num_points=24, out=tmp_path)
     assert result.run.epochs == 2
     assert set(result.predictions) == set(OBJECTS["test"])
-    assert json.loads((tmp_path / f"{result.task.slug()}-{result.file_name()}").read_text())["model"]["name"] == f"{name}:smoke"
+    written = tmp_path / f"{result.task.slug()}-{result.file_name()}"
+    assert json.loads(written.read_text())["model"]["name"] == f"{name}:smoke"

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float64, Int64
 
+from gsbench.results import write_atomic
 from gsbench.types import Array, Mesh
 
 _KEYWORD = re.compile(rb"\s*(ST)?(C)?(N)?(4)?(n)?(?i:OFF)(?![A-Za-z_])")
@@ -49,17 +50,10 @@ def save_off(path: str | os.PathLike[str], mesh: Mesh) -> None:
     Raises:
         OSError: the file cannot be written.
     """
-    path = Path(path)
     lines = ["OFF", f"{len(mesh.vertices)} {len(mesh.faces)} 0"]
     lines += [f"{x:.9g} {y:.9g} {z:.9g}" for x, y, z in mesh.vertices.tolist()]
     lines += [f"3 {a} {b} {c}" for a, b, c in mesh.faces.tolist()]
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text("\n".join(lines) + "\n", encoding="ascii", newline="\n")
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    write_atomic(Path(path), ("\n".join(lines) + "\n").encode("ascii"))
 
 
 def _parse(data: bytes) -> Mesh:
