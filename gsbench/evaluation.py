@@ -86,9 +86,9 @@ def evaluate(
         raise ValueError(f"{unused[0]} is {unused[1]}, and {recipe.name} sees {kind} (allowed: leave it out)")
     task = make_task(folder, kind, regime, draw, features, sampling, count, views_from)
     place = _device(device)
+    train_objects, test_objects = (open_objects(folder, task, split).to(place) for split in ("train", "test"))
     for path in (out, checkpoints):
         _check_writable(path)
-    train_objects, test_objects = (open_objects(folder, task, split).to(place) for split in ("train", "test"))
     num_classes = len(folder.manifest.classes)
     results = []
     for seed in seeds:
