@@ -14,7 +14,7 @@ eval: $(VENV)/.run
 	$(BIN)/gsbench eval --model pointnet++:quick --data mini --out results
 
 test: $(VENV)/.dev $(VENV)/.gl
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
