@@ -1,0 +1,55 @@
+"""The official split of ModelNet10, as data: in every class the objects are numbered through, test after train.
+
+Source: the folder `ModelNet10.zip` of the Princeton ModelNet project (modelnet.cs.princeton.edu): 3,991 training and
+908 test objects, without a gap in any class.
+"""
+
+import re
+
+from gsbench.meshes.split import SPLITS
+
+# label: number of training objects, number of test objects
+_COUNTS = {
+    "bathtub": (106, 50),
+    "bed": (515, 100),
+    "chair": (889, 100),
+    "desk": (200, 86),
+    "dresser": (200, 86),
+    "monitor": (465, 100),
+    "night_stand": (200, 86),
+    "sofa": (680, 100),
+    "table": (392, 100),
+    "toilet": (344, 100),
+}
+
+CLASSES = tuple(_COUNTS)
+"""The ten classes, in alphabetical order."""
+
+_OBJECT_ID = re.compile(r"(?P<label>[a-z_]+)_(?P<number>[0-9]{4})")
+
+
+def official_ids(label: str, split: str) -> list[str]:
+    """The object ids of a class and split, such as `bathtub_0107` to `bathtub_0156`, in order.
+
+    Raises:
+        ValueError: no such class or split.
+    """
+    if label not in _COUNTS:
+        raise ValueError(f"label is {label!r} (allowed: {', '.join(CLASSES)})")
+    if split not in SPLITS:
+        raise ValueError(f"split is {split!r} (allowed: {', '.join(SPLITS)})")
+    train, test = _COUNTS[label]
+    numbers = range(1, train + 1) if split == "train" else range(train + 1, train + test + 1)
+    return [f"{label}_{number:04d}" for number in numbers]
+
+
+def official_split(object_id: str) -> str | None:
+    """`train` or `test`; None for an id that is not of ModelNet10."""
+    match = _OBJECT_ID.fullmatch(object_id)
+    if match is None or match["label"] not in _COUNTS:
+        return None
+    train, test = _COUNTS[match["label"]]
+    number = int(match["number"])
+    if not 1 <= number <= train + test:
+        return None
+    return "train" if number <= train else "test"
