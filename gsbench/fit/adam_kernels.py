@@ -35,10 +35,10 @@ def activate(raw, params):
 
 
 @njit(cache=True, error_model="numpy")
-def adam(raw, params, d_params, first, second, rates, step):
-    """One step (counted from 1) of Adam with betas .9 and .99; `rates` is a learning rate a row. Zeroes `d_params`."""
+def adam(raw, params, d_params, first, second, rates, beta_2, step):
+    """One step (counted from 1) of Adam with betas .9 and `beta_2`; `rates` is one a row. Zeroes `d_params`."""
     n = raw.shape[1]
-    correction_1, correction_2 = 1 / (1 - 0.9**step), 1 / (1 - 0.99**step)
+    correction_1, correction_2 = 1 / (1 - 0.9**step), 1 / (1 - beta_2**step)
     flat_raw, flat, flat_d = raw.ravel(), params.ravel(), d_params.ravel()
     flat_first, flat_second = first.ravel(), second.ravel()
     for row in range(raw.shape[0]):
@@ -53,7 +53,7 @@ def adam(raw, params, d_params, first, second, rates, step):
                 opacity = load(flat, i)
                 gradient = gradient * (opacity * (1.0 - opacity))
             mean = 0.9 * load(flat_first, i) + 0.1 * gradient
-            square = 0.99 * load(flat_second, i) + 0.01 * (gradient * gradient)
+            square = beta_2 * load(flat_second, i) + (1 - beta_2) * (gradient * gradient)
             store(flat_first, i, mean)
             store(flat_second, i, square)
             store(flat_d, i, splat(0.0))

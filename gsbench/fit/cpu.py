@@ -13,6 +13,7 @@ from gsbench.render.splats_cpu import Workspace, camera_vectors, pack, unpack
 from gsbench.types import Array, Gaussians, Views
 
 _WHITE = np.ones(3, np.float32)
+_BETA_2 = 0.99
 
 
 def optimise(start: Gaussians, views: Views, recipe: FitRecipe, rng: np.random.Generator) -> Gaussians:
@@ -33,9 +34,8 @@ def optimise(start: Gaussians, views: Views, recipe: FitRecipe, rng: np.random.G
             adam_kernels.activate(raw, params)
             workspace.project(params, vectors[view], degree, recipe.antialiased)
             workspace.fit(params, _WHITE, targets[place], recipe.huber, recipe.alpha_weight, d_params)
-            adam_kernels.adam(
-                raw, params, d_params, first, second, rates * np.float32(decay_at(recipe, step)), step + 1
-            )
+            decayed = rates * np.float32(decay_at(recipe, step))
+            adam_kernels.adam(raw, params, d_params, first, second, decayed, _BETA_2, step + 1)
             step += 1
     adam_kernels.activate(raw, params)
     params[layout.QUAT : layout.SCALE] = normalize_quats(params[layout.QUAT : layout.SCALE].T).T

@@ -7,7 +7,7 @@ The kernels work on structures of arrays (see `projection_kernels`); `pack` and 
 import math
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32, Int32, UInt8
 
 from gsbench.geometry import camera_centers, sh_degree_of
 from gsbench.render import binning_kernels, layout, projection_kernels, splat_kernels
@@ -149,6 +149,16 @@ class Workspace:
             *(target, huber, alpha_weight, self._moments),
         )
         self._to_params(params, d_params)
+
+    @property
+    def visible(self) -> Int32[Array, " m"]:
+        """Which Gaussians the last `project` found in the image, near to far; the next call overwrites it."""
+        return self._order[: self._count]
+
+    @property
+    def image_gradients(self) -> Float32[Array, "2 n"]:
+        """The last `backward` or `fit`: derivatives by the image positions, in pixels; the next call overwrites it."""
+        return self._d_projected[layout.D_X : layout.D_Y + 1]
 
     def _to_params(self, params: Float32[Array, "p n"], d_params: Float32[Array, "p n"]) -> None:
         binning_kernels.moments_to_projected(
