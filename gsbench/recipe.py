@@ -170,7 +170,8 @@ def parse(table: dict[str, Any], kind: type[T], where: str) -> T:
 
     Args:
         table: what `read_toml` returned, or a part of it.
-        kind: a dataclass; its fields may be dataclasses, tuples, literals, dicts and plain values.
+        kind: a dataclass; its fields may be dataclasses, tuples, literals, dicts and plain values, any of them or None,
+            and one of several dataclasses that differ in a literal key `method`.
         where: names the file (and the key) in errors.
 
     Raises:
@@ -205,7 +206,9 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
     if origin is Literal and value in args:
         return value
     if origin in (typing.Union, types.UnionType):
-        return None if value is None else _convert(value, next(a for a in args if a is not type(None)), where)
+        if value is None and type(None) in args:
+            return None
+        return _convert(value, _choose([arg for arg in args if arg is not type(None)], value, where), where)
     if origin is list and isinstance(value, list):
         return [_convert(v, args[0], f"{where}[{i}]") for i, v in enumerate(value)]
     if origin is tuple and isinstance(value, list):
@@ -221,6 +224,18 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
     raise ValueError(f"{where}: {value!r} is not allowed (must be {_describe(hint)})")
 
 
+def _choose(kinds: list[Any], value: Any, where: str) -> Any:
+    """Which kind of a union a value is for: of several dataclasses the one of its `method`, else the first."""
+    if len(kinds) == 1 or not isinstance(value, dict) or "method" not in value:
+        return kinds[0]
+    methods = {kind: get_args(_type_hints(kind)["method"]) for kind in kinds}
+    for kind, names in methods.items():
+        if value["method"] in names:
+            return kind
+    allowed = " | ".join(name for names in methods.values() for name in names)
+    raise ValueError(f"{where}: method: {value['method']!r} is not allowed (must be {allowed})")
+
+
 def _describe(hint: Any) -> str:
     origin, args = get_origin(hint), get_args(hint)
     if origin is Literal:
@@ -230,7 +245,7 @@ def _describe(hint: Any) -> str:
     if origin is dict or dataclasses.is_dataclass(hint):
         return "a table"
     if origin in (typing.Union, types.UnionType):
-        return " or ".join(_describe(arg) for arg in args if arg is not type(None))
+        return " or ".join(dict.fromkeys(_describe(arg) for arg in args if arg is not type(None)))
     return {int: "a whole number", float: "a number", str: "a string", bool: "true or false"}.get(hint, str(hint))
 
 

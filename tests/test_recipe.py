@@ -1,6 +1,7 @@
 """Recipes: read, overlaid, hashed; and every wrong key or value refused with what is allowed."""
 
 import dataclasses
+from typing import Literal
 
 import pytest
 
@@ -125,6 +126,53 @@ def test_errors_of_a_dataclass_itself_name_the_file():
     assert parse({"number": 2}, Even, "x.toml") == Even(2)
     with pytest.raises(ValueError, match=r"x\.toml: number is odd"):
         parse({"number": 3}, Even, "x.toml")
+
+
+@dataclasses.dataclass(frozen=True)
+class Walk:
+    steps: int
+    method: Literal["walk"] = "walk"
+
+
+@dataclasses.dataclass(frozen=True)
+class Swim:
+    strokes: int = 3
+    method: Literal["swim", "dive"] = "swim"
+
+
+@dataclasses.dataclass(frozen=True)
+class Trip:
+    how: Walk | Swim
+    back: Walk | None = None
+
+
+@pytest.mark.parametrize(
+    ("table", "expected"),
+    [
+        ({"how": {"method": "swim"}}, Trip(Swim(3, "swim"))),
+        ({"how": {"method": "dive", "strokes": 1}}, Trip(Swim(1, "dive"))),
+        ({"how": {"steps": 2}, "back": {"steps": 3}}, Trip(Walk(2), Walk(3))),
+        ({"how": {"steps": 2, "method": "walk"}, "back": None}, Trip(Walk(2))),
+    ],
+)
+def test_one_of_several_tables_is_chosen_by_its_method(table, expected):
+    assert parse(table, Trip, "x.toml") == expected
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"method": "fly"}, r"^x\.toml: how: method: 'fly' is not allowed \(must be walk \| swim \| dive\)$"),
+        ({"method": ["swim"]}, r"^x\.toml: how: method: \['swim'\] is not allowed"),
+        ({"method": "swim", "steps": 2}, r"how: unknown key 'steps'.*allowed: strokes, method"),
+        ({"strokes": 2}, r"how: unknown key 'strokes'.*allowed: steps, method"),
+        (None, r"how: None is not allowed \(must be a table\)"),
+        ("swim", r"how: 'swim' is not allowed \(must be a table\)"),
+    ],
+)
+def test_a_table_of_no_known_method_is_refused(how, message):
+    with pytest.raises(ValueError, match=message):
+        parse({"how": how}, Trip, "x.toml")
 
 
 def test_suggestions():

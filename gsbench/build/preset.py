@@ -3,7 +3,7 @@
 import importlib.resources
 from dataclasses import dataclass
 
-from gsbench.fit import FitRecipe
+from gsbench.fit import ClassicRecipe, FitRecipe
 from gsbench.geometry import spiral_rig
 from gsbench.recipe import parse, read_toml, suggest
 from gsbench.render.meshes import RenderSetup
@@ -66,7 +66,7 @@ class Preset:
     about: About
     rig: Rig
     render: RenderSetup
-    fit: FitRecipe
+    fit: FitRecipe | ClassicRecipe
     store: Store
 
     def __post_init__(self) -> None:

@@ -1,6 +1,7 @@
-"""Views to Gaussians, from the views alone: visual hull, then Adam, on CPU (our own kernels) or CUDA (gsplat)."""
+"""Views to Gaussians, from the views alone: from their visual hull, or as published, on CPU or on CUDA (gsplat)."""
 
+from gsbench.fit.classic.recipe import ClassicRecipe
 from gsbench.fit.optimise import Fitted, fit, fit_many
 from gsbench.fit.recipe import FitRecipe, Stage
 
-__all__ = ["FitRecipe", "Fitted", "Stage", "fit", "fit_many"]
+__all__ = ["ClassicRecipe", "FitRecipe", "Fitted", "Stage", "fit", "fit_many"]

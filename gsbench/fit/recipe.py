@@ -1,6 +1,7 @@
 """How Gaussians are fitted to views: every value of it."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from gsbench.geometry import MAX_SH_DEGREE
 
@@ -39,6 +40,7 @@ class FitRecipe:
         init_opacity: of every Gaussian at first.
         init_radius, init_thickness: standard deviations of a Gaussian at first along the surface and across it, over
             the distance to its neighbours.
+        method: tells this recipe from the others.
     """
 
     stages: tuple[Stage, ...]
@@ -59,6 +61,7 @@ class FitRecipe:
     init_opacity: float = 0.9
     init_radius: float = 0.55
     init_thickness: float = 0.1
+    method: Literal["hull"] = "hull"
 
     def __post_init__(self) -> None:
         if not self.stages:
