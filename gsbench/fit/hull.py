@@ -1,7 +1,7 @@
 """Gaussians to start from: discs on the surface of the views' visual hull (Laurentini 1994)."""
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Float64, UInt8
+from jaxtyping import Bool, Float, Float32, Float64, Int, UInt8
 
 from gsbench.fit import hull_kernels
 from gsbench.fit.recipe import FitRecipe
@@ -28,13 +28,29 @@ def hull_gaussians(views: Views, recipe: FitRecipe, rng: np.random.Generator) ->
     rgba, cameras = views.rgba[order], camera_vectors(views.cameras)[order]
     origin, voxel, occupied = _carve(_silhouettes(rgba), cameras, recipe.hull_resolution)
     surface = np.argwhere(_surface(occupied))
-    chosen = surface[_choose(len(surface), recipe.num_gaussians, rng)]
+    chosen = surface[choose(len(surface), recipe.num_gaussians, rng)]
     # Voxels stand in rows: moved about within themselves, the discs do not.
     means = (origin + (chosen + rng.random(chosen.shape)) * voxel).astype(np.float32)
     normals = _normals(occupied)[tuple(chosen.T)]
     colours = np.empty_like(means)
     hull_kernels.observe(means, normals, rgba, cameras, colours)
-    spacing = voxel * np.sqrt(len(surface) / recipe.num_gaussians)
+    return discs(means, normals, colours, voxel * np.sqrt(len(surface) / recipe.num_gaussians), recipe)
+
+
+def choose(available: int, wanted: int, rng: np.random.Generator) -> Int[Array, " wanted"]:
+    """`wanted` of `available` indices at random, each as often as any other but for one, in rising order."""
+    rounds = [rng.permutation(available) for _ in range(-(-wanted // available))]
+    return np.sort(np.concatenate(rounds)[:wanted])
+
+
+def discs(
+    means: Float32[Array, "n 3"],
+    normals: Float32[Array, "n 3"],
+    colours: Float32[Array, "n 3"],
+    spacing: float,
+    recipe: FitRecipe,
+) -> Gaussians:
+    """Gaussians that lie flat on a surface, `spacing` apart."""
     radii = spacing * np.array([recipe.init_radius, recipe.init_radius, recipe.init_thickness])
     return Gaussians(
         means,
@@ -123,12 +139,6 @@ def _normals(occupied: Bool[Array, "x y z"]) -> Float32[Array, "x y z 3"]:
     normals = np.stack(slopes, axis=-1)
     lengths = np.linalg.norm(normals, axis=-1, keepdims=True)
     return np.where(lengths > 0, normals / np.where(lengths > 0, lengths, 1), np.array([0, 0, 1], np.float32))
-
-
-def _choose(available: int, wanted: int, rng: np.random.Generator) -> Array:
-    """`wanted` of `available` indices at random, each as often as any other but for one."""
-    rounds = [rng.permutation(available) for _ in range(-(-wanted // available))]
-    return np.sort(np.concatenate(rounds)[:wanted])
 
 
 def _frames(normals: Float32[Array, "n 3"]) -> Float32[Array, "n 3 3"]:
