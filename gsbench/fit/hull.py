@@ -18,7 +18,7 @@ def hull_gaussians(views: Views, recipe: FitRecipe, rng: np.random.Generator) ->
     """`recipe.num_gaussians` flat discs on the surface of the visual hull of all silhouettes, within -1..1.
 
     Positions are those of surface voxels, normals come from the blurred occupancy, colours from the views that face
-    them; `sh` holds the DC colour alone.
+    them; bands of the spherical harmonics above 0 are zero.
 
     Raises:
         ValueError: no voxel lies inside every silhouette.
@@ -50,14 +50,16 @@ def discs(
     spacing: float,
     recipe: FitRecipe,
 ) -> Gaussians:
-    """Gaussians that lie flat on a surface, `spacing` apart."""
+    """Gaussians that lie flat on a surface, `spacing` apart, of the recipe's SH degree: bands above 0 are zero."""
+    sh = np.zeros((len(means), (recipe.sh_degree + 1) ** 2, 3), np.float32)
+    sh[:, 0] = rgb_to_dc(colours)
     radii = spacing * np.array([recipe.init_radius, recipe.init_radius, recipe.init_thickness])
     return Gaussians(
         means,
         matrices_to_quats(_frames(normals)).astype(np.float32),
         np.tile(radii.astype(np.float32), (len(means), 1)),
         np.full(len(means), recipe.init_opacity, np.float32),
-        rgb_to_dc(colours)[:, None],
+        sh,
     )
 
 
