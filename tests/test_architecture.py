@@ -21,7 +21,7 @@ ROWS = (
     ("meshes", "render", "store", "formats"),
     ("geometry", "metrics", "image_metrics", "baseline"),
     ("results",),
-    ("types", "recipe", "tasks"),
+    ("types", "recipe", "tasks", "image_kernels"),
 )
 LEVELS = {name: level for level, row in enumerate(ROWS) for name in row}
 FOR_BASELINES = {"types", "geometry", "baseline"}

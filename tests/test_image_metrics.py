@@ -45,6 +45,24 @@ def test_ssim_matches_the_definition(images):
     assert ssim(a, a) == pytest.approx(1)
 
 
+@pytest.mark.parametrize("box", [(0, 3, 0, 4), (17, 19, 30, 36), (9, 12, 15, 16), (36, 40, 0, 36)])
+def test_ssim_of_images_that_differ_in_a_box(images, box):
+    """Most of an object's image is background in both: what is equal is left out, and must not change the result."""
+    top, bottom, left, right = box
+    a, b = images[0][0], images[0][0].copy()
+    b[top:bottom, left:right] = images[1][0, top:bottom, left:right]
+    assert ssim(a, b) == pytest.approx(np.mean([naive_ssim(a[..., c], b[..., c]) for c in range(3)]), abs=1e-6)
+    assert ssim(a, b) < 1
+
+
+def test_channels_are_scored_apart(images):
+    a, b = images
+    planes = [np.ascontiguousarray(np.moveaxis(each[0], -1, 0)) for each in images]
+    assert ssim(planes[0][..., None], planes[1][..., None]) == pytest.approx(ssim(a[0], b[0]), abs=1e-6)
+    assert psnr(planes[0], planes[1]) == pytest.approx(psnr(a[0], b[0]))
+    assert ssim(a, b) == pytest.approx((ssim(a[0], b[0]) + ssim(a[1], b[1])) / 2)
+
+
 @pytest.mark.parametrize("metric", [psnr, ssim])
 def test_shapes_must_agree(images, metric):
     with pytest.raises(ValueError, match=r"shapes \(2, 40, 36, 3\) and \(40, 36, 3\)"):

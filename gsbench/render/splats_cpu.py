@@ -5,6 +5,7 @@ The kernels work on structures of arrays (see `projection_kernels`); `pack` and 
 """
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 from jaxtyping import Float32, Int32, UInt8
@@ -184,17 +185,27 @@ class Workspace:
         )
 
 
+def image_planes(
+    gaussians: Gaussians, cameras: Cameras, background: Float32[Array, "3"], antialiased: bool, sh_degree: int
+) -> Iterator[Float32[Array, "5 h w"]]:
+    """Colour over the background, alpha and sum of weight x depth, view after view in the same memory."""
+    params = pack(gaussians)
+    workspace = Workspace(params.shape, cameras.width, cameras.height)
+    planes = np.empty((layout.PLANES, padded(cameras.height), padded(cameras.width)), np.float32)
+    for camera in camera_vectors(cameras):
+        workspace.project(params, camera, sh_degree, antialiased)
+        workspace.composite(background, planes)
+        yield planes[:, : cameras.height, : cameras.width]
+
+
 def rasterize(
     gaussians: Gaussians, cameras: Cameras, background: Float32[Array, "3"], antialiased: bool, sh_degree: int
 ) -> tuple[Float32[Array, "v h w 3"], Float32[Array, "v h w"], Float32[Array, "v h w"]]:
     """Colour over the background, alpha and expected depth (0 where nothing is) of every view."""
-    params = pack(gaussians)
-    workspace = Workspace(params.shape, cameras.width, cameras.height)
-    planes = np.empty((layout.PLANES, padded(cameras.height), padded(cameras.width)), np.float32)
-    images = np.empty((len(cameras), layout.PLANES, cameras.height, cameras.width), np.float32)
-    for view, camera in enumerate(camera_vectors(cameras)):
-        workspace.project(params, camera, sh_degree, antialiased)
-        workspace.composite(background, planes)
-        images[view] = planes[:, : cameras.height, : cameras.width]
-    rgb, alpha = np.ascontiguousarray(np.moveaxis(images[:, :3], 1, -1)), images[:, 3]
-    return rgb, alpha, images[:, 4] / np.maximum(alpha, np.float32(1e-10))
+    size = (len(cameras), cameras.height, cameras.width)
+    rgb, alpha, depth = (np.empty((*size, *tail), np.float32) for tail in ((3,), (), ()))
+    for view, planes in enumerate(image_planes(gaussians, cameras, background, antialiased, sh_degree)):
+        rgb[view] = np.moveaxis(planes[:3], 0, -1)
+        alpha[view] = planes[3]
+        np.divide(planes[4], np.maximum(planes[3], np.float32(1e-10)), out=depth[view])
+    return rgb, alpha, depth
