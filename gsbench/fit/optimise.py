@@ -6,6 +6,9 @@ import numpy as np
 from jaxtyping import Float32
 
 from gsbench.fit import cpu, cuda
+from gsbench.fit.classic import cpu as classic_cpu
+from gsbench.fit.classic import cuda as classic_cuda
+from gsbench.fit.classic.recipe import ClassicRecipe
 from gsbench.fit.fitted import Fitted
 from gsbench.fit.frame import from_frame, to_frame, unit_frame
 from gsbench.fit.hull import hull_gaussians
@@ -18,10 +21,11 @@ from gsbench.render.splats import rasterize
 from gsbench.types import Array, Cameras, Gaussians, Views
 
 
-def fit(views: Views, recipe: FitRecipe, seed: int, held_out: Views, device: str = "cpu") -> Fitted:
+def fit(views: Views, recipe: FitRecipe | ClassicRecipe, seed: int, held_out: Views, device: str = "cpu") -> Fitted:
     """Optimises Gaussians until they look like `views`; `held_out` serves to score them and nothing else.
 
-    Nothing but the views is used: Gaussians start on their visual hull. On CPU the result is bit-identical for a seed.
+    Nothing but the views is used: Gaussians start on their visual hull, or from random points where the recipe is a
+    `ClassicRecipe`. On CPU the result is bit-identical for a seed.
 
     Raises:
         ValueError: fewer than two views, views without a common point, a stage whose resolution does not divide the
@@ -31,9 +35,13 @@ def fit(views: Views, recipe: FitRecipe, seed: int, held_out: Views, device: str
 
 
 def fit_many(
-    views: Sequence[Views], recipe: FitRecipe, seeds: Sequence[int], held_out: Sequence[Views], device: str = "cpu"
+    views: Sequence[Views],
+    recipe: FitRecipe | ClassicRecipe,
+    seeds: Sequence[int],
+    held_out: Sequence[Views],
+    device: str = "cpu",
 ) -> list[Fitted]:
-    """`fit` of several objects: on CUDA all at once, on CPU one after another.
+    """`fit` of several objects: from hulls on CUDA all at once, else one after another.
 
     Raises:
         ValueError: as `fit`; on CUDA also objects whose views differ in number or size.
@@ -43,17 +51,25 @@ def fit_many(
     frames = [unit_frame(each) for each in views]
     unit_views = [to_frame(each, *frame) for each, frame in zip(views, frames, strict=True)]
     rngs = [np.random.default_rng(seed) for seed in seeds]
-    starts = [hull_gaussians(each, recipe, rng) for each, rng in zip(unit_views, rngs, strict=True)]
-    if device == "cpu":
-        objects = zip(starts, unit_views, rngs, strict=True)
-        optimised = [cpu.optimise(start, each, recipe, rng) for start, each, rng in objects]
+    if isinstance(recipe, ClassicRecipe):
+        optimise = classic_cpu.optimise if device == "cpu" else classic_cuda.optimise
+        optimised = [optimise(each, recipe, rng) for each, rng in zip(unit_views, rngs, strict=True)]
     else:
-        optimised = cuda.optimise_many(starts, unit_views, recipe, rngs)
+        optimised = _from_hulls(unit_views, recipe, rngs, device)
     placed = [from_frame(gaussians, *frame) for gaussians, frame in zip(optimised, frames, strict=True)]
     return [_score(gaussians, each, recipe, device) for gaussians, each in zip(placed, held_out, strict=True)]
 
 
-def _score(gaussians: Gaussians, held_out: Views, recipe: FitRecipe, device: str) -> Fitted:
+def _from_hulls(
+    views: Sequence[Views], recipe: FitRecipe, rngs: Sequence[np.random.Generator], device: str
+) -> list[Gaussians]:
+    starts = [hull_gaussians(each, recipe, rng) for each, rng in zip(views, rngs, strict=True)]
+    if device == "cuda":
+        return cuda.optimise_many(starts, views, recipe, rngs)
+    return [cpu.optimise(start, each, recipe, rng) for start, each, rng in zip(starts, views, rngs, strict=True)]
+
+
+def _score(gaussians: Gaussians, held_out: Views, recipe: FitRecipe | ClassicRecipe, device: str) -> Fitted:
     """View by view, so that at 800 pixels no more than one image is held as floats."""
     images = _images(gaussians, held_out.cameras, recipe.antialiased, device)
     scores = []
