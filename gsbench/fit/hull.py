@@ -11,7 +11,8 @@ from gsbench.render import layout as at
 from gsbench.render.splats_cpu import camera_vectors
 from gsbench.types import Array, Gaussians, Views
 
-_COARSE = 24
+# Voxels along each axis of the first, coarse grid, which spans -1..1.
+COARSE = 24
 
 
 def hull_gaussians(views: Views, recipe: FitRecipe, rng: np.random.Generator) -> Gaussians:
@@ -31,7 +32,7 @@ def hull_gaussians(views: Views, recipe: FitRecipe, rng: np.random.Generator) ->
     chosen = surface[choose(len(surface), recipe.num_gaussians, rng)]
     # Voxels stand in rows: moved about within themselves, the discs do not.
     means = (origin + (chosen + rng.random(chosen.shape)) * voxel).astype(np.float32)
-    normals = _normals(occupied)[tuple(chosen.T)]
+    normals = unit_normals(_slopes(occupied)[tuple(chosen.T)])
     colours = np.empty_like(means)
     hull_kernels.observe(means, normals, rgba, cameras, colours)
     return discs(means, normals, colours, voxel * np.sqrt(len(surface) / recipe.num_gaussians), recipe)
@@ -74,35 +75,54 @@ def _carve(
     masks: Bool[Array, "v h w"], cameras: Float32[Array, "v 23"], resolution: int
 ) -> tuple[Float64[Array, "3"], float, Bool[Array, "x y z"]]:
     """Origin, edge of a voxel and occupancy, `resolution` voxels along the longest side of the object's box."""
-    origin, voxel = np.full(3, -1.0), 2 / _COARSE
-    occupied = np.empty((_COARSE,) * 3, bool)
+    occupied = np.empty((COARSE,) * 3, bool)
     # Coarse voxels are tested at their centres only: with the masks as they are, thin legs and plates would be lost.
-    hull_kernels.carve(*_widen(masks, cameras, voxel * np.sqrt(3) / 2), origin, voxel, occupied)
-    if not occupied.any():
-        raise ValueError("views: their silhouettes have no point in common, are cameras and alpha those of one object?")
-    cells = np.argwhere(occupied)
-    low, high = cells.min(0), cells.max(0) + 1
-    origin, sides = origin + low * voxel, (high - low) * voxel
-    voxel = sides.max() / resolution
-    occupied = np.empty(np.ceil(sides / voxel - 1e-6).astype(int), bool)
+    hull_kernels.carve(*_widen(masks, cameras), np.full(3, -1.0), 2 / COARSE, occupied)
+    origin, voxel, shape = fine_grid(np.argwhere(occupied), resolution)
+    occupied = np.empty(shape, bool)
     hull_kernels.carve(masks, cameras, origin, voxel, occupied)
     if not occupied.any():
-        raise ValueError(f"hull_resolution: {resolution} voxels are too coarse for this object, none lies inside it")
-    return origin, float(voxel), occupied
+        raise too_coarse(resolution)
+    return origin, voxel, occupied
+
+
+def fine_grid(cells: Int[Array, "c 3"], resolution: int) -> tuple[Float64[Array, "3"], float, tuple[int, int, int]]:
+    """Origin, edge of a voxel and shape of the grid over the box of the coarse `cells` that may hold the object.
+
+    Raises:
+        ValueError: there are none.
+    """
+    if not len(cells):
+        raise ValueError("views: their silhouettes have no point in common, are cameras and alpha those of one object?")
+    low, high = cells.min(0), cells.max(0) + 1
+    sides = (high - low) * (2 / COARSE)
+    voxel = sides.max() / resolution
+    x, y, z = np.ceil(sides / voxel - 1e-6).astype(int).tolist()
+    return low * (2 / COARSE) - 1, float(voxel), (x, y, z)
+
+
+def too_coarse(resolution: int) -> ValueError:
+    """What to raise where no voxel of the fine grid lies inside the object."""
+    return ValueError(f"hull_resolution: {resolution} voxels are too coarse for this object, none lies inside it")
+
+
+def widening(cameras: Float32[Array, "v 23"]) -> int:
+    """How many pixels a coarse voxel reaches from its centre in any view, where it is nearest."""
+    reach = np.sqrt(3) / COARSE
+    nearest = np.linalg.norm(cameras[:, at.TRANSLATION : at.CENTER], axis=1) - 1
+    focal = cameras[:, at.FX : at.CX].max(axis=1)
+    return max(1, int(np.ceil((focal * reach / np.maximum(nearest, reach)).max())))
 
 
 def _widen(
-    masks: Bool[Array, "v h w"], cameras: Float32[Array, "v 23"], reach: float
+    masks: Bool[Array, "v h w"], cameras: Float32[Array, "v 23"]
 ) -> tuple[Bool[Array, "v bh bw"], Float32[Array, "v 23"]]:
-    """Masks of larger pixels, and their cameras, that hold whatever lies within `reach` of the silhouettes.
+    """Masks of larger pixels, and their cameras, that hold whatever a coarse voxel with a centre there may touch.
 
-    A larger pixel is at least as wide as `reach` looks on the near side of the unit ball, and is set where it or one of
-    its 8 neighbours has some of the silhouette.
+    A larger pixel is as wide as `widening` says, and set where it or one of its 8 neighbours has some silhouette.
     """
     _, height, width = masks.shape
-    nearest = np.linalg.norm(cameras[:, at.TRANSLATION : at.CENTER], axis=1) - 1
-    focal = cameras[:, at.FX : at.CX].max(axis=1)
-    block = max(1, int(np.ceil((focal * reach / np.maximum(nearest, reach)).max())))
+    block = widening(cameras)
     rows, columns = -(-height // block), -(-width // block)
     framed = np.zeros((len(masks), rows * block, columns * block), bool)
     framed[:, :height, :width] = masks
@@ -131,16 +151,20 @@ def _surface(occupied: Bool[Array, "x y z"]) -> Bool[Array, "x y z"]:
     return occupied & ~inner
 
 
-def _normals(occupied: Bool[Array, "x y z"]) -> Float32[Array, "x y z 3"]:
-    """Unit outward normals: downhill in the occupancy blurred over 5 voxels; up where it is flat."""
+def _slopes(occupied: Bool[Array, "x y z"]) -> Float32[Array, "x y z 3"]:
+    """Downhill in the occupancy blurred over 5 voxels."""
     blurred = occupied.astype(np.float32)
     for _ in range(2):
         for axis in range(3):
             blurred = blurred + _shifted(blurred, axis, 1) + _shifted(blurred, axis, -1)
     slopes = [_shifted(blurred, axis, 1) - _shifted(blurred, axis, -1) for axis in range(3)]
-    normals = np.stack(slopes, axis=-1)
-    lengths = np.linalg.norm(normals, axis=-1, keepdims=True)
-    return np.where(lengths > 0, normals / np.where(lengths > 0, lengths, 1), np.array([0, 0, 1], np.float32))
+    return np.stack(slopes, axis=-1)
+
+
+def unit_normals(slopes: Float32[Array, "n 3"]) -> Float32[Array, "n 3"]:
+    """Unit outward normals: along the slopes; up where it is flat."""
+    lengths = np.linalg.norm(slopes, axis=-1, keepdims=True)
+    return np.where(lengths > 0, slopes / np.where(lengths > 0, lengths, 1), np.array([0, 0, 1], np.float32))
 
 
 def _frames(normals: Float32[Array, "n 3"]) -> Float32[Array, "n 3 3"]:
