@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from gsbench.meshes.off import load_off, save_off
+from gsbench.meshes.off import NotFiniteError, load_off, save_off
 from gsbench.meshes.split import MESH_SUFFIXES
 from gsbench.types import Mesh
 
-__all__ = ["load_mesh", "load_off", "save_off"]
+__all__ = ["NotFiniteError", "load_mesh", "load_off", "save_off"]
 
 
 def load_mesh(path: str | os.PathLike[str]) -> Mesh:
@@ -25,7 +25,8 @@ def load_mesh(path: str | os.PathLike[str]) -> Mesh:
         The mesh in the file's own units; pass it through `normalise` for the world frame.
 
     Raises:
-        ValueError: another suffix, or a file that cannot be read as such a mesh.
+        ValueError: another suffix, or a file that cannot be read as such a mesh (`NotFiniteError` where only its
+            vertices are at fault).
         OSError: the file cannot be opened.
     """
     path = Path(path)
@@ -49,7 +50,7 @@ def _load_with_trimesh(path: Path, suffix: str) -> Mesh:
     if not len(faces):
         raise ValueError(f"{path}: no faces")
     if not (np.abs(vertices) <= np.finfo(np.float32).max).all():
-        raise ValueError(f"{path}: vertices that are not finite")
+        raise NotFiniteError(f"{path}: vertices that are not finite")
     if faces.min() < 0 or faces.max() >= len(vertices):
         raise ValueError(f"{path}: face indices out of range, allowed are 0 to {len(vertices) - 1}")
     if suffix == ".glb":

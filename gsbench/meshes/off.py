@@ -17,11 +17,16 @@ from jaxtyping import Float64, Int64
 from gsbench.results import write_atomic
 from gsbench.types import Array, Mesh
 
+_HEAD_BYTES = 4096
 _KEYWORD = re.compile(rb"\s*(ST)?(C)?(N)?(4)?(n)?(?i:OFF)(?![A-Za-z_])")
 _BINARY = re.compile(rb"[ \t]*BINARY", re.IGNORECASE)
 # Numbers of a colour behind a face. RGBA (4) is left to the slower layouts: four numbers may be one more triangle.
 _FACE_COLOUR_WIDTHS = (0, 1, 3)
 _MAX_FLOAT32 = float(np.finfo(np.float32).max)
+
+
+class NotFiniteError(ValueError):
+    """A mesh with a vertex that is infinite, not a number, or beyond float32."""
 
 
 def load_off(path: str | os.PathLike[str]) -> Mesh:
@@ -35,13 +40,27 @@ def load_off(path: str | os.PathLike[str]) -> Mesh:
 
     Raises:
         ValueError: not an OFF file, binary, truncated, more records than announced, no vertices, no faces, a vertex
-            that is not finite, a corner out of range. The message is one line and names the file.
+            that is not finite (`NotFiniteError`), a corner out of range. The message is one line and names the file.
         OSError: the file cannot be read.
     """
     try:
         return _parse(Path(path).read_bytes())
+    except NotFiniteError as error:
+        raise NotFiniteError(f"{path}: {error}") from None
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
+
+
+def has_glued_header(path: str | os.PathLike[str]) -> bool:
+    """Whether the counts stand right behind the keyword (`OFF490 518 0`), which many OFF readers refuse.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with open(path, "rb") as file:
+        head = file.read(_HEAD_BYTES).removeprefix(b"\xef\xbb\xbf")
+    match = _KEYWORD.match(head)
+    return match is not None and head[match.end() : match.end() + 1].isdigit()
 
 
 def save_off(path: str | os.PathLike[str], mesh: Mesh) -> None:
@@ -66,7 +85,7 @@ def _parse(data: bytes) -> Mesh:
     vertices = values[: num_vertices * width].reshape(num_vertices, width)[:, :3]
     wrong = ~(np.abs(vertices) <= _MAX_FLOAT32).all(1)
     if wrong.any():
-        raise ValueError(f"vertex {wrong.argmax()} is not finite: {vertices[wrong.argmax()].tolist()}")
+        raise NotFiniteError(f"vertex {wrong.argmax()} is not finite: {vertices[wrong.argmax()].tolist()}")
     records = values[num_vertices * width :]
     starts = _find_face_records(records, num_faces, body, num_vertices)
     faces = _fan(records, starts, num_vertices)

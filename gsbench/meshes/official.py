@@ -25,6 +25,18 @@ _COUNTS = {
 CLASSES = tuple(_COUNTS)
 """The ten classes, in alphabetical order."""
 
+IDENTICAL_FILES = (
+    ("desk_0011", "table_0034"),
+    ("desk_0128", "table_0086"),
+    ("dresser_0024", "night_stand_0257"),
+    ("dresser_0025", "night_stand_0223"),
+    ("dresser_0056", "night_stand_0065"),
+    ("dresser_0199", "night_stand_0080"),
+    ("dresser_0231", "night_stand_0193"),
+    ("dresser_0272", "night_stand_0174"),
+)
+"""Pairs of objects whose files are byte for byte the same as distributed: 4,899 files, 4,891 distinct ones."""
+
 _OBJECT_ID = re.compile(r"(?P<label>[a-z_]+)_(?P<number>[0-9]{4})")
 
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import trimesh
 
-from gsbench.meshes import load_mesh, load_off, save_off
+from gsbench.meshes import NotFiniteError, load_mesh, load_off, save_off
+from gsbench.meshes.off import has_glued_header
 from gsbench.types import Mesh
 
 SQUARE = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]], np.float32)
@@ -178,3 +179,29 @@ def test_other_formats_fail_in_one_line(tmp_path: Path, name: str, content: byte
 def test_unknown_suffix_names_the_allowed(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"'\.xyz'.*\.off, \.obj, \.ply, \.stl, \.glb"):
         load_mesh(tmp_path / "mesh.xyz")
+
+
+@pytest.mark.parametrize(
+    ("head", "glued"),
+    [
+        ("OFF4 1 0\n", True),
+        ("COFF4 1 0\n", True),
+        ("\ufeffoff4 1 0\n", True),
+        ("OFF\n4 1 0\n", False),
+        ("OFF 4 1 0\n", False),
+        ("4 1 0\n", False),
+        ("", False),
+    ],
+)
+def test_glued_headers_are_told(tmp_path, head, glued):
+    path = tmp_path / "a.off"
+    path.write_text(head + ROWS, encoding="utf-8")
+    assert has_glued_header(path) == glued
+
+
+@pytest.mark.parametrize("value", ["nan", "-inf", "1e39"])
+def test_vertices_that_are_not_finite_have_an_error_of_their_own(tmp_path, value):
+    path = tmp_path / "a.off"
+    path.write_text("OFF\n4 1 0\n" + ROWS.replace("1 1 0", f"1 {value} 0") + "4 0 1 2 3\n")
+    with pytest.raises(NotFiniteError, match=r"a\.off: vertex 2 is not finite"):
+        load_mesh(path)

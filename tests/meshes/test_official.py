@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gsbench.meshes.official import CLASSES, official_ids, official_split
+from gsbench.meshes.official import CLASSES, IDENTICAL_FILES, official_ids, official_split
 from gsbench.meshes.split import SPLITS, list_meshes
 
 
@@ -30,6 +30,14 @@ def test_every_id_has_the_split_it_is_listed_under():
 )
 def test_the_seam_between_the_splits(object_id, split):
     assert official_split(object_id) == split
+
+
+def test_identical_files_are_of_two_classes_and_four_pairs_cross_the_split():
+    assert all(one.rpartition("_")[0] != other.rpartition("_")[0] for one, other in IDENTICAL_FILES)
+    splits = [{official_split(object_id) for object_id in pair} for pair in IDENTICAL_FILES]
+    assert splits.count({"train", "test"}) == 4
+    assert splits.count({"train"}) == 4
+    assert len({object_id for pair in IDENTICAL_FILES for object_id in pair}) == 16
 
 
 @pytest.mark.parametrize(
