@@ -122,13 +122,14 @@ def test_hull_lies_on_the_surface(views):
     assert np.median(np.abs(colours - expected)) < 0.06
 
 
-def test_hull_keeps_what_is_thinner_than_a_coarse_voxel():
-    """A big ball and, out on its own, one that falls between the centres of the first, coarse grid."""
-    cameras = spiral_rig(24, 2.9, 45.0, 3.3, -40.0, 70.0, 128, 128)
-    y, x = np.meshgrid(*[np.arange(128) + 0.5] * 2, indexing="ij")
-    rgba = np.zeros((24, 128, 128, 4), np.uint8)
+@pytest.mark.parametrize(("size", "thin"), [(128, 0.025), (600, 0.004)])
+def test_hull_keeps_what_is_thinner_than_a_coarse_voxel(size, thin):
+    """A big ball and, out on its own, one between the centres of the first, coarse grid, or of the last one."""
+    cameras = spiral_rig(24, 2.9, 45.0, 3.3, -40.0, 70.0, size, size)
+    y, x = np.meshgrid(*[np.arange(size) + 0.5] * 2, indexing="ij")
+    rgba = np.zeros((24, size, size, 4), np.uint8)
     small = np.array([0.0, 0.0, -0.83])
-    for center, radius in ((np.zeros(3), 0.3), (small, 0.025)):
+    for center, radius in ((np.zeros(3), 0.3), (small, thin)):
         seen = cameras.viewmats[:, :3, :3] @ center + cameras.viewmats[:, :3, 3]
         focal, column, row = (cameras.Ks[0, i, j] for i, j in ((0, 0), (0, 2), (1, 2)))
         u, v = (focal * seen[:, axis] / seen[:, 2] + offset for axis, offset in ((0, column), (1, row)))

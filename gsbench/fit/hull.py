@@ -1,11 +1,12 @@
 """Gaussians to start from: discs on the surface of the views' visual hull (Laurentini 1994)."""
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Float64, Int, UInt8
+from jaxtyping import Bool, Float, Float32, Float64, Int
 
 from gsbench.fit import hull_kernels
 from gsbench.fit.recipe import FitRecipe
 from gsbench.fit.target_kernels import fill_silhouettes
+from gsbench.fit.targets import pixel_words
 from gsbench.geometry import matrices_to_quats, rgb_to_dc
 from gsbench.render import layout as at
 from gsbench.render.splats_cpu import camera_vectors
@@ -13,6 +14,7 @@ from gsbench.types import Array, Gaussians, Views
 
 # Voxels along each axis of the first, coarse grid, which spans -1..1.
 COARSE = 24
+_SILHOUETTE_WIDTH = 200
 
 
 def hull_gaussians(views: Views, recipe: FitRecipe, rng: np.random.Generator) -> Gaussians:
@@ -26,15 +28,15 @@ def hull_gaussians(views: Views, recipe: FitRecipe, rng: np.random.Generator) ->
     """
     # Neighbouring views carve alike: a voxel outside is found sooner when consecutive views lie far apart.
     order = np.argsort(np.arange(len(views)) * 0.618034 % 1, kind="stable")
-    rgba, cameras = views.rgba[order], camera_vectors(views.cameras)[order]
-    origin, voxel, occupied = _carve(_silhouettes(rgba), cameras, recipe.hull_resolution)
+    cameras = camera_vectors(views.cameras)
+    origin, voxel, occupied = _carve(*_silhouettes(views, order, cameras), recipe.hull_resolution)
     surface = np.argwhere(_surface(occupied))
     chosen = surface[choose(len(surface), recipe.num_gaussians, rng)]
     # Voxels stand in rows: moved about within themselves, the discs do not.
     means = (origin + (chosen + rng.random(chosen.shape)) * voxel).astype(np.float32)
     normals = unit_normals(_slopes(occupied)[tuple(chosen.T)])
     colours = np.empty_like(means)
-    hull_kernels.observe(means, normals, rgba, cameras, colours)
+    hull_kernels.observe(means, normals, views.rgba, cameras, colours)
     return discs(means, normals, colours, voxel * np.sqrt(len(surface) / recipe.num_gaussians), recipe)
 
 
@@ -64,11 +66,28 @@ def discs(
     )
 
 
-def _silhouettes(rgba: UInt8[Array, "v h w 4"]) -> Bool[Array, "v h w"]:
-    """Where alpha passes one half, widened by a pixel: parts as thin as a voxel must not fall between the centres."""
-    masks = np.empty(rgba.shape[:3], bool)
-    fill_silhouettes(rgba, masks)
-    return masks
+def _silhouettes(
+    views: Views, order: Int[Array, " v"], cameras: Float32[Array, "v 23"]
+) -> tuple[Bool[Array, "v bh bw"], Float32[Array, "v 23"]]:
+    """Where alpha passes one half, in `order`, and cameras for them: pixels of some 1/200 of the image's width.
+
+    A pixel is set where it or one of its 8 neighbours has some of the object, so that no part falls between the
+    centres of voxels, however thin; finer silhouettes would be of no use to voxels of that size.
+    """
+    block = max(1, views.cameras.width // _SILHOUETTE_WIDTH)
+    masks = np.empty((len(views), -(-views.cameras.height // block), -(-views.cameras.width // block)), bool)
+    fill_silhouettes(pixel_words(views), order, block, masks)
+    # What a pixel on the image's edge has beyond it is not known.
+    masks[:, views.cameras.height // block :] = True
+    masks[:, :, views.cameras.width // block :] = True
+    return masks, _scaled(cameras[order], block)
+
+
+def _scaled(cameras: Float32[Array, "v 23"], block: int) -> Float32[Array, "v 23"]:
+    """The cameras of images whose pixels are `block` times as wide."""
+    scaled = cameras.copy()
+    scaled[:, at.FX : at.LIMITS] /= block
+    return scaled
 
 
 def _carve(
@@ -129,9 +148,7 @@ def _widen(
     wide = framed.reshape(len(masks), rows, block, columns, block).any((2, 4))
     for axis in (1, 2):
         wide |= _shifted(wide, axis, 1) | _shifted(wide, axis, -1)
-    scaled = cameras.copy()
-    scaled[:, at.FX : at.LIMITS] /= block
-    return wide, scaled
+    return wide, _scaled(cameras, block)
 
 
 def _shifted(volume: Float[Array, "x y z"] | Bool[Array, "x y z"], axis: int, step: int) -> Array:

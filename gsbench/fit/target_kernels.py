@@ -1,43 +1,111 @@
-"""Views as the fit compares with them: over white, box-averaged to the resolution of a stage, plane by plane."""
+"""Views as the fit compares with them: over white, box-averaged to the resolution of a stage, plane by plane.
 
+Images come as words, `[v h w]` int32: a pixel's red, green, blue and alpha from the lowest byte to the highest.
+"""
+
+import numpy as np
 from numba import njit
 
 
-@njit(cache=True, error_model="numpy")
-def fill_targets(rgba, factor, planes):
-    """Fills `planes` `[v 4 h w]` uint8: red, green, blue over white, and alpha, each the mean of `factor`^2 pixels.
+@njit
+def _merge_rows(words, first, last, merged):
+    """Fills `merged` with the union of the bits of rows `first` to `last`: at the speed of memory."""
+    merged[:] = words[first]
+    for i in range(first + 1, last):
+        row = words[i]
+        for j in range(len(merged)):
+            merged[j] |= row[j]
 
-    `rgba` is `[v factor*h factor*w 4]` at most; what `planes` has beyond that stays as it is.
-    """
-    views, height, width, _ = rgba.shape
+
+@njit
+def _channel(word, channel):
+    return np.int32((word >> np.int32(8 * channel)) & np.int32(255))
+
+
+@njit
+def _store_edge(words, row, column, factor, planes, to_row, to_column):
+    """Of factor x factor pixels of which some are clear: colours enter by their alpha, white by the rest."""
     area = factor * factor
     scale = 1 / (255 * area)
-    for view in range(views):
-        for row in range(height // factor):
-            for column in range(width // factor):
-                red, green, blue, alpha = 0, 0, 0, 0
-                for i in range(row * factor, (row + 1) * factor):
-                    for j in range(column * factor, (column + 1) * factor):
-                        a = int(rgba[view, i, j, 3])
-                        if a:
-                            red += rgba[view, i, j, 0] * a
-                            green += rgba[view, i, j, 1] * a
-                            blue += rgba[view, i, j, 2] * a
-                            alpha += a
-                clear = 255 * (255 * area - alpha)
-                planes[view, 0, row, column] = int((red + clear) * scale + 0.5)
-                planes[view, 1, row, column] = int((green + clear) * scale + 0.5)
-                planes[view, 2, row, column] = int((blue + clear) * scale + 0.5)
-                planes[view, 3, row, column] = int(alpha * (255 * scale) + 0.5)
+    red, green, blue, alpha = 0, 0, 0, 0
+    for i in range(row, row + factor):
+        for j in range(column, column + factor):
+            word = words[i, j]
+            a = _channel(word, 3)
+            red += _channel(word, 0) * a
+            green += _channel(word, 1) * a
+            blue += _channel(word, 2) * a
+            alpha += a
+    clear = 255 * (255 * area - alpha)
+    planes[0, to_row, to_column] = np.uint8((red + clear) * scale + 0.5)
+    planes[1, to_row, to_column] = np.uint8((green + clear) * scale + 0.5)
+    planes[2, to_row, to_column] = np.uint8((blue + clear) * scale + 0.5)
+    planes[3, to_row, to_column] = np.uint8(alpha * (255 * scale) + 0.5)
+
+
+@njit
+def _store_means(words, row, first, last, factor, planes, to_row):
+    """The means of the blocks from `first` to `last` of a row; at once where all pixels are opaque, as most are."""
+    scale = np.float32(1 / (factor * factor))
+    for column in range(first, last):
+        common, even, odd = np.int32(-1), np.int64(0), np.int64(0)
+        for i in range(row, row + factor):
+            for j in range(column * factor, (column + 1) * factor):
+                word = words[i, j]
+                common &= word
+                # Three sums in two words: red and blue, green.
+                even += (np.int64(word) & 0xFF) | ((np.int64(word) & 0xFF0000) << 16)
+                odd += np.int64(word) & 0xFF00
+        if _channel(common, 3) < 255:
+            _store_edge(words, row, column * factor, factor, planes, to_row, column)
+            continue
+        planes[0, to_row, column] = np.int32((even & 0xFFFFFFFF) * scale + np.float32(0.5))
+        planes[1, to_row, column] = np.int32((odd >> 8) * scale + np.float32(0.5))
+        planes[2, to_row, column] = np.int32((even >> 32) * scale + np.float32(0.5))
+        planes[3, to_row, column] = 255
 
 
 @njit(cache=True, error_model="numpy")
-def fill_silhouettes(rgba, masks):
-    """Sets `masks` `[v h w]` where alpha passes one half in a pixel or one of its 8 neighbours."""
-    views, height, width, _ = rgba.shape
+def fill_targets(words, factor, planes):
+    """Fills `planes` `[v 4 h w]` uint8: red, green, blue over white, and alpha, each the mean of `factor`^2 pixels.
+
+    `words` is `[v factor*h factor*w]` at most; what `planes` has beyond that stays as it is.
+    """
+    views, height, width = words.shape
+    columns = width // factor
+    merged = np.empty(width, np.int32)
+    for view in range(views):
+        image, target = words[view], planes[view]
+        for row in range(height // factor):
+            _merge_rows(image, row * factor, (row + 1) * factor, merged)
+            first, last = 0, columns * factor
+            while first < last and merged[first] == 0:
+                first += 1
+            while last > first and merged[last - 1] == 0:
+                last -= 1
+            target[:3, row, :columns] = 255
+            target[3, row, :columns] = 0
+            _store_means(image, row * factor, first // factor, -(-last // factor), factor, target, row)
+
+
+@njit(cache=True, error_model="numpy")
+def fill_silhouettes(words, order, block, masks):
+    """Sets `masks` `[v h/block w/block]`, rounded up, where alpha passes one half in a block or one of its neighbours.
+
+    `order` says which view's mask comes first, and so on.
+    """
+    views, rows, columns = masks.shape
+    _, height, width = words.shape
+    merged = np.zeros(columns * block, np.int32)
     masks[:] = False
     for view in range(views):
-        for row in range(height):
-            for column in range(width):
-                if rgba[view, row, column, 3] > 127:
-                    masks[view, max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2] = True
+        image, mask = words[order[view]], masks[view]
+        for row in range(rows):
+            _merge_rows(image, row * block, min((row + 1) * block, height), merged[:width])
+            for column in range(columns):
+                # Alpha's highest bit is the sign.
+                union = merged[column * block]
+                for j in range(column * block + 1, (column + 1) * block):
+                    union |= merged[j]
+                if union < 0:
+                    mask[max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2] = True

@@ -1,7 +1,7 @@
 """Views as the fit compares with them: over white, at the resolution of a stage."""
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Int32, UInt8
 
 from gsbench.fit.target_kernels import fill_targets
 from gsbench.types import Array, Cameras, Views
@@ -18,8 +18,13 @@ def target_planes(views: Views, width: int, multiple: int = 1) -> UInt8[Array, "
     factor = _box(views.cameras, width)
     height = views.cameras.height // factor
     planes = np.zeros((len(views), 4, -(-height // multiple) * multiple, -(-width // multiple) * multiple), np.uint8)
-    fill_targets(views.rgba, factor, planes)
+    fill_targets(pixel_words(views), factor, planes)
     return planes
+
+
+def pixel_words(views: Views) -> Int32[Array, "v h w"]:
+    """The pixels as the kernels take them: alpha in the highest byte of a word, red in the lowest."""
+    return np.ascontiguousarray(views.rgba).view("<i4")[..., 0]
 
 
 def scaled_cameras(cameras: Cameras, width: int) -> Cameras:
