@@ -1,10 +1,11 @@
 """The Result record: one model, one task, one seed, with every prediction, so that its metrics can be recomputed."""
 
+import contextlib
 import dataclasses
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,9 @@ SCHEMA_VERSION = 1
 
 PROBABILITY_DIGITS = 6
 """Decimals kept of each probability; the sums below are checked with that rounding in mind."""
+
+TEMPORARY_PREFIX = ".unfinished-"
+"""Begins the name of a file that is being written; what a killed process leaves can be told by it and removed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,22 +92,33 @@ def _number(probability: float) -> str:
 
 
 def write_atomic(path: Path, data: bytes) -> None:
-    """Writes `data` to `path` through a temporary file in the same folder and a rename.
+    """Writes `data` to `path` as `atomic_path` does.
 
     Raises:
         OSError: the folder cannot be made or written, or the disk is full; `path` is then as it was.
     """
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+
+
+@contextlib.contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A temporary file in the folder of `path`, with its suffix, that takes its place once it is safe on the disk.
+
+    Raises:
+        OSError: the folder cannot be made or written, or the disk is full. Whatever fails, `path` is as it was.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=TEMPORARY_PREFIX, suffix=path.suffix)
+    temporary = Path(name)
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
+        with os.fdopen(handle, "rb") as file:
+            yield temporary
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        temporary.chmod(0o644)
+        temporary.replace(path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 

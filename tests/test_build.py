@@ -28,6 +28,7 @@ from gsbench.store.manifest import Manifest
 from gsbench.store.verify import verify
 from gsbench.types import Mesh
 
+Built = tuple[Path, Manifest, list[tuple[object, ...]]]
 SIZE = 32
 GAUSSIANS = 64
 
@@ -66,23 +67,25 @@ def meshes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def built(meshes: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Manifest, list[tuple[int, int]]]:
+def built(meshes: Path, tmp_path_factory: pytest.TempPathFactory) -> Built:
     """The folder that two workers built, its manifest, and the progress that was told."""
     out = tmp_path_factory.mktemp("built") / "tiny"
-    told: list[tuple[int, int]] = []
+    told: list[tuple[object, ...]] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(gsbench.build, "load_preset", lambda _name: tiny_preset())
-        manifest = build(meshes, out, workers=2, progress=lambda done, total: told.append((done, total)))
+        manifest = build(meshes, out, workers=2, progress=lambda *step: told.append(step))
     return out, manifest, told
 
 
-def test_a_build_is_a_sound_data_folder(built: tuple[Path, Manifest, list[tuple[int, int]]]) -> None:
+def test_a_build_is_a_sound_data_folder(built: Built) -> None:
     out, manifest, told = built
     assert verify(out).problems == ()
     assert open_folder(out).manifest == manifest
     assert manifest.counts["gaussians"] == {"train": {"chair": 2, "table": 2}, "test": {"chair": 1, "table": 2}}
     assert manifest.counts["views"]["test"] == {"chair": 4, "table": 8}
-    assert told == [(done, 10) for done in range(1, 11)]
+    assert [step[:3] for step in told if step[0] == "objects"] == [("objects", done, 10) for done in range(11)]
+    shards = len(manifest.shards)
+    assert [step for step in told if step[0] == "shards"] == [("shards", n, shards, 3) for n in range(shards + 1)]
     assert sorted(path.name for path in out.parent.iterdir()) == ["tiny"]
     assert sorted(path.name for path in out.iterdir()) == sorted(
         ["README.md", "eval.yaml", "manifest.json", "gaussians", "points", "views"]
@@ -90,7 +93,7 @@ def test_a_build_is_a_sound_data_folder(built: tuple[Path, Manifest, list[tuple[
 
 
 def test_objects_that_cannot_be_made_are_set_aside_with_their_reason(
-    built: tuple[Path, Manifest, list[tuple[int, int]]],
+    built: Built,
 ) -> None:
     set_aside = built[1].set_aside
     assert list(set_aside) == ["chair_0009", "table_0009", "table_0009b"]
@@ -100,7 +103,7 @@ def test_objects_that_cannot_be_made_are_set_aside_with_their_reason(
     assert all(reason in (built[0] / "README.md").read_text() for reason in set_aside.values())
 
 
-def test_rows_hold_what_the_recipe_says(built: tuple[Path, Manifest, list[tuple[int, int]]], meshes: Path) -> None:
+def test_rows_hold_what_the_recipe_says(built: Built, meshes: Path) -> None:
     folder = open_folder(built[0])
     table = read_table(folder, "gaussians", "test")
     assert table["num_gaussians"].to_pylist() == [GAUSSIANS] * 3
@@ -121,7 +124,7 @@ def test_rows_hold_what_the_recipe_says(built: tuple[Path, Manifest, list[tuple[
         assert not picture[picture[..., 3] == 0].any()
 
 
-def test_the_manifest_keeps_the_whole_recipe(built: tuple[Path, Manifest, list[tuple[int, int]]]) -> None:
+def test_the_manifest_keeps_the_whole_recipe(built: Built) -> None:
     recipe = built[1].recipe
     assert set(recipe) == {field.name for field in dataclasses.fields(Preset)}
     assert recipe["rig"]["views"] == 12
@@ -129,7 +132,7 @@ def test_the_manifest_keeps_the_whole_recipe(built: tuple[Path, Manifest, list[t
 
 
 def test_the_number_of_workers_changes_no_byte(
-    built: tuple[Path, Manifest, list[tuple[int, int]]], meshes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    built: Built, meshes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gsbench.build, "load_preset", lambda _name: tiny_preset())
     build(meshes, tmp_path / "again", workers=1)
@@ -264,6 +267,6 @@ def test_real_meshes_with_their_quirks_build(tmp_path: Path) -> None:
             assert np.linalg.norm(rows.points, axis=1).max() <= 1 + 2**-11
 
 
-def test_parquet_files_of_a_build_open_without_us(built: tuple[Path, Manifest, list[tuple[int, int]]]) -> None:
+def test_parquet_files_of_a_build_open_without_us(built: Built) -> None:
     for path in built[0].glob("*/*.parquet"):
         assert b"huggingface" in pq.read_schema(path).metadata

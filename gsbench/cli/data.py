@@ -8,7 +8,7 @@ from typing import Any
 
 from gsbench.cli.arguments import positive_int
 from gsbench.cli.messages import failed_check
-from gsbench.cli.progress import progress_bar
+from gsbench.cli.progress import progress_bar, steps_bar
 
 
 def add_commands(commands: Any) -> None:
@@ -41,7 +41,7 @@ def add_commands(commands: Any) -> None:
 def _build(args: argparse.Namespace) -> int:
     from gsbench.build import build
 
-    with progress_bar("objects") as progress:
+    with steps_bar() as progress:
         manifest = build(args.meshes, args.out, args.preset, args.workers, progress)
     quality = ", ".join(f"{key} {value:.2f}" for key, value in manifest.quality.items())
     print(f"{args.out}: {manifest.name} {manifest.version}, fingerprint {manifest.fingerprint()[:8]}, mean {quality}")

@@ -1,8 +1,11 @@
 """The progress bar of every command."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, ProgressColumn
 
 
 class Update(Protocol):
@@ -21,12 +24,10 @@ def progress_bar(label: str) -> Iterator[Update]:
     Yields:
         A function that moves the bar.
     """
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with _bar(columns) as bar:
         task = bar.add_task(label, total=None)
 
         def update(done: int, total: int, loss: float | None = None) -> None:
@@ -34,3 +35,46 @@ def progress_bar(label: str) -> Iterator[Update]:
             bar.update(task, completed=done, total=total, description=text)
 
         yield update
+
+
+@contextmanager
+def steps_bar() -> Iterator[Callable[[str, int, int, int], None]]:
+    """The bar of a build: what it does, how much is done and set aside, how many a second, and how long it takes yet.
+
+    Yields:
+        A function of the stage, the number done, the number in all, and the number set aside.
+    """
+    from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    with _bar(columns, speed_seconds=300) as bar:
+        stages: dict[str, TaskID] = {}
+
+        def update(stage: str, done: int, total: int, set_aside: int) -> None:
+            if stage not in stages:
+                for before in stages.values():
+                    bar.update(before, visible=False)
+                # What a resumed build finds done is there from the start: it is no work of this run's speed.
+                stages[stage] = bar.add_task(stage, completed=done, total=total, rate="")
+            text = f"{stage}, {set_aside} set aside" if set_aside else stage
+            speed = bar.tasks[stages[stage]].speed
+            rate = f"{speed:.2f}/s" if speed else ""
+            bar.update(stages[stage], completed=done, total=total, description=text, rate=rate)
+
+        yield update
+
+
+def _bar(columns: "Sequence[ProgressColumn]", speed_seconds: float = 30.0) -> "Progress":
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    return Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal, speed_estimate_period=speed_seconds
+    )

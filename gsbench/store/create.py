@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -13,9 +12,9 @@ from typing import Any
 import gsbench
 from gsbench.store.arrays import Row
 from gsbench.store.card import About, write_card
-from gsbench.store.manifest import FORMAT_VERSION, Manifest, Regime, Shard, load_manifest, save_manifest
+from gsbench.store.manifest import FORMAT_VERSION, Manifest, Regime, load_manifest, save_manifest
 from gsbench.store.schema import CONFIGS, SPLITS, Schema
-from gsbench.store.shards import MAX_SHARD_BYTES, write_shards
+from gsbench.store.shards import MAX_SHARD_BYTES, Written, write_shards
 from gsbench.tasks import all_regimes, ids_sha256, regime_ids
 
 _VERSIONS_OF = ("numpy", "pyarrow", "numba", "pillow")
@@ -32,7 +31,7 @@ class Contents:
         recipe: everything that decides the data, kept in the manifest.
         set_aside: object_id -> reason, of objects that could not be made.
         quality: means over all objects, such as `psnr`.
-        max_shard_bytes: a new shard begins before this size is passed.
+        max_shard_bytes: the most that a shard may hold.
     """
 
     about: About
@@ -42,6 +41,30 @@ class Contents:
     set_aside: dict[str, str] = field(default_factory=dict)
     quality: dict[str, float] = field(default_factory=dict)
     max_shard_bytes: int = MAX_SHARD_BYTES
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The class names, in alphabetical order."""
+        return tuple(sorted({label for labels in self.objects.values() for label in labels.values()}))
+
+    def schema(self, config: str) -> Schema:
+        """The schema of a config."""
+        return Schema(config, self.classes, self.sh_coefficients)
+
+    def regimes(self) -> dict[str, list[str]]:
+        """The object ids of every frozen training set, by "regime/draw"."""
+        return {f"{regime}/{draw}": regime_ids(self.objects["train"], regime, draw) for regime, draw in all_regimes()}
+
+    def columns(self, split: str) -> dict[str, Row]:
+        """What the rows of an object have that follows from the set as a whole: its label and regime draws."""
+        draws: dict[str, list[str]] = {object_id: [] for object_id in self.objects[split]}
+        for name, ids in self.regimes().items() if split == "train" else ():
+            for object_id in ids:
+                draws[object_id].append(name)
+        return {
+            object_id: {"label": label, "regime_draws": draws[object_id]}
+            for object_id, label in self.objects[split].items()
+        }
 
 
 def create_folder(out: Path, contents: Contents, rows: Mapping[tuple[str, str], Iterable[Row]]) -> Manifest:
@@ -60,25 +83,45 @@ def create_folder(out: Path, contents: Contents, rows: Mapping[tuple[str, str], 
         ValueError: `out` is taken or cannot be written, rows out of order or not those of `contents`, or a row that
             does not fit the schema.
     """
-    with staging_folder(out) as staging:
-        return write_folder(staging, contents, rows)
+    require_free(out)
+    with telling_of_failed_writes(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as temporary:
+            staging = Path(temporary) / "folder"
+            written: dict[str, Written] = {}
+            for (config, split), of_split in sorted(rows.items()):
+                filled = _fill(of_split, contents.objects[split], contents.columns(split))
+                written |= write_shards(staging, contents.schema(config), split, filled, contents.max_shard_bytes)
+            manifest = finish_folder(staging, contents, written)
+            os.replace(staging, out)
+    return manifest
 
 
-def write_folder(folder: Path, contents: Contents, rows: Mapping[tuple[str, str], Iterable[Row]]) -> Manifest:
-    """Fills `folder` as `create_folder` does, for callers that stage the folder themselves; OSError if that fails."""
-    labels = contents.objects
-    classes = tuple(sorted({label for of_split in labels.values() for label in of_split.values()}))
-    regimes = {f"{regime}/{draw}": regime_ids(labels["train"], regime, draw) for regime, draw in all_regimes()}
-    shards: dict[str, Shard] = {}
-    counts: dict[str, dict[str, dict[str, int]]] = {}
-    for config in (name for name in CONFIGS if any(name == config for config, _ in rows)):
-        schema = Schema(config, classes, contents.sh_coefficients)
-        counts[config] = {}
-        for split in SPLITS:
-            filled = _fill(rows[config, split], labels[split], regimes if split == "train" else {})
-            written = write_shards(folder, schema, split, filled, contents.max_shard_bytes)
-            shards |= written.shards
-            counts[config][split] = written.counts
+def finish_folder(folder: Path, contents: Contents, written: Mapping[str, Written]) -> Manifest:
+    """Writes manifest, card and eval.yaml beside shards that are there already.
+
+    Args:
+        folder: holds the shards.
+        contents: the objects and what the manifest says of them.
+        written: what `write_shard` returned for each shard, by its path in `folder`.
+
+    Returns:
+        The manifest as written.
+
+    Raises:
+        OSError: the folder cannot be written or the disk is full.
+    """
+    classes = contents.classes
+    counts = {
+        config: {split: dict.fromkeys(classes, 0) for split in SPLITS}
+        for config in CONFIGS
+        if any(name.startswith(f"{config}/") for name in written)
+    }
+    for name, shard in written.items():
+        config, split = name.split("-")[0].split("/")
+        for label, count in shard.counts.items():
+            counts[config][split][label] += count
+    in_order = sorted(written, key=lambda name: (list(counts).index(name.split("/")[0]), name))
     manifest = Manifest(
         format_version=FORMAT_VERSION,
         name=contents.about.name,
@@ -88,8 +131,8 @@ def write_folder(folder: Path, contents: Contents, rows: Mapping[tuple[str, str]
         recipe=contents.recipe,
         created_by={"gsbench": gsbench.__version__, **{name: version(name) for name in _VERSIONS_OF}},
         counts=counts,
-        shards=shards,
-        regimes={name: Regime(len(ids), ids_sha256(ids)) for name, ids in regimes.items()},
+        shards={name: written[name].shard for name in in_order},
+        regimes={name: Regime(len(ids), ids_sha256(ids)) for name, ids in contents.regimes().items()},
         set_aside=contents.set_aside,
         quality=contents.quality,
     )
@@ -98,36 +141,23 @@ def write_folder(folder: Path, contents: Contents, rows: Mapping[tuple[str, str]
     return load_manifest(folder)  # as a reader gets it: JSON has no tuples
 
 
-@contextlib.contextmanager
-def staging_folder(out: Path) -> Iterator[Path]:
-    """A temporary folder beside `out` that becomes `out` if the block succeeds and is removed if it does not.
-
-    Raises:
-        ValueError: `out` exists and is not an empty folder, or cannot be written, or the disk is full.
-    """
+def require_free(out: Path) -> None:
+    """Raises a ValueError if `out` exists and is not an empty folder."""
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise ValueError(f"{out}: exists already (allowed: a new or an empty folder)")
+
+
+@contextlib.contextmanager
+def telling_of_failed_writes(out: Path) -> Iterator[None]:
+    """Turns an OSError of the block into a ValueError: `out` cannot be written, and why."""
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
-    except OSError as error:
-        raise ValueError(f"{out}: cannot be written ({error.strerror})") from None
-    try:
-        yield staging
-        staging.chmod(0o755)
-        os.replace(staging, out)
+        yield
     except OSError as error:
         raise ValueError(f"{out}: cannot be written ({error.strerror or error})") from error
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
 
 
-def _fill(rows: Iterable[Row], labels: Mapping[str, str], regimes: Mapping[str, list[str]]) -> Iterator[Row]:
+def _fill(rows: Iterable[Row], labels: Mapping[str, str], columns: Mapping[str, Row]) -> Iterator[Row]:
     """The rows with label and regime draws; checks that they are sorted and are those of all objects."""
-    draws: dict[str, list[str]] = {}
-    for name, ids in regimes.items():
-        for object_id in ids:
-            draws.setdefault(object_id, []).append(name)
     last = None
     expected = iter(sorted(labels))
     for row in rows:
@@ -135,6 +165,6 @@ def _fill(rows: Iterable[Row], labels: Mapping[str, str], regimes: Mapping[str, 
         if object_id != last and object_id != next(expected, None):
             raise ValueError(f"{object_id}: row out of order, or of an object that the data set does not list")
         last = object_id
-        yield {**row, "label": labels[object_id], "regime_draws": draws.get(object_id, [])}
+        yield {**row, **columns[object_id]}
     if (missing := next(expected, None)) is not None:
         raise ValueError(f"{missing}: the data set lists this object, but there is no row of it")

@@ -2,15 +2,18 @@
 
 import hashlib
 import itertools
+import operator
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from gsbench.results import TEMPORARY_PREFIX, atomic_path
 from gsbench.store.arrays import Row, encode
 from gsbench.store.manifest import Shard
 from gsbench.store.schema import Schema, float_leaves
@@ -21,52 +24,130 @@ MAX_SHARD_BYTES = 500_000_000
 # Small enough that a viewer or a streaming reader gets its first rows at once, large enough to compress.
 _ROW_GROUP_BYTES = 32_000_000
 _COMPRESSION_LEVEL = 9
+# The most that Parquet adds, measured and rounded up: a file's head and foot, the copies of the schema's metadata in
+# it, a column chunk's entries in the foot and the page index, the strings and lengths of a row.
+_HEAD_BYTES = 1024
+_METADATA_COPIES = 3
+_COLUMN_CHUNK_BYTES = 700
+_ROW_BYTES = 512
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What `write_shards` wrote: the shards by path inside the folder, and the rows of each class."""
+    """A shard that `write_shard` wrote, and its rows of each class."""
 
-    shards: dict[str, Shard]
+    shard: Shard
     counts: dict[str, int]
+
+
+class ShardPlan:
+    """Which shard each object of one split of one config goes into, decided before anything is written.
+
+    An object is given the bytes that its rows take at most, so that a shard holds whole objects and stays within its
+    limit however badly they compress, and shards can be written in any order and by any process.
+    """
+
+    def __init__(self, schema: Schema, max_shard_bytes: int = MAX_SHARD_BYTES) -> None:
+        """Begins with shard 0; `max_shard_bytes` is at most 500 MB, else ValueError."""
+        if not 0 < max_shard_bytes <= MAX_SHARD_BYTES:
+            raise ValueError(f"max_shard_bytes: {max_shard_bytes} (allowed: 1 to {MAX_SHARD_BYTES})")
+        groups = 2 * max_shard_bytes // _ROW_GROUP_BYTES + 1
+        arrow = schema.arrow()
+        head = _HEAD_BYTES + sum(map(len, arrow.metadata.values())) * _METADATA_COPIES
+        self._overhead = head + groups * len(arrow) * _COLUMN_CHUNK_BYTES
+        self._limit = max_shard_bytes
+        self._shard = self._used = 0
+
+    def place(self, object_id: str, size: int) -> int:
+        """The number of the shard for the next object, whose rows have `size` bytes by `row_bytes`.
+
+        Raises:
+            ValueError: the object alone is larger than a shard may be.
+        """
+        if size + self._overhead > self._limit:
+            most = self._limit - self._overhead
+            raise ValueError(f"{object_id}: {size} bytes do not fit a shard of {self._limit} (room for {most})")
+        if self._used + size + self._overhead > self._limit:
+            self._shard, self._used = self._shard + 1, 0
+        self._used += size
+        return self._shard
+
+
+def row_bytes(row: Row) -> int:
+    """The most that a row can take in a shard."""
+    arrays = sum(value.nbytes for value in row.values() if isinstance(value, np.ndarray))
+    rest = arrays + sum(len(value) for value in row.values() if isinstance(value, bytes))
+    return _ROW_BYTES + rest + rest // 64  # what zstd and the pages' heads can add
+
+
+def shard_name(config: str, split: str, index: int, count: int) -> str:
+    """The path of a shard in its data folder."""
+    return f"{config}/{split}-{index:05d}-of-{count:05d}.parquet"
 
 
 def write_shards(
     folder: Path, schema: Schema, split: str, rows: Iterable[Row], max_shard_bytes: int = MAX_SHARD_BYTES
-) -> Written:
+) -> dict[str, Written]:
     """Writes the rows of one split of one config; memory stays at a row group whatever the number of rows.
 
     Args:
         folder: the data folder.
         schema: of the config.
         split: `train` or `test`.
-        rows: in their final order.
-        max_shard_bytes: a new shard begins before this size is passed.
+        rows: in their final order, those of an object one after the other.
+        max_shard_bytes: the most that a shard may hold.
+
+    Returns:
+        What was written, by path inside the folder.
 
     Raises:
-        ValueError: no rows, or a row that does not fit the schema.
-        OSError: the folder cannot be written or the disk is full. No shard with a final name is left then.
+        ValueError: no rows, a row that does not fit the schema, or an object that fits no shard.
+        OSError: the folder cannot be written or the disk is full. No shard is left then.
     """
-    if not 0 < max_shard_bytes <= MAX_SHARD_BYTES:
-        raise ValueError(f"max_shard_bytes: {max_shard_bytes} (allowed: 1 to {MAX_SHARD_BYTES})")
-    target = folder / schema.config
-    target.mkdir(parents=True, exist_ok=True)
-    counts: Counter[str] = Counter()
+    plan = ShardPlan(schema, max_shard_bytes)
+    partial: list[tuple[Path, Written]] = []
     try:
-        # A row group is at most half a shard, so that one fits however badly it compresses.
-        tables = _tables(schema, rows, min(_ROW_GROUP_BYTES, max_shard_bytes // 2), counts)
-        files = list(_write_files(target, schema, split, tables, max_shard_bytes))
-        if not files:
-            raise ValueError(f"{target}: no rows to write for split {split}")
-        shards = {}
-        for index, (path, num_rows) in enumerate(files):
-            name = f"{schema.config}/{split}-{index:05d}-of-{len(files):05d}.parquet"
-            shards[name] = Shard(file_sha256(path), path.stat().st_size, num_rows)
+        for number, objects in itertools.groupby(_placed(plan, rows), key=operator.itemgetter(0)):
+            path = folder / schema.config / f"{TEMPORARY_PREFIX}{split}-{number:05d}.parquet"
+            partial.append((path, write_shard(path, schema, (row for _, of_object in objects for row in of_object))))
+        if not partial:
+            raise ValueError(f"{folder / schema.config}: no rows to write for split {split}")
+        written = {}
+        for index, (path, of_shard) in enumerate(partial):
+            name = shard_name(schema.config, split, index, len(partial))
+            written[name] = of_shard
             path.replace(folder / name)
     finally:
-        for path in target.glob(f".{split}-*.partial"):
+        for path, _ in partial:
             path.unlink(missing_ok=True)
-    return Written(shards, {name: counts[name] for name in schema.classes})
+    return written
+
+
+def _placed(plan: ShardPlan, rows: Iterable[Row]) -> Iterator[tuple[int, list[Row]]]:
+    for object_id, group in itertools.groupby(rows, key=operator.itemgetter("object_id")):
+        of_object = list(group)
+        yield plan.place(object_id, sum(map(row_bytes, of_object))), of_object
+
+
+def write_shard(path: Path, schema: Schema, rows: Iterable[Row]) -> Written:
+    """Writes one shard, atomically; memory stays at a row group whatever the number of rows.
+
+    Args:
+        path: the shard.
+        schema: of the config.
+        rows: those that a `ShardPlan` put into this shard, in their final order.
+
+    Raises:
+        ValueError: a row that does not fit the schema.
+        OSError: the folder cannot be written or the disk is full; there is no shard then.
+    """
+    counts: Counter[str] = Counter()
+    with atomic_path(path) as temporary:
+        with temporary.open("wb") as sink, _writer(sink, schema) as writer:
+            for table in _tables(schema, rows, counts):
+                writer.write_table(table, row_group_size=len(table))
+        shard = Shard(file_sha256(temporary), temporary.stat().st_size, counts.total())
+    return Written(shard, {name: counts[name] for name in schema.classes})
 
 
 def file_sha256(path: Path) -> str:
@@ -75,49 +156,22 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _tables(schema: Schema, rows: Iterable[Row], limit: int, counts: Counter[str]) -> Iterator[pa.Table]:
-    """Tables of about `limit` bytes each, at least one row; tallies the classes on the way."""
+def _tables(schema: Schema, rows: Iterable[Row], counts: Counter[str]) -> Iterator[pa.Table]:
+    """Tables of about a row group's bytes each, at least one row; tallies the classes on the way."""
     batch: list[Row] = []
     size = 0
     for row in rows:
         counts[row["label"]] += 1
-        row_size = _row_bytes(row)
-        if batch and size + row_size > limit:
+        if batch and size + row_bytes(row) > _ROW_GROUP_BYTES:
             yield encode(schema, batch)
             batch, size = [], 0
         batch.append(row)
-        size += row_size
+        size += row_bytes(row)
     if batch:
         yield encode(schema, batch)
 
 
-def _row_bytes(row: Row) -> int:
-    arrays = sum(value.nbytes for value in row.values() if isinstance(value, np.ndarray))
-    return arrays + sum(len(value) for value in row.values() if isinstance(value, bytes))
-
-
-def _write_files(
-    target: Path, schema: Schema, split: str, tables: Iterator[pa.Table], limit: int
-) -> Iterator[tuple[Path, int]]:
-    """Writes one row group a table, a new file whenever the next could pass `limit`; yields each file and its rows."""
-    table = next(tables, None)
-    for index in itertools.count():
-        if table is None:
-            return
-        path = target / f".{split}-{index:05d}.partial"
-        rows = largest = 0
-        with path.open("wb") as sink, _writer(sink, schema) as writer:
-            while table is not None and (rows == 0 or sink.tell() + largest <= limit):
-                before = sink.tell()
-                writer.write_table(table, row_group_size=len(table))
-                # A margin over the largest row group so far, since the next may compress a little worse.
-                largest = max(largest, (sink.tell() - before) * 5 // 4)
-                rows += len(table)
-                table = next(tables, None)
-        yield path, rows
-
-
-def _writer(sink: object, schema: Schema) -> pq.ParquetWriter:
+def _writer(sink: BinaryIO, schema: Schema) -> pq.ParquetWriter:
     floats = float_leaves(schema.config)
     arrow = schema.arrow()
     return pq.ParquetWriter(

@@ -1,0 +1,139 @@
+"""What decides the bytes of a build, written down, so that no work folder is gone on with by another build."""
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import json
+import platform
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gsbench
+from gsbench.build.preset import Preset
+from gsbench.meshes.split import MeshFile, mesh_sha256
+
+FORMAT = 1
+"""Of a work folder's files."""
+
+_PROGRAMS = (
+    "numpy", "numba", "llvmlite", "pillow", "fpsample", "trimesh", "pyrender", "pyarrow", "datasets", "huggingface_hub",
+)  # fmt: skip
+_FITTED_WITH = ("torch", "gsplat")
+_DECIDE_NOTHING = (
+    "audit", "augment", "baseline", "cli", "data", "doctor", "evaluation", "figures", "formats", "leaderboard",
+    "metrics", "train",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One mesh file: what is made of it, and how to tell that it is still the same without reading it.
+
+    Attributes:
+        label: the class.
+        split: `train` or `test`.
+        sha256: of its bytes, or None where it could not be read.
+        bytes: its size.
+        mtime_ns: when it was last written.
+    """
+
+    label: str
+    split: str
+    sha256: str | None
+    bytes: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """Everything that decides a build.
+
+    Attributes:
+        format: of the work folder.
+        recipe: the whole preset.
+        device: what the Gaussians are fitted on, `cpu` or `cuda`.
+        programs: versions, and the hash of this package's code.
+        meshes: the objects by id.
+    """
+
+    format: int
+    recipe: dict[str, Any]
+    device: str
+    programs: dict[str, str]
+    meshes: dict[str, Source]
+
+
+def describe(files: Sequence[MeshFile], recipe: Preset, device: str, known: Mapping[str, Source]) -> Description:
+    """Describes a build. Files that are as `known` has them are not read again."""
+    programs = [*_PROGRAMS]
+    programs += _FITTED_WITH if device == "cuda" else ()
+    versions = {"python": platform.python_version(), **{name: _version(name) for name in programs}}
+    return Description(
+        format=FORMAT,
+        recipe=json.loads(json.dumps(dataclasses.asdict(recipe))),  # as it is read again: JSON has no tuples
+        device=device,
+        programs={"gsbench": f"{gsbench.__version__}, code {_code_sha256()[:12]}", **versions},
+        meshes={file.object_id: _source(file, known.get(file.object_id)) for file in files},
+    )
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _code_sha256() -> str:
+    """Of the modules that can decide a byte: two checkouts of one version are two programs."""
+    root = Path(gsbench.__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        inside = path.relative_to(root)
+        if Path(inside.parts[0]).stem not in _DECIDE_NOTHING:
+            digest.update(inside.as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def _source(file: MeshFile, known: Source | None) -> Source:
+    try:
+        status = file.path.stat()
+        size, written = status.st_size, status.st_mtime_ns
+        same = known is not None and (known.bytes, known.mtime_ns) == (size, written)
+        sha256 = known.sha256 if known and same and known.sha256 else mesh_sha256(file.path)
+    except OSError:
+        size, written, sha256 = 0, 0, None
+    return Source(file.label, file.split, sha256, size, written)
+
+
+def first_difference(theirs: Description, ours: Description) -> str | None:
+    """The first thing that makes two builds different ones, in words; None if one can go on with the other's work."""
+    for name in ("recipe", "device", "programs"):
+        before, now = dict(_leaves(name, getattr(theirs, name))), dict(_leaves(name, getattr(ours, name)))
+        for key in dict.fromkeys([*before, *now]):
+            if before.get(key) != now.get(key):
+                return f"its {key} is {before.get(key, 'not set')}, yours is {now.get(key, 'not set')}"
+    if missing := sorted(theirs.meshes.keys() - ours.meshes.keys()):
+        return f"it has {len(missing)} meshes that you have not, such as {missing[0]}"
+    if more := sorted(ours.meshes.keys() - theirs.meshes.keys()):
+        return f"you have {len(more)} meshes that it has not, such as {more[0]}"
+    for object_id, source in theirs.meshes.items():
+        if not _same_mesh(source, ours.meshes[object_id]):
+            return f"its mesh of {object_id} differs from yours"
+    return None
+
+
+def _same_mesh(theirs: Source, ours: Source) -> bool:
+    """Whether it is the same mesh in the same place; one that could not be read may have been any."""
+    same = None in (theirs.sha256, ours.sha256) or theirs.sha256 == ours.sha256
+    return same and (theirs.label, theirs.split) == (ours.label, ours.split)
+
+
+def _leaves(key: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from _leaves(f"{key}.{name}", inner)
+    else:
+        yield key, value

@@ -1,0 +1,166 @@
+"""The engine of one machine: single-threaded worker processes, replaced when they die."""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+from gsbench.build.engine import ATTEMPTS, Lost, Task
+
+# The last one is of Mesa, which draws the views where there is no GPU.
+_THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
+    "LP_NUM_THREADS",
+)
+_OUT_OF_MEMORY = 99
+"""Exit status of a worker that could not allocate."""
+
+
+class LocalEngine:
+    """Up to `workers` processes on this machine, one task at a time each.
+
+    A process that dies is replaced, and its task is begun again after all others; `concurrent.futures` would give up
+    the whole pool instead. Workers end when this process does, however it ends. They are spawned: a script that runs
+    this needs the usual `if __name__ == "__main__"`.
+    """
+
+    def __init__(self, workers: int) -> None:
+        self._workers = workers
+
+    def run(self, tasks: Sequence[Task]) -> Iterator[tuple[str, Any]]:
+        """As `Engine.run`.
+
+        Raises:
+            ValueError: the worker processes die before they begin.
+        """
+        waiting = deque((task, 1) for task in tasks)
+        workers = [_Worker() for _ in range(min(self._workers, len(tasks)))]
+        try:
+            while waiting or any(worker.task for worker in workers):
+                finished = []
+                for worker in _wait_for_news(workers):
+                    kind, value = worker.receive()
+                    task, attempt = worker.task, worker.attempt
+                    worker.task = None
+                    if kind == "failed":
+                        raise value
+                    if kind == "died":
+                        workers[workers.index(worker)] = worker.successor(value)
+                        if task and attempt < ATTEMPTS:
+                            waiting.append((task, attempt + 1))
+                            continue
+                        value = Lost(f"its worker process died {ATTEMPTS} times, at last {value}")
+                    if task:
+                        finished.append((task.name, value))
+                for worker in workers:
+                    if worker.ready and not worker.task and waiting:
+                        worker.give(*waiting.popleft())
+                yield from finished
+        finally:
+            for worker in workers:
+                worker.kill()
+
+
+class _Worker:
+    """A worker process as seen from here."""
+
+    def __init__(self, stillborn: int = 0) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.connection, theirs = context.Pipe()
+        self.task: Task | None = None
+        self.attempt = 0
+        self.ready = False
+        self._stillborn = stillborn
+        self._process = context.Process(target=_serve, args=(theirs,), daemon=True)
+        with _single_threaded_children():
+            self._process.start()
+        theirs.close()  # so that the death of the process ends the pipe
+
+    def give(self, task: Task, attempt: int) -> None:
+        self.task, self.attempt = task, attempt
+        with contextlib.suppress(OSError):  # it has just died: the next `receive` tells
+            self.connection.send((task.function, task.arguments))
+
+    def receive(self) -> tuple[str, Any]:
+        """`ready`; `done` and what the task returned; `failed` and what it raised; `died` and how."""
+        try:
+            kind, value = self.connection.recv()
+        except (EOFError, OSError):
+            self._process.join()
+            return "died", _describe_exit(self._process.exitcode or 0)
+        self.ready = True
+        return kind, value
+
+    def successor(self, how: str) -> "_Worker":
+        """A new process in the place of this one, which died."""
+        self.kill()
+        stillborn = 0 if self.ready else self._stillborn + 1
+        if stillborn == ATTEMPTS:
+            raise ValueError(f"build: {stillborn} worker processes in a row died before they began ({how})")
+        return _Worker(stillborn)
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.join()
+        self.connection.close()
+
+
+def _wait_for_news(workers: Sequence[_Worker]) -> list[_Worker]:
+    ready = wait([worker.connection for worker in workers])
+    return [worker for worker in workers if worker.connection in ready]
+
+
+def _describe_exit(code: int) -> str:
+    if code == _OUT_OF_MEMORY:
+        return "out of memory"
+    if code >= 0:
+        return f"with exit status {code}"
+    name = signal.Signals(-code).name
+    return f"killed by signal {-code} ({name}{', as for want of memory' if name == 'SIGKILL' else ''})"
+
+
+@contextlib.contextmanager
+def _single_threaded_children() -> Iterator[None]:
+    """Processes started in the block use one thread each: the parallelism is across tasks."""
+    before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
+    os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _serve(connection: Connection) -> None:
+    """The life of a worker process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all: the parent decides
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    connection.send(("ready", None))
+    while True:
+        function, arguments = connection.recv()
+        try:
+            message = ("done", function(*arguments))
+        except MemoryError:
+            os._exit(_OUT_OF_MEMORY)
+        except Exception as error:
+            message = ("failed", error)
+        connection.send(message)
+
+
+def _end_with_parent() -> None:
+    """Ends this process as soon as the parent has ended, also in the middle of a task."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    os._exit(1)

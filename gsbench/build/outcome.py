@@ -1,0 +1,83 @@
+"""How objects went: each one's rows and outcome are files of their own, written atomically by whoever made them."""
+
+import dataclasses
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gsbench.build.objects import ObjectRows, load_rows, save_object
+from gsbench.recipe import parse
+from gsbench.results import atomic_path, write_atomic
+from gsbench.store.schema import CONFIGS
+from gsbench.store.shards import row_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one object went: its scores, or the reason why it was set aside.
+
+    Attributes:
+        psnr: on the held-out views, dB.
+        ssim: on the held-out views.
+        file_bytes: size of the file with its rows.
+        row_bytes: config to the most that its rows take in a shard.
+        reason: why it was set aside, in a line; then the others mean nothing.
+    """
+
+    psnr: float = math.nan
+    ssim: float = math.nan
+    file_bytes: int = 0
+    row_bytes: dict[str, int] = field(default_factory=dict)
+    reason: str | None = None
+
+
+def rows_path(objects: Path, object_id: str) -> Path:
+    """The file with the rows of an object, for `load_rows`."""
+    return objects / f"{object_id}.npz"
+
+
+def _outcome_path(objects: Path, object_id: str) -> Path:
+    return objects / f"{object_id}.json"
+
+
+def keep_object(objects: Path, object_id: str, rows: ObjectRows) -> Outcome:
+    """Writes an object's rows and then its outcome: where the outcome is, the object is finished.
+
+    Raises:
+        OSError: the folder `objects` cannot be written or the disk is full.
+    """
+    path = rows_path(objects, object_id)
+    with atomic_path(path) as temporary:
+        save_object(rows, temporary)
+        sizes = {config: sum(map(row_bytes, load_rows(temporary, config))) for config in CONFIGS}
+    outcome = Outcome(rows.psnr, rows.ssim, path.stat().st_size, sizes)
+    _keep(objects, object_id, outcome)
+    return outcome
+
+
+def set_aside(objects: Path, object_id: str, reason: str) -> Outcome:
+    """Writes down why an object cannot be made, so that it is not tried again; OSError if that fails."""
+    outcome = Outcome(reason=reason)
+    _keep(objects, object_id, outcome)
+    return outcome
+
+
+def _keep(objects: Path, object_id: str, outcome: Outcome) -> None:
+    write_atomic(_outcome_path(objects, object_id), json.dumps(dataclasses.asdict(outcome)).encode())
+
+
+def load_outcomes(objects: Path, object_ids: Iterable[str]) -> dict[str, Outcome]:
+    """The outcomes of those objects that are finished; one whose file is missing or cut off is not."""
+    outcomes = {}
+    for object_id in object_ids:
+        path = _outcome_path(objects, object_id)
+        try:
+            outcome = parse(json.loads(path.read_bytes()), Outcome, str(path))
+            whole = outcome.reason or rows_path(objects, object_id).stat().st_size == outcome.file_bytes
+        except (OSError, ValueError):
+            continue
+        if whole:
+            outcomes[object_id] = outcome
+    return outcomes
