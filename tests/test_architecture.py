@@ -15,7 +15,7 @@ PACKAGES = {"gsbench": "gsbench", "gsbench_baselines": "baselines"}
 # From the top down. A module imports from lower rows and from its own package only.
 ROWS = (
     ("cli",),
-    ("build", "evaluation", "leaderboard", "figures", "doctor"),
+    ("build", "evaluation", "leaderboard", "figures", "doctor", "audit"),
     ("train",),
     ("fit", "data", "augment"),
     ("meshes", "render", "store", "formats"),
