@@ -1,0 +1,94 @@
+"""`gsbench convert`."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gsbench.cli.messages import notice
+from gsbench.cli.progress import progress_bar
+
+if TYPE_CHECKING:
+    from gsbench.types import Gaussians
+
+
+def add_commands(commands: Any) -> None:
+    """Adds this module's commands to argparse's subparsers."""
+    convert = commands.add_parser(
+        "convert",
+        help="turn Gaussians into a .ply, .splat, .spz or .glb file",
+        description="Writes the Gaussians of a file or of an object of a data folder in the format that OUT's suffix "
+        "names, and says on stderr what that format loses: by its render, too.",
+        allow_abbrev=False,
+    )
+    convert.add_argument(
+        "source",
+        metavar="IN",
+        help="a .ply, .splat, .spz or .glb file, or DATA:OBJECT_ID, where DATA is mini, modelnet10-gs, a data folder "
+        "or ORG/NAME on the Hub",
+    )
+    convert.add_argument("out", metavar="OUT", type=Path, help="the file to write: .ply, .splat, .spz or .glb")
+    convert.add_argument(
+        "--opacity",
+        choices=("logit", "linear"),
+        default="logit",
+        help="how a PLY file stores opacities: linear mends those of pixelSplat, MVSplat and NoPoSplat "
+        "(default: logit)",
+    )
+    convert.add_argument(
+        "--axes",
+        choices=("z-up", "y-down"),
+        help="the frame of a .ply or .splat file, which do not name it, where the other file is .spz or .glb, which "
+        "are y up: z-up as the data sets are, y-down as captures are (default: z-up)",
+    )
+    convert.set_defaults(run=_convert)
+
+
+def _convert(args: argparse.Namespace) -> int:
+    from gsbench.formats import LOSSY, save_splats, suffix_of
+    from gsbench.geometry import sh_degree_of
+
+    suffix = suffix_of(args.out)
+    if args.out.is_dir():
+        raise ValueError(f"{args.out}: is a folder (allowed: a file)")
+    if args.out.exists() and Path(args.source).exists() and args.out.samefile(args.source):
+        raise ValueError(f"{args.out}: IN and OUT are the same file (allowed: different ones)")
+    gaussians = _load(args, suffix)
+    axes = args.axes or "z-up"
+    save_splats(gaussians, args.out, axes, notice)
+    degree = sh_degree_of(gaussians.sh.shape[1])
+    if suffix in LOSSY:
+        notice(f"{args.out}: {suffix} is lossy: {_describe_loss(gaussians, args.out, axes)}")
+    print(f"{args.out}: {len(gaussians)} Gaussians of SH degree {degree}, {args.out.stat().st_size} bytes")
+    return 0
+
+
+def _load(args: argparse.Namespace, out_suffix: str) -> "Gaussians":
+    from gsbench.formats import NAMED_AXES, load_splats, suffix_of
+
+    name, _, object_id = args.source.rpartition(":")
+    if not name or Path(args.source).exists():
+        if Path(args.source).is_dir():
+            raise ValueError(f"{args.source}: is a folder (allowed: a file, or DATA:OBJECT_ID such as mini:chair_0001)")
+        in_suffix = suffix_of(args.source)
+        if (in_suffix in NAMED_AXES) != (out_suffix in NAMED_AXES):
+            named = args.source if in_suffix in NAMED_AXES else args.out
+            notice(f"{named}: y is up there; the other file's axes taken as {args.axes or 'z-up'} (--axes)")
+        return load_splats(args.source, args.opacity, args.axes or "z-up", notice)
+
+    from gsbench.store.folder import open_folder, resolve
+    from gsbench.store.gaussians import load_object
+
+    if args.axes is not None or args.opacity != "logit":
+        raise ValueError(f"{args.source}: --axes and --opacity are for files, a data folder leaves no doubt")
+    return load_object(open_folder(resolve(name, configs=["gaussians"])), object_id)
+
+
+def _describe_loss(gaussians: "Gaussians", path: Path, axes: str) -> str:
+    """How far renders of the file are from those of what it was made of."""
+    from gsbench.formats import load_splats
+    from gsbench.render.difference import SIZE, VIEWS, render_psnr
+
+    after = load_splats(path, axes=axes, notify=lambda note: None)
+    with progress_bar("measuring the loss") as progress:
+        psnr = render_psnr(gaussians, after, progress)
+    return f"renders of it have {psnr:.1f} dB PSNR against the original's, over {VIEWS} views of {SIZE}x{SIZE}"

@@ -1,0 +1,153 @@
+"""Files of 3D Gaussians: INRIA PLY, `.splat`, SPZ and glTF, read and written by their suffix.
+
+| suffix | what it is | Gaussians -> file -> Gaussians |
+|---|---|---|
+| .ply | Kerbl 2023, logs and logits | means, quats, SH bit for bit; scales to 6e-7 of their size, opacities to 2e-8 |
+| .glb | glTF, KHR_gaussian_splatting | bit for bit |
+| .spz | Niantic's, a tenth of the size | 16 bits of position, 8 of scale (3 %), colour, opacity; 5 and 4 of SH |
+| .splat | antimatter15's, 32 bytes | means, scales bit for bit; 8 bits of colour, opacity, rotation; SH degree 0 only |
+
+A .ply or .glb file that was written here, read and written again, has the same bytes; in .spz and .splat a few
+rotations move by a step. Log, logit and every quantisation live in this package; `Gaussians` are always activated.
+"""
+
+import os
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+from gsbench.formats.activation import check_gaussians
+from gsbench.types import Gaussians
+
+SUFFIXES = (".ply", ".splat", ".spz", ".glb")
+OPACITIES = ("logit", "linear")
+LOSSY = (".splat", ".spz")
+NAMED_AXES = (".spz", ".glb")
+"""Suffixes of the formats that say which axis is up; the others hold the numbers as they stand."""
+
+
+def suffix_of(path: str | os.PathLike[str]) -> str:
+    """The format of a file by its name, one of `SUFFIXES`; ValueError for another one."""
+    name = Path(path).name.lower()
+    suffix = Path(name).suffix
+    if suffix not in SUFFIXES or name.endswith(".compressed.ply"):
+        shown = ".compressed.ply" if name.endswith(".compressed.ply") else suffix
+        raise ValueError(f"{path}: no format of Gaussians has the suffix {shown!r} (allowed: {', '.join(SUFFIXES)})")
+    return suffix
+
+
+def load_splats(
+    path: str | os.PathLike[str],
+    opacity: str = "logit",
+    axes: str = "z-up",
+    notify: Callable[[str], None] = warnings.warn,
+) -> Gaussians:
+    """Reads Gaussians from a .ply, .splat, .spz or .glb file.
+
+    Args:
+        path: the file.
+        opacity: how a PLY stores opacities: "logit" as the format has it, or "linear" as pixelSplat, MVSplat and
+            NoPoSplat write it. Other formats leave no choice: "logit" there.
+        axes: the frame of the Gaussians returned, "z-up" (the data sets') or "y-down" (that of captures: x right,
+            z forward). SPZ and glTF name their axes and are turned into it; PLY and .splat are taken as they stand.
+        notify: is told, one line each, what of the file was left out or repaired.
+
+    Returns:
+        The Gaussians, activated, quaternions unit.
+
+    Raises:
+        ValueError: another suffix, a file that is not of its format, truncated or without a needed property, values
+            that no Gaussian has, an unknown `opacity` or `axes`. The message is one line and names the file.
+        OSError: the file cannot be read.
+    """
+    path = Path(path)
+    suffix = suffix_of(path)
+    if opacity not in OPACITIES:
+        raise ValueError(f"opacity: {opacity!r} (allowed: {', '.join(OPACITIES)})")
+    if opacity != "logit" and suffix != ".ply":
+        raise ValueError(f"{path}: opacity {opacity!r} is a choice for .ply files only, {suffix} says how it stores it")
+    try:
+        gaussians = _read(path, suffix, opacity, axes, lambda note: notify(f"{path}: {note}"))
+        check_gaussians(gaussians)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    return gaussians
+
+
+def save_splats(
+    gaussians: Gaussians,
+    path: str | os.PathLike[str],
+    axes: str = "z-up",
+    notify: Callable[[str], None] = warnings.warn,
+) -> None:
+    """Writes Gaussians as the .ply, .splat, .spz or .glb file that `path` names; on failure `path` stays as it was.
+
+    Args:
+        gaussians: at least one, activated.
+        path: the file; its folder is made where it is missing.
+        axes: the frame of the Gaussians, as in `load_splats`.
+        notify: is told, one line each, what the format cannot hold.
+
+    Raises:
+        ValueError: another suffix, no Gaussians, values that no Gaussian has, an unknown `axes`.
+        OSError: the file cannot be written.
+    """
+    from gsbench.results import write_atomic
+
+    path = Path(path)
+    suffix = suffix_of(path)
+    try:
+        check_gaussians(gaussians)
+        data = _encode(gaussians, suffix, axes, lambda note: notify(f"{path}: {note}"))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    write_atomic(path, data)
+
+
+# Each format is imported when it is needed.
+
+
+def _read(path: Path, suffix: str, opacity: str, axes: str, notify: Callable[[str], None]) -> Gaussians:
+    from gsbench.formats.axes import rotate, to_y_up
+
+    to_axes = to_y_up(axes).T  # an unknown name is refused whatever the format
+    match suffix:
+        case ".ply":
+            from gsbench.formats import ply
+
+            return ply.read(path, opacity, notify)
+        case ".splat":
+            from gsbench.formats import splat
+
+            return splat.read(path)
+        case ".spz":
+            from gsbench.formats import spz
+
+            return rotate(spz.read(path, notify), to_axes)
+        case _:
+            from gsbench.formats import gltf
+
+            return gltf.read(path, axes, notify)
+
+
+def _encode(gaussians: Gaussians, suffix: str, axes: str, notify: Callable[[str], None]) -> bytes:
+    from gsbench.formats.axes import rotate, to_y_up
+
+    to_y_up(axes)
+    match suffix:
+        case ".ply":
+            from gsbench.formats import ply
+
+            return ply.encode(gaussians)
+        case ".splat":
+            from gsbench.formats import splat
+
+            return splat.encode(gaussians, notify)
+        case ".spz":
+            from gsbench.formats import spz
+
+            return spz.encode(rotate(gaussians, to_y_up(axes)), notify)
+        case _:
+            from gsbench.formats import gltf
+
+            return gltf.encode(gaussians, axes)

@@ -1,0 +1,109 @@
+"""3DGS PLY as INRIA's code writes it (Kerbl 2023): logs, logits, quaternions of any length, read by property name.
+
+A row holds x y z, nx ny nz (unused, written as 0), f_dc_0..2, f_rest_* (all coefficients of red above degree 0, then
+of green, then of blue), opacity (logit), scale_0..2 (log), rot_0..3 (wxyz). Read: float or double, either byte order,
+text, no normals (gsplat's exporter), further properties and elements, bytes behind the rows.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float32, Shaped
+from numpy.lib.recfunctions import structured_to_unstructured
+
+from gsbench.formats.activation import from_log, from_logit, to_log, to_logit, unit
+from gsbench.formats.ply_rows import read_rows
+from gsbench.types import Array, Gaussians
+
+_XYZ = ("x", "y", "z")
+_NORMAL = ("nx", "ny", "nz")
+_DC = ("f_dc_0", "f_dc_1", "f_dc_2")
+_SCALE = ("scale_0", "scale_1", "scale_2")
+_ROTATION = ("rot_0", "rot_1", "rot_2", "rot_3")
+_NEEDED = (*_XYZ, *_DC, "opacity", *_SCALE, *_ROTATION)
+_REST_COUNTS = (0, 9, 24, 45)
+
+
+def read(path: Path, opacity: str, notify: Callable[[str], None]) -> Gaussians:
+    """Reads a PLY file of Gaussians; see `gsbench.formats.load_splats` for the arguments and errors."""
+    rows, trailing = read_rows(path, "vertex")
+    names = rows.dtype.names or ()
+    rest = _rest_names(names)
+    extra = [name for name in names if name not in {*_NEEDED, *_NORMAL, *rest}]
+    if extra:
+        notify(f"left out {len(extra)} properties that no Gaussian has: {_shorten(extra)}")
+    if trailing:
+        notify(f"left out {trailing} bytes behind the {len(rows)} Gaussians that the header announces")
+    raw = _columns(rows, ("opacity",))[:, 0]
+    sh = np.empty((len(rows), 1 + len(rest) // 3, 3), np.float32)
+    sh[:, 0] = _columns(rows, _DC)
+    if rest:
+        sh[:, 1:] = _columns(rows, rest).reshape(len(rows), 3, -1).transpose(0, 2, 1)
+    return Gaussians(
+        _columns(rows, _XYZ),
+        unit(_columns(rows, _ROTATION)),
+        from_log(_columns(rows, _SCALE)),
+        _activate(raw, opacity, notify),
+        sh,
+    )
+
+
+def _rest_names(names: tuple[str, ...]) -> tuple[str, ...]:
+    """The f_rest properties in order; ValueError if they, or others that Gaussians need, are not all there."""
+    missing = [name for name in _NEEDED if name not in names]
+    if "packed_position" in names:
+        raise ValueError("a compressed PLY, which only PlayCanvas's tools read (allowed: 3DGS PLY)")
+    if missing:
+        raise ValueError(f"not 3D Gaussians: element vertex has no {_shorten(missing)} (needed: {', '.join(_NEEDED)})")
+    rest = tuple(f"f_rest_{i}" for i in range(sum(name.startswith("f_rest_") for name in names)))
+    if len(rest) not in _REST_COUNTS or not set(rest) <= set(names):
+        raise ValueError(
+            f"{len(rest)} properties f_rest_* (allowed: {', '.join(map(str, _REST_COUNTS))} from f_rest_0 on)"
+        )
+    return rest
+
+
+def _shorten(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+
+
+def _columns(rows: Shaped[Array, " n"], names: tuple[str, ...]) -> Float32[Array, "n c"]:
+    with np.errstate(over="ignore", invalid="ignore"):  # doubles beyond float32 become infinite, and are refused
+        return np.ascontiguousarray(structured_to_unstructured(rows[list(names)], np.float32, copy=True))
+
+
+def _activate(raw: Float32[Array, " n"], opacity: str, notify: Callable[[str], None]) -> Float32[Array, " n"]:
+    within = bool(((raw >= 0) & (raw <= 1)).all())
+    if opacity == "linear":
+        if not within:
+            raise ValueError("opacity is not in 0..1 throughout, so it is no linear one (allowed: opacity 'logit')")
+        notify("opacities taken as linear, as pixelSplat, MVSplat and NoPoSplat store them, not as logits")
+        return raw
+    if within:
+        notify(
+            "all opacities lie in 0..1, as if stored without the logit (pixelSplat, MVSplat and NoPoSplat do that); "
+            "taken as logits all the same, opacity 'linear' takes them as they are"
+        )
+    if np.isnan(raw).any():
+        raise ValueError(f"opacity of Gaussian {np.isnan(raw).argmax()} is not a number")
+    return from_logit(raw)
+
+
+def encode(gaussians: Gaussians) -> bytes:
+    """The bytes of a PLY file with normals, little endian, float32."""
+    count, coefficients = gaussians.sh.shape[:2]
+    rest = tuple(f"f_rest_{i}" for i in range(3 * (coefficients - 1)))
+    names = (*_XYZ, *_NORMAL, *_DC, *rest, "opacity", *_SCALE, *_ROTATION)
+    header = ["ply", "format binary_little_endian 1.0", f"element vertex {count}"]
+    header += [*(f"property float {name}" for name in names), "end_header", ""]
+    columns = (
+        gaussians.means,
+        np.zeros((count, 3), np.float32),
+        gaussians.sh[:, 0],
+        gaussians.sh[:, 1:].transpose(0, 2, 1).reshape(count, -1),
+        to_logit(gaussians.opacities)[:, None],
+        to_log(gaussians.scales),
+        gaussians.quats,
+    )
+    return "\n".join(header).encode("ascii") + np.concatenate(columns, axis=1, dtype="<f4").tobytes()
