@@ -39,7 +39,7 @@ def _centroid(views: Views) -> np.ndarray:
     return np.array([(alpha * columns).sum(), (alpha * rows).sum()]) / alpha.sum()
 
 
-@pytest.mark.parametrize("supersample", [1, 2, 3])
+@pytest.mark.parametrize("supersample", [1, 2])
 @pytest.mark.parametrize("point", [(0.0, 0.0, 0.0), (0.5, 0.0, 0.0), (0.0, 0.4, 0.3), (-0.3, -0.5, -0.4)])
 def test_points_land_where_the_cameras_say(point: tuple[float, float, float], supersample: int) -> None:
     cameras = _cameras((1.9, -1.6, 0.8), 160, 120, (150.0, 120.0))
@@ -161,7 +161,7 @@ def test_a_mesh_without_faces_is_refused() -> None:
         ({"ambient": -0.1}, "must be 0 or more"),
         ({"ambient": 0.9}, "reach a shade of 1.3.*at most 1"),
         ({"lights": ((0.0, 0.0, 0.0, 0.5),)}, "a direction is zero"),
-        ({"supersample": 5}, "supersample is 5"),
+        ({"supersample": 3}, "supersample is 3"),
     ],
 )
 def test_a_set_up_that_saturates_or_makes_no_sense_is_refused(change: dict, message: str) -> None:
@@ -197,3 +197,16 @@ def test_real_meshes_are_seen_whole_from_every_side(modelnet10: Path) -> None:
         assert ((alpha > 0).mean((1, 2)) > 0.01).all(), file.object_id
         border = np.concatenate([alpha[:, [0, -1]].reshape(6, -1), alpha[:, :, [0, -1]].reshape(6, -1)], 1)
         assert not border.any(), file.object_id
+
+
+@pytest.mark.parametrize("size", [224, 800])
+def test_pyrender_draws_the_same(size: int) -> None:
+    rig = spiral_rig(4, 3.0, 40.0, 1.0, -30.0, 75.0, size, size)
+    mesh = _cube((0.1, 0, 0), 0.5)
+    software = render_views(mesh, rig, SETUP).rgba.astype(np.float64)
+    try:
+        referee = render_views(mesh, rig, dataclasses.replace(SETUP, renderer="pyrender")).rgba.astype(np.float64)
+    except ValueError as error:
+        pytest.skip(str(error))
+    assert np.abs(software - referee)[..., 3].mean() < 0.2
+    assert np.abs(software[..., :3] * software[..., 3:] - referee[..., :3] * referee[..., 3:]).mean() / 255 < 0.2

@@ -1,0 +1,73 @@
+"""Triangles that cross the camera's plane, or reach too far past the image for float32, cut to what can be drawn."""
+
+import numpy as np
+from numba import njit
+
+LANES = 16
+_PLANES = 5
+
+
+@njit
+def _distance(point, plane, near, guard):
+    """How far inside one of the five planes a point (x z, y z, z) lies: near, right, left, below, above."""
+    if plane == 0:
+        return point[2] - near
+    axis, side = (plane - 1) // 2, 1 - 2 * ((plane - 1) % 2)
+    return guard * point[2] - side * point[axis]
+
+
+@njit
+def _cut(source, count, plane, near, guard, target):
+    """Sutherland-Hodgman against one plane; returns the corners written to `target`."""
+    written = 0
+    for corner in range(count):
+        a, b = source[corner], source[(corner + 1) % count]
+        inside_a, inside_b = _distance(a, plane, near, guard), _distance(b, plane, near, guard)
+        if inside_a >= 0:
+            target[written] = a
+            written += 1
+        if (inside_a >= 0) != (inside_b >= 0):
+            # From the inner to the outer end, whichever way round, so that both triangles at an edge get one point.
+            if inside_a < 0:
+                a, b, inside_a, inside_b = b, a, inside_b, inside_a
+            t = inside_a / (inside_a - inside_b)
+            target[written] = a + t * (b - a)
+            if plane == 0:
+                target[written, 2] = near
+            written += 1
+    return written
+
+
+@njit
+def clip(seen, triangle, near, guard, polygons, projected):
+    """Cuts one of the 16 triangles of `seen` and writes the pieces, projected, as triangles 0, 1, ... of `projected`.
+
+    Args:
+        seen: corners as (x z, y z, z), lane by lane; `triangle` is the lane.
+        near: the nearest z to keep.
+        guard: the largest |x| and |y| to keep.
+        polygons: float64 scratch `[2 9 3]`.
+        projected: (x, y, 1/z) of every corner, lane by lane; overwritten.
+
+    Returns:
+        Which lanes of `projected` hold a piece, as bits.
+    """
+    source, target = polygons[0], polygons[1]
+    for corner in range(3):
+        for axis in range(3):
+            source[corner, axis] = seen[(3 * corner + axis) * LANES + triangle]
+    count = 3
+    for plane in range(_PLANES):
+        count = _cut(source, count, plane, np.float64(near), guard, target)
+        source, target = target, source
+        if count < 3:
+            return 0
+    for piece in range(count - 2):
+        for corner in range(3):
+            point = source[0 if corner == 0 else piece + corner]
+            inverse = np.float32(1) / np.float32(point[2])
+            at = 3 * corner * LANES + piece
+            projected[at] = min(max(np.float32(point[0]) * inverse, -guard), guard)
+            projected[at + LANES] = min(max(np.float32(point[1]) * inverse, -guard), guard)
+            projected[at + 2 * LANES] = inverse
+    return (1 << (count - 2)) - 1

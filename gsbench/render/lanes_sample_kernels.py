@@ -1,0 +1,138 @@
+"""What a sample-wise rasteriser needs of the 16-wide vectors beyond `lanes_kernels`: masks, rounding, folds, pixels.
+
+Multiply-adds are written out as `fma` wherever a result decides which sample belongs to which triangle, so that a
+processor's choice of instructions decides nothing.
+"""
+
+# numba checks the types of what follows; mypy does not know its intrinsics.
+# mypy: ignore-errors
+
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from gsbench.render.lanes_kernels import LANES, MASK, WIDTH, maximum
+
+_FLOAT, _INT = ir.FloatType(), ir.IntType(32)
+_LANES_IR, _INTS_IR = ir.VectorType(_FLOAT, WIDTH), ir.VectorType(_INT, WIDTH)
+_MASK_IR = ir.VectorType(ir.IntType(1), WIDTH)
+
+
+def _call(builder, name, args):
+    kind = ir.FunctionType(_LANES_IR, [value.type for value in args])
+    return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), args)
+
+
+@intrinsic
+def fma(typingctx, a, b, c):
+    """a * b + c with one rounding."""
+
+    def codegen(context, builder, sig, args):
+        return _call(builder, "llvm.fma.v16f32", args)
+
+    return LANES(LANES, LANES, LANES), codegen
+
+
+@intrinsic
+def floor(typingctx, value):
+    """The largest integers not above."""
+    return LANES(LANES), lambda context, builder, sig, args: _call(builder, "llvm.floor.v16f32", args)
+
+
+@intrinsic
+def ceil(typingctx, value):
+    """The smallest integers not below."""
+    return LANES(LANES), lambda context, builder, sig, args: _call(builder, "llvm.ceil.v16f32", args)
+
+
+@intrinsic
+def nearest(typingctx, value):
+    """The nearest integers, halves to even."""
+    return LANES(LANES), lambda context, builder, sig, args: _call(builder, "llvm.rint.v16f32", args)
+
+
+@intrinsic
+def magnitude(typingctx, value):
+    """Absolute values."""
+    return LANES(LANES), lambda context, builder, sig, args: _call(builder, "llvm.fabs.v16f32", args)
+
+
+@intrinsic
+def everywhere(typingctx, flag):
+    """A mask of 16 copies of a boolean."""
+
+    def codegen(context, builder, sig, args):
+        one = builder.trunc(args[0], ir.IntType(1)) if args[0].type.width > 1 else args[0]
+        empty = ir.Constant(_MASK_IR, ir.Undefined)
+        first = builder.insert_element(empty, one, ir.Constant(_INT, 0))
+        return builder.shuffle_vector(first, empty, ir.Constant(_INTS_IR, [0] * WIDTH))
+
+    return MASK(types.boolean), codegen
+
+
+@intrinsic
+def differ(typingctx, a, b):
+    """Where exactly one of two masks holds."""
+    return MASK(MASK, MASK), lambda context, builder, sig, args: builder.xor(*args)
+
+
+@intrinsic
+def either(typingctx, a, b):
+    """Where at least one of two masks holds."""
+    return MASK(MASK, MASK), lambda context, builder, sig, args: builder.or_(*args)
+
+
+def _rotation(by):
+    @intrinsic
+    def rotate(typingctx, value):
+        def codegen(context, builder, sig, args):
+            order = ir.Constant(_INTS_IR, [(lane + by) % WIDTH for lane in range(WIDTH)])
+            return builder.shuffle_vector(args[0], args[0], order)
+
+        return LANES(LANES), codegen
+
+    return rotate
+
+
+_rotate_8, _rotate_4, _rotate_2, _rotate_1 = (_rotation(by) for by in (8, 4, 2, 1))
+
+
+@njit
+def fold_sum(value, pixels):
+    """In every lane, the sum of the lanes that agree with it modulo `pixels` (1 or 4)."""
+    value = value + _rotate_8(value)
+    value = value + _rotate_4(value)
+    if pixels == 1:
+        value = value + _rotate_2(value)
+        value = value + _rotate_1(value)
+    return value
+
+
+@njit
+def fold_max(value, pixels):
+    """In every lane, the largest of the lanes that agree with it modulo `pixels` (1 or 4)."""
+    value = maximum(value, _rotate_8(value))
+    value = maximum(value, _rotate_4(value))
+    if pixels == 1:
+        value = maximum(value, _rotate_2(value))
+        value = maximum(value, _rotate_1(value))
+    return value
+
+
+@intrinsic
+def store_rgba(typingctx, array, index, red, green, blue, alpha):
+    """Writes 16 pixels of four bytes, of lanes in 0..255 (cut to integers), at position `index` of a uint32 array."""
+
+    def codegen(context, builder, sig, args):
+        packed = None
+        for place, value in enumerate(args[2:]):
+            byte = builder.fptosi(value, _INTS_IR)
+            shifted = builder.shl(byte, ir.Constant(_INTS_IR, [8 * place] * WIDTH)) if place else byte
+            packed = builder.or_(packed, shifted) if place else shifted
+        data = context.make_array(sig.args[0])(context, builder, args[0]).data
+        address = builder.bitcast(builder.gep(data, [args[1]]), _INTS_IR.as_pointer())
+        builder.store(packed, address, align=4)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, LANES, LANES, LANES, LANES), codegen
