@@ -10,7 +10,7 @@ from gsbench.fit.targets import pixel_words
 from gsbench.geometry import matrices_to_quats, rgb_to_dc
 from gsbench.render import layout as at
 from gsbench.render.splats_cpu import camera_vectors
-from gsbench.types import Array, Gaussians, Views
+from gsbench.types import Array, Cameras, Gaussians, Views
 
 # Voxels along each axis of the first, coarse grid, which spans -1..1.
 COARSE = 24
@@ -74,16 +74,21 @@ def _silhouettes(
     A pixel is set where it or one of its 8 neighbours has some of the object, so that no part falls between the
     centres of voxels, however thin; finer silhouettes would be of no use to voxels of that size.
     """
-    block = max(1, views.cameras.width // _SILHOUETTE_WIDTH)
+    block = silhouette_block(views.cameras)
     masks = np.empty((len(views), -(-views.cameras.height // block), -(-views.cameras.width // block)), bool)
     fill_silhouettes(pixel_words(views), order, block, masks)
     # What a pixel on the image's edge has beyond it is not known.
     masks[:, views.cameras.height // block :] = True
     masks[:, :, views.cameras.width // block :] = True
-    return masks, _scaled(cameras[order], block)
+    return masks, scaled(cameras[order], block)
 
 
-def _scaled(cameras: Float32[Array, "v 23"], block: int) -> Float32[Array, "v 23"]:
+def silhouette_block(cameras: Cameras) -> int:
+    """The width of a silhouette's pixel in the image's."""
+    return max(1, cameras.width // _SILHOUETTE_WIDTH)
+
+
+def scaled(cameras: Float32[Array, "v 23"], block: int) -> Float32[Array, "v 23"]:
     """The cameras of images whose pixels are `block` times as wide."""
     scaled = cameras.copy()
     scaled[:, at.FX : at.LIMITS] /= block
@@ -148,7 +153,7 @@ def _widen(
     wide = framed.reshape(len(masks), rows, block, columns, block).any((2, 4))
     for axis in (1, 2):
         wide |= _shifted(wide, axis, 1) | _shifted(wide, axis, -1)
-    return wide, _scaled(cameras, block)
+    return wide, scaled(cameras, block)
 
 
 def _shifted(volume: Float[Array, "x y z"] | Bool[Array, "x y z"], axis: int, step: int) -> Array:
