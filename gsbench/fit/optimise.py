@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from jaxtyping import Float32
 
-from gsbench.fit import cpu, cuda
+from gsbench.fit import cpu
 from gsbench.fit.classic import cpu as classic_cpu
 from gsbench.fit.classic import cuda as classic_cuda
 from gsbench.fit.classic.recipe import ClassicRecipe
@@ -48,6 +48,10 @@ def fit_many(
     """
     if device not in ("cpu", "cuda"):
         raise ValueError(f"device: {device!r}, allowed 'cpu' or 'cuda'")
+    if device == "cuda" and isinstance(recipe, FitRecipe):
+        from gsbench.fit.cuda.many import fit_many as fit_on_cuda  # here, since it loads torch
+
+        return fit_on_cuda(views, recipe, seeds, held_out)
     frames = [unit_frame(each) for each in views]
     unit_views = [to_frame(each, *frame) for each, frame in zip(views, frames, strict=True)]
     rngs = [np.random.default_rng(seed) for seed in seeds]
@@ -55,18 +59,15 @@ def fit_many(
         optimise = classic_cpu.optimise if device == "cpu" else classic_cuda.optimise
         optimised = [optimise(each, recipe, rng) for each, rng in zip(unit_views, rngs, strict=True)]
     else:
-        optimised = _from_hulls(unit_views, recipe, rngs, device)
+        optimised = [_from_hull(each, recipe, rng) for each, rng in zip(unit_views, rngs, strict=True)]
     placed = [from_frame(gaussians, *frame) for gaussians, frame in zip(optimised, frames, strict=True)]
     return [_score(gaussians, each, recipe, device) for gaussians, each in zip(placed, held_out, strict=True)]
 
 
-def _from_hulls(
-    views: Sequence[Views], recipe: FitRecipe, rngs: Sequence[np.random.Generator], device: str
-) -> list[Gaussians]:
-    starts = [hull_gaussians(each, recipe, rng) for each, rng in zip(views, rngs, strict=True)]
-    if device == "cuda":
-        return cuda.optimise_many(starts, views, recipe, rngs)
-    return [cpu.optimise(start, each, recipe, rng) for start, each, rng in zip(starts, views, rngs, strict=True)]
+def _from_hull(views: Views, recipe: FitRecipe, rng: np.random.Generator) -> Gaussians:
+    if recipe.relocate_every:
+        raise ValueError(f"relocate_every: {recipe.relocate_every}, on 'cpu' only 0 is allowed: no Gaussian moves")
+    return cpu.optimise(hull_gaussians(views, recipe, rng), views, recipe, rng)
 
 
 def _score(gaussians: Gaussians, held_out: Views, recipe: FitRecipe | ClassicRecipe, device: str) -> Fitted:

@@ -40,6 +40,9 @@ class FitRecipe:
         init_opacity: of every Gaussian at first.
         init_radius, init_thickness: standard deviations of a Gaussian at first along the surface and across it, over
             the distance to its neighbours.
+        relocate_every: after as many steps each, Gaussians that faded move onto others; 0 for never. On CUDA only: from
+            a hull hardly any fades.
+        relocate_below: the opacity below which a Gaussian has faded.
         method: tells this recipe from the others.
     """
 
@@ -61,6 +64,8 @@ class FitRecipe:
     init_opacity: float = 0.9
     init_radius: float = 0.55
     init_thickness: float = 0.1
+    relocate_every: int = 0
+    relocate_below: float = 0.005
     method: Literal["hull"] = "hull"
 
     def __post_init__(self) -> None:
@@ -71,10 +76,11 @@ class FitRecipe:
         for name in ("num_gaussians", "hull_resolution"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: {getattr(self, name)}, it must be >= 1")
-        for name in ("lr_decay", "huber", "init_opacity", "init_radius", "init_thickness"):
+        for name in ("lr_decay", "huber", "init_opacity", "init_radius", "init_thickness", "relocate_below"):
             if not 0 < getattr(self, name) <= 1:
                 raise ValueError(f"{name}: {getattr(self, name)}, allowed above 0, up to 1")
-        for name in ("lr_means", "lr_scales", "lr_quats", "lr_opacities", "lr_dc", "lr_sh", "alpha_weight", "sh_start"):
+        rates = ("lr_means", "lr_scales", "lr_quats", "lr_opacities", "lr_dc", "lr_sh")
+        for name in (*rates, "alpha_weight", "sh_start", "relocate_every"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name}: {getattr(self, name)}, it must be >= 0")
 

@@ -27,6 +27,12 @@ def sh_degree_at(recipe: FitRecipe, step: int) -> int:
     return recipe.sh_degree if step >= recipe.sh_start * recipe.iterations else 0
 
 
+def relocates_after(recipe: FitRecipe, steps: int) -> bool:
+    """Whether faded Gaussians move once `steps` are done; what moved has as many left as from one time to the next."""
+    every = recipe.relocate_every
+    return every > 0 and steps % every == 0 and steps + every <= recipe.iterations
+
+
 def view_order(count: int, steps: int, rng: np.random.Generator) -> list[int]:
     """The view of each step: every view once in random order, again and again."""
     rounds = [rng.permutation(count) for _ in range(-(-steps // count))]

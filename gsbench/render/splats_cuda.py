@@ -42,44 +42,61 @@ def rasterize_tensors(
     background: "Float[Tensor, '3']",
     antialiased: bool,
     sh_degree: int,
-) -> "tuple[Float[Tensor, 'b v h w 3'], Float[Tensor, 'b v h w'], Float[Tensor, 'b v h w']]":
-    """Colour over the background, alpha and expected depth of `b` scenes, `v` cameras each; differentiable.
+) -> "tuple[Float[Tensor, 'b v h w 3'], Float[Tensor, 'b v h w']]":
+    """Colour over the background and alpha of `b` scenes, `v` cameras each; differentiable.
 
-    All tensors on one CUDA device; scales and opacities activated, quaternions of any length.
+    All tensors on one CUDA device; scales and opacities activated, quaternions of any length. The host waits once, for
+    the number of intersections with tiles (gsplat 1.5.3, `Intersect.cpp`). Images are the same bits every time;
+    gradients are not, since gsplat adds them up by atomics (`RasterizeToPixels3DGSBwd.cu`), each time in another order.
     """
+    colours = _colours(means, sh, viewmats, sh_degree)
     images, alphas, _ = require_gsplat().rasterization(
-        *(means, quats, scales, opacities, sh, viewmats, Ks, width, height),
-        sh_degree=sh_degree,
+        *(means, quats, scales, opacities, colours, viewmats, Ks, width, height),
         packed=False,
-        render_mode="RGB+ED",
+        backgrounds=background.expand(*viewmats.shape[:2], 3).contiguous(),
         rasterize_mode="antialiased" if antialiased else "classic",
     )
-    alpha = alphas[..., 0]
-    # gsplat's own backgrounds would enter the depth channel as well.
-    return images[..., :3] + (1 - alphas) * background, alpha, images[..., 3]
+    return images, alphas[..., 0]
+
+
+def _colours(
+    means: "Float[Tensor, 'b n 3']",
+    sh: "Float[Tensor, 'b n k 3']",
+    viewmats: "Float[Tensor, 'b v 4 4']",
+    sh_degree: int,
+) -> "Float[Tensor, 'b v n 3']":
+    """Colours seen by each camera, as `gsplat.rasterization` makes them, whose inverse of `viewmats` stops the host."""
+    rotations, translations = viewmats[..., :3, :3], viewmats[..., :3, 3]
+    centers = -(rotations * translations[..., None]).sum(-2)
+    coefficients = sh[:, None].expand(-1, viewmats.shape[1], -1, -1, -1)
+    colours = require_gsplat().spherical_harmonics(sh_degree, means[:, None] - centers[:, :, None], coefficients)
+    return (colours + 0.5).clamp_min(0)
 
 
 def rasterize(
     gaussians: Gaussians, cameras: Cameras, background: Float32[Array, "3"], antialiased: bool, sh_degree: int
 ) -> tuple[Float32[Array, "v h w 3"], Float32[Array, "v h w"], Float32[Array, "v h w"]]:
     """Colour over the background, alpha and expected depth (0 where nothing is) of every view, on the host."""
-    require_gsplat()
+    gsplat = require_gsplat()
     import torch
 
     def on_device(array: Float[Array, "..."]) -> "Tensor":
         return torch.from_numpy(np.ascontiguousarray(array, np.float32)).cuda()
 
-    means, quats, scales, opacities, sh = (
-        on_device(getattr(gaussians, name))[None] for name in ("means", "quats", "scales", "opacities", "sh")
-    )
-    colour, width, height = on_device(background), cameras.width, cameras.height
+    scene = [on_device(getattr(gaussians, name)) for name in ("means", "quats", "scales", "opacities", "sh")]
+    viewmats, Ks, colour = on_device(cameras.viewmats), on_device(cameras.Ks), on_device(background)[None]
     views = []
     with torch.no_grad():
         for view in range(len(cameras)):
-            viewmat, K = (on_device(array[view])[None, None] for array in (cameras.viewmats, cameras.Ks))
-            rendered = rasterize_tensors(
-                means, quats, scales, opacities, sh, viewmat, K, width, height, colour, antialiased, sh_degree
+            one = slice(view, view + 1)
+            images, alphas, _ = gsplat.rasterization(
+                *(*scene, viewmats[one], Ks[one], cameras.width, cameras.height),
+                sh_degree=sh_degree,
+                packed=False,
+                backgrounds=colour,
+                render_mode="RGB+ED",
+                rasterize_mode="antialiased" if antialiased else "classic",
             )
-            views.append([image[0, 0].cpu().numpy() for image in rendered])
+            views.append([image[0].cpu().numpy() for image in (images[..., :3], alphas[..., 0], images[..., 3])])
     rgb, alpha, depth = (np.stack(images) for images in zip(*views, strict=True))
     return rgb, alpha, depth
