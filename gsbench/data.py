@@ -84,7 +84,7 @@ def most_inputs(folder: Folder, modality: Modality, views_from: ViewsFrom) -> in
     if modality == "points":
         _, offsets = ragged(read_table(folder, modality, "test", ["points"])["points"], (3,))
         return int(np.diff(offsets).max())
-    return 1 + int(max(read_table(folder, _VIEWS_CONFIG[views_from], "test", ["view"])["view"].to_pylist()))
+    return max(map(len, _image_rows(folder, _VIEWS_CONFIG[views_from], "test").values()))
 
 
 def training_ids(folder: Folder, regime: int, draw: int) -> list[str]:
@@ -150,18 +150,29 @@ def _open_points(folder: Folder, task: Task, split: str, chosen: set[str] | None
 def _open_images(folder: Folder, task: Task, split: str, chosen: set[str] | None) -> Objects:
     assert task.num_views is not None, "a task on images has a number of views"
     config = _VIEWS_CONFIG[str(task.views_from)]
-    table = read_table(folder, config, split, ["object_id", "label", "view"])
-    rows: dict[str, list[int]] = {}  # in order of object_id and view, as the shards are
-    for row, object_id in enumerate(table["object_id"].to_pylist()):
-        if chosen is None or object_id in chosen:
-            rows.setdefault(object_id, []).append(row)
+    rows = _image_rows(folder, config, split)
+    if chosen is not None:
+        rows = {object_id: own for object_id, own in rows.items() if object_id in chosen}
     if (fewest := min(map(len, rows.values()))) < task.num_views:
         raise ValueError(f"num_views is {task.num_views} (allowed: up to {fewest}, which each object here has)")
     picked = [[own[i * len(own) // task.num_views] for i in range(task.num_views)] for own in rows.values()]
-    encoded = read_table(folder, config, split, ["image"])["image"]
+    table = read_table(folder, config, split, ["label", "image"])
+    encoded = table["image"]
     images = np.stack([np.stack([_over_white(encoded[row].as_py()["bytes"]) for row in own]) for own in picked])
     labels = table["label"].to_numpy()[[own[0] for own in picked]]
     return Objects(tuple(rows), torch.from_numpy(labels), images=torch.from_numpy(images))
+
+
+def _image_rows(folder: Folder, config: str, split: str) -> dict[str, list[int]]:
+    """object_id to its rows, both in order; of reconstructions those from the cameras of the rig, as in `views`."""
+    columns = ["object_id"] if config == "views" else ["object_id", "cameras"]
+    table = read_table(folder, config, split, columns)
+    cameras = ["train"] * len(table) if config == "views" else table["cameras"].to_pylist()
+    rows: dict[str, list[int]] = {}
+    for row, (object_id, kind) in enumerate(zip(table["object_id"].to_pylist(), cameras, strict=True)):
+        if kind == "train":
+            rows.setdefault(object_id, []).append(row)
+    return rows
 
 
 def _over_white(png: bytes) -> UInt8[Array, "3 h w"]:

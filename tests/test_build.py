@@ -25,6 +25,7 @@ from gsbench.render.meshes import render_views
 from gsbench.store.arrays import rows_of
 from gsbench.store.folder import open_folder, read_table
 from gsbench.store.manifest import Manifest
+from gsbench.store.schema import CONFIGS
 from gsbench.store.verify import verify
 from gsbench.types import Mesh
 
@@ -37,7 +38,16 @@ def tiny_preset() -> Preset:
     mini = load_preset("mini")
     rig = dataclasses.replace(mini.rig, views=12, held_out=3, size=SIZE)
     fit = FitRecipe(stages=(Stage(SIZE, 24),), num_gaussians=GAUSSIANS, sh_degree=1, hull_resolution=24)
-    store = Store(points=50, views=4, view_size=16, gaussian_bits=10, point_bits=12, max_shard_bytes=30_000)
+    store = Store(
+        points=50,
+        views=4,
+        view_size=16,
+        reconstructions=2,
+        novel=5,
+        gaussian_bits=10,
+        point_bits=12,
+        max_shard_bytes=30_000,
+    )
     return dataclasses.replace(mini, rig=rig, fit=fit, store=store)
 
 
@@ -87,9 +97,7 @@ def test_a_build_is_a_sound_data_folder(built: Built) -> None:
     shards = len(manifest.shards)
     assert [step for step in told if step[0] == "shards"] == [("shards", n, shards, 3) for n in range(shards + 1)]
     assert sorted(path.name for path in out.parent.iterdir()) == ["tiny"]
-    assert sorted(path.name for path in out.iterdir()) == sorted(
-        ["README.md", "eval.yaml", "manifest.json", "gaussians", "points", "views"]
-    )
+    assert sorted(path.name for path in out.iterdir()) == sorted(["README.md", "eval.yaml", "manifest.json", *CONFIGS])
 
 
 def test_objects_that_cannot_be_made_are_set_aside_with_their_reason(

@@ -1,16 +1,15 @@
 """One mesh file to everything that is kept of it, and the file that keeps it until the shards are written."""
 
 import hashlib
-import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float32, Int, Int32, UInt8
-from PIL import Image
+from jaxtyping import Bool, Float32, Int32, Int64
 
-from gsbench.build.preset import Preset, Store
+from gsbench.build.preset import Preset, Store, evenly
+from gsbench.build.reconstruction import Compared, compare
 from gsbench.fit import fit
 from gsbench.meshes import load_mesh
 from gsbench.meshes.normalise import normalise
@@ -19,9 +18,50 @@ from gsbench.meshes.split import MeshFile
 from gsbench.render.meshes import render_views
 from gsbench.store.arrays import Row, round_floats
 from gsbench.store.schema import MAX_FPS_ORDER
-from gsbench.types import Array, Gaussians, Mesh, Views
+from gsbench.store.webp import encode_webp
+from gsbench.types import Array, Cameras, Gaussians, Mesh, Views
 
 _FIELDS = ("means", "quats", "scales", "opacities", "sh")
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """One object, ready for the fit.
+
+    Attributes:
+        seed: of the fit, from the object id.
+        points: `[p 3]` surface points in furthest-point order.
+        normals: `[p 3]` their unit normals.
+        views: from all cameras of the rig.
+        between: from the cameras half a step further at the preset's `between`.
+        kept: the views that are kept, at the size at which they are.
+        novel: those of `between` that the Gaussians are rendered from to be kept, at that size.
+    """
+
+    seed: int
+    points: Float32[Array, "p 3"]
+    normals: Float32[Array, "p 3"]
+    views: Views
+    between: Views
+    kept: Views
+    novel: Views
+
+
+@dataclass(frozen=True, slots=True)
+class Reconstructions:
+    """The Gaussians as they are stored, rendered over white.
+
+    Attributes:
+        view_numbers: `[r]` positions on the rig; novel ones are counted on behind its last.
+        is_novel: `[r]` whether the camera is between two of the rig; False first.
+        cameras: `r` of them.
+        compared: the renders and their PSNR.
+    """
+
+    view_numbers: Int64[Array, " r"]
+    is_novel: Bool[Array, " r"]
+    cameras: Cameras
+    compared: Compared
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +71,13 @@ class ObjectRows:
     Attributes:
         gaussians: as fitted, rounded.
         fps_order: furthest-point order of their means.
-        psnr: on the held-out views, dB.
-        ssim: on the held-out views.
+        psnr: of the rounded Gaussians on the held-out views, dB.
+        ssim: of the rounded Gaussians on the held-out views.
         points: `[p 3]` surface points in furthest-point order.
         normals: `[p 3]` their unit normals.
         view_numbers: `[v]` positions of the kept views on the rig.
         views: the kept views.
+        reconstructions: the Gaussians' own.
     """
 
     gaussians: Gaussians
@@ -45,8 +86,9 @@ class ObjectRows:
     ssim: float
     points: Float32[Array, "p 3"]
     normals: Float32[Array, "p 3"]
-    view_numbers: Int[Array, " v"]
+    view_numbers: Int64[Array, " v"]
     views: Views
+    reconstructions: Reconstructions
 
 
 def build_object(file: MeshFile, recipe: Preset) -> ObjectRows:
@@ -56,21 +98,28 @@ def build_object(file: MeshFile, recipe: Preset) -> ObjectRows:
         ValueError: the mesh cannot be read, has no surface, or cannot be drawn or fitted.
         OSError: the mesh file cannot be opened.
     """
+    prepared = prepare(file, recipe)
+    # The fit's own score is of Gaussians that are not rounded yet, and of no use here: one view is enough of it.
+    fitted = fit(prepared.views, recipe.fit, prepared.seed, held_out=prepared.between[:1])
+    return finish(prepared, fitted.gaussians, recipe)
+
+
+def prepare(file: MeshFile, recipe: Preset) -> Prepared:
+    """Reads a mesh, samples its surface and draws its views; errors as `build_object`."""
     mesh = normalise(load_mesh(file.path))
     seed = int.from_bytes(hashlib.sha256(file.object_id.encode()).digest()[:4])
     points, normals = _sample_points(mesh, recipe.store, seed)
-    between = np.linspace(0, recipe.rig.views - 2, recipe.rig.held_out).round().astype(np.int64)
-    views = render_views(mesh, recipe.rig.cameras(recipe.rig.size), recipe.render)
-    held_out = render_views(mesh, recipe.rig.cameras(recipe.rig.size, phase=0.5)[between], recipe.render)
-    fitted = fit(views, recipe.fit, seed, held_out=held_out)
-    gaussians = _round(fitted.gaussians, recipe.store.gaussian_bits)
-    numbers = np.linspace(0, recipe.rig.views - 1, recipe.store.views).round().astype(np.int64)
-    if recipe.store.view_size == recipe.rig.size:
-        kept = views[numbers]
+    rig, store = recipe.rig, recipe.store
+    numbers, novel = evenly(rig.views, store.views), evenly(len(recipe.between), store.novel)
+    views = render_views(mesh, rig.cameras(rig.size), recipe.render)
+    between = render_views(mesh, rig.cameras(rig.size, phase=0.5)[recipe.between], recipe.render)
+    if store.view_size == rig.size:
+        kept, kept_novel = views if store.views == rig.views else views[numbers], between[novel]
     else:
-        kept = render_views(mesh, recipe.rig.cameras(recipe.store.view_size)[numbers], recipe.render)
-    order = fps_order(gaussians.means, MAX_FPS_ORDER)
-    return ObjectRows(gaussians, order, fitted.psnr, fitted.ssim, points, normals, numbers, kept)
+        kept = render_views(mesh, rig.cameras(store.view_size)[numbers], recipe.render)
+        cameras = rig.cameras(store.view_size, phase=0.5)[recipe.between[novel]]
+        kept_novel = render_views(mesh, cameras, recipe.render)
+    return Prepared(seed, points, normals, views, between, kept, kept_novel)
 
 
 def _sample_points(mesh: Mesh, store: Store, seed: int) -> tuple[Float32[Array, "p 3"], Float32[Array, "p 3"]]:
@@ -81,35 +130,71 @@ def _sample_points(mesh: Mesh, store: Store, seed: int) -> tuple[Float32[Array, 
     return points[order], normals[order]
 
 
-def _round(gaussians: Gaussians, bits: int) -> Gaussians:
-    return Gaussians(*(round_floats(getattr(gaussians, name), bits) for name in _FIELDS))
+def finish(prepared: Prepared, gaussians: Gaussians, recipe: Preset, device: str = "cpu") -> ObjectRows:
+    """Rounds fitted Gaussians, and scores and renders what is left of them; `device` is the renderer's."""
+    rig, store = recipe.rig, recipe.store
+    stored = Gaussians(*(round_floats(getattr(gaussians, name), store.gaussian_bits) for name in _FIELDS))
+    antialiased = recipe.fit.antialiased
+    between = compare(stored, prepared.between, antialiased, device)
+    scored = between[evenly(len(recipe.between), rig.held_out)]
+    novel = evenly(len(recipe.between), store.novel)
+    same_size = store.view_size == rig.size
+    compared_novel = between[novel] if same_size else compare(stored, prepared.novel, antialiased, device)
+    train = evenly(store.views, store.reconstructions)
+    kept_train = prepared.kept[train]
+    compared_train = compare(stored, kept_train, antialiased, device)
+    numbers = evenly(rig.views, store.views)
+    reconstructions = Reconstructions(
+        view_numbers=np.concatenate([numbers[train], rig.views + recipe.between[novel]]),
+        is_novel=np.repeat([False, True], [len(train), len(novel)]),
+        cameras=_joined(kept_train.cameras, prepared.novel.cameras),
+        compared=compared_train + compared_novel,
+    )
+    return ObjectRows(
+        gaussians=stored,
+        fps_order=fps_order(stored.means, MAX_FPS_ORDER),
+        psnr=float(scored.psnr.mean(dtype=np.float64)),
+        ssim=scored.ssim(),
+        points=prepared.points,
+        normals=prepared.normals,
+        view_numbers=numbers,
+        views=prepared.kept,
+        reconstructions=reconstructions,
+    )
+
+
+def _joined(a: Cameras, b: Cameras) -> Cameras:
+    viewmats, Ks = np.concatenate([a.viewmats, b.viewmats]), np.concatenate([a.Ks, b.Ks])
+    return Cameras(viewmats, Ks, a.width, a.height)
 
 
 def save_object(rows: ObjectRows, path: Path) -> None:
     """Writes an object to an uncompressed .npz file, its images encoded; OSError if that fails."""
-    images = [_encode(image) for image in rows.views.rgba]
-    gaussians = {name: getattr(rows.gaussians, name) for name in _FIELDS}
+    again = rows.reconstructions
     np.savez(
         path,
-        **gaussians,
+        **{name: getattr(rows.gaussians, name) for name in _FIELDS},
         fps_order=rows.fps_order,
         psnr=np.float32(rows.psnr),
         ssim=np.float32(rows.ssim),
         points=rows.points,
         normals=rows.normals,
-        view=rows.view_numbers,
-        viewmat=rows.views.cameras.viewmats,
-        K=rows.views.cameras.Ks,
-        images=np.frombuffer(b"".join(images), np.uint8),
-        image_ends=np.cumsum([len(image) for image in images]),
+        **_images("views", rows.view_numbers, rows.views.rgba, rows.views.cameras),
+        **_images("reconstructions", again.view_numbers, again.compared.images, again.cameras),
+        is_novel=again.is_novel,
+        reconstructions_psnr=again.compared.psnr,
     )
 
 
-def _encode(rgba: UInt8[Array, "h w 4"]) -> bytes:
-    """Lossless WebP: 28 % (64 px) to 43 % (800 px) smaller than PNG at its best, in the same time."""
-    buffer = io.BytesIO()
-    Image.fromarray(np.asarray(rgba)).save(buffer, "WEBP", lossless=True, exact=True, quality=50, method=4)
-    return buffer.getvalue()
+def _images(config: str, numbers: Int64[Array, " v"], images: Array, cameras: Cameras) -> dict[str, Array]:
+    encoded = [encode_webp(image) for image in images]
+    return {
+        f"{config}_view": numbers,
+        f"{config}_viewmat": cameras.viewmats,
+        f"{config}_K": cameras.Ks,
+        f"{config}_images": np.frombuffer(b"".join(encoded), np.uint8),
+        f"{config}_image_ends": np.cumsum([len(image) for image in encoded]),
+    }
 
 
 def load_rows(path: Path, config: str) -> Iterator[Row]:
@@ -122,7 +207,18 @@ def load_rows(path: Path, config: str) -> Iterator[Row]:
             yield {"object_id": object_id, "num_gaussians": len(arrays["means"]), **arrays, **scores}
         elif config == "points":
             yield {"object_id": object_id, "points": kept["points"], "normals": kept["normals"]}
+        elif config == "views":
+            for row in _image_rows(kept, config):
+                yield {"object_id": object_id, **row}
         else:
-            images = np.split(kept["images"], kept["image_ends"][:-1])
-            for view, viewmat, K, image in zip(kept["view"], kept["viewmat"], kept["K"], images, strict=True):
-                yield {"object_id": object_id, "view": view, "image": image.tobytes(), "viewmat": viewmat, "K": K}
+            for row, novel, psnr in zip(
+                _image_rows(kept, config), kept["is_novel"], kept["reconstructions_psnr"], strict=True
+            ):
+                yield {"object_id": object_id, **row, "cameras": "novel" if novel else "train", "psnr": psnr}
+
+
+def _image_rows(kept: np.lib.npyio.NpzFile, config: str) -> Iterator[Row]:
+    columns = {name: kept[f"{config}_{name}"] for name in ("view", "viewmat", "K")}
+    images = np.split(kept[f"{config}_images"], kept[f"{config}_image_ends"][:-1])
+    for *values, image in zip(*columns.values(), images, strict=True):
+        yield {**dict(zip(columns, values, strict=True)), "image": image.tobytes()}

@@ -3,13 +3,16 @@
 import importlib.resources
 from dataclasses import dataclass
 
+import numpy as np
+from jaxtyping import Int64
+
 from gsbench.fit import ClassicRecipe, FitRecipe
 from gsbench.geometry import spiral_rig
 from gsbench.recipe import parse, read_toml, suggest
 from gsbench.render.meshes import RenderSetup
 from gsbench.store.card import About
 from gsbench.store.shards import MAX_SHARD_BYTES
-from gsbench.types import Cameras
+from gsbench.types import Array, Cameras
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +48,9 @@ class Store:
     Attributes:
         points: surface points an object.
         views: how many of the rig's views are kept, evenly spaced.
-        view_size: at how many pixels they are kept; drawn anew where that is not the rig's size.
+        view_size: at how many pixels images are kept; drawn anew where that is not the rig's size.
+        reconstructions: how many of the kept views' cameras the Gaussians are rendered from, too, evenly spaced.
+        novel: how many cameras between those of the rig they are rendered from, evenly spaced.
         gaussian_bits: mantissa bits of the Gaussians' floats; 23 is exact.
         point_bits: mantissa bits of points and normals.
         max_shard_bytes: largest shard.
@@ -54,6 +59,8 @@ class Store:
     points: int
     views: int
     view_size: int
+    reconstructions: int
+    novel: int
     gaussian_bits: int = 23
     point_bits: int = 23
     max_shard_bytes: int = MAX_SHARD_BYTES
@@ -70,8 +77,24 @@ class Preset:
     store: Store
 
     def __post_init__(self) -> None:
-        if not 1 <= self.store.views <= self.rig.views:
-            raise ValueError(f"store.views is {self.store.views} (allowed: 1 to {self.rig.views}, the rig's views)")
+        limits = {
+            "views": (1, self.rig.views, "the rig's views"),
+            "reconstructions": (1, self.store.views, "store.views"),
+            "novel": (0, self.rig.views - 1, "one less than the rig's views"),
+        }
+        for name, (least, most, what) in limits.items():
+            if not least <= getattr(self.store, name) <= most:
+                raise ValueError(f"store.{name} is {getattr(self.store, name)} (allowed: {least} to {most}, {what})")
+
+    @property
+    def between(self) -> Int64[Array, " b"]:
+        """Positions on the rig of the cameras half a step further that score the Gaussians, or are kept, or both."""
+        return evenly(self.rig.views - 1, max(self.rig.held_out, self.store.novel))
+
+
+def evenly(total: int, count: int) -> Int64[Array, " c"]:
+    """`count` of the numbers 0 to `total` - 1, evenly spaced, with both ends."""
+    return np.linspace(0, total - 1, count).round().astype(np.int64)
 
 
 def load_preset(name: str) -> Preset:

@@ -16,6 +16,7 @@ _TASKS = {
     "gaussians": "object classification from 3D Gaussians",
     "points": "object classification from point clouds",
     "views": "object classification from rendered views",
+    "reconstructions": "object classification from renders of 3D Gaussians",
 }
 
 

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from jaxtyping import Bool, Float32, Int64
 
 from gsbench.store.arrays import ragged, rows_of
-from gsbench.store.schema import MAX_FPS_ORDER, Schema
+from gsbench.store.schema import CAMERAS, MAX_FPS_ORDER, Schema
 from gsbench.types import Array
 
 # Stored floats may be rounded to 8 mantissa bits: a relative error of 2^-9.
@@ -43,7 +43,12 @@ def check_table(schema: Schema, table: pa.Table) -> Iterator[Finding]:
         return  # nothing below can be read as arrays
     labels = table["label"].to_numpy()
     yield from _first_row((labels < 0) | (labels >= len(schema.classes)), "label", "is no index of a class")
-    checks = {"gaussians": _check_gaussians, "points": _check_points, "views": _check_views}
+    checks = {
+        "gaussians": _check_gaussians,
+        "points": _check_points,
+        "views": _check_views,
+        "reconstructions": _check_reconstructions,
+    }
     yield from checks[schema.config](table)
 
 
@@ -103,15 +108,15 @@ def _check_points(table: pa.Table) -> Iterator[Finding]:
             break
 
 
-def _check_views(table: pa.Table) -> Iterator[Finding]:
+def _check_views(table: pa.Table, mode: str = "RGBA") -> Iterator[Finding]:
     viewmats = ragged(table["viewmat"], (4,))[0].reshape(-1, 4, 4).astype(np.float64)
     rotations = viewmats[:, :3, :3]
     skew = np.abs(rotations @ rotations.transpose(0, 2, 1) - np.eye(3)).max((1, 2)) > _ORTHONORMAL_TOLERANCE
     rigid = ~skew & (np.linalg.det(rotations) > 0) & (viewmats[:, 3] == [0, 0, 0, 1]).all(1)
     yield from _first_row(~rigid, "viewmat", "is not a rotation and a translation")
     K = ragged(table["K"], (3,))[0].reshape(-1, 3, 3)
-    sizes = [_image_size(image) for image in table["image"].to_pylist()]
-    yield from _first_row(np.array([size is None for size in sizes]), "image", "is no RGBA WebP that can be decoded")
+    sizes = [_image_size(image, mode) for image in table["image"].to_pylist()]
+    yield from _first_row(np.array([size is None for size in sizes]), "image", f"is no {mode} WebP that can be decoded")
     # One camera rig takes all pictures of a data set.
     yield from _first_row(np.array([size != sizes[0] for size in sizes]), "image", f"differs in size from {sizes[0]}")
     width, height = np.array([size or (0, 0) for size in sizes]).T
@@ -121,13 +126,20 @@ def _check_views(table: pa.Table) -> Iterator[Finding]:
     yield from _first_row(~sane, "K", "is no pinhole camera whose centre lies in the image")
 
 
-def _image_size(image: dict[str, bytes | None]) -> tuple[int, int] | None:
+def _check_reconstructions(table: pa.Table) -> Iterator[Finding]:
+    yield from _check_views(table, "RGB")
+    known = pc.is_in(table["cameras"], pa.array(CAMERAS)).to_numpy()
+    yield from _first_row(~known, "cameras", f"is none of {', '.join(CAMERAS)}")
+    yield from _first_row(~np.isfinite(table["psnr"].to_numpy()), "psnr", "is not finite")
+
+
+def _image_size(image: dict[str, bytes | None], mode: str) -> tuple[int, int] | None:
     from PIL import Image  # takes .1 s, and most readers need none
 
     try:
         with Image.open(io.BytesIO(image["bytes"] or b""), formats=["WEBP"]) as decoded:
             decoded.load()
-            return decoded.size if decoded.mode == "RGBA" else None
+            return decoded.size if decoded.mode == mode else None
     except (OSError, SyntaxError, ValueError):  # what Pillow raises for damaged files
         return None
 

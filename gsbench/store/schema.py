@@ -18,6 +18,12 @@ if TYPE_CHECKING:
 
 SPLITS = ("train", "test")
 
+CAMERAS = ("train", "novel")
+"""Where the cameras of reconstructions are: on the rig, or between two of it."""
+
+IMAGE_CONFIGS = ("views", "reconstructions")
+"""Configs with a row an image; the others have one an object."""
+
 MAX_FPS_ORDER = 4096
 """Longest stored furthest-point order."""
 
@@ -49,6 +55,11 @@ _OBJECT = (
     Column("label", "label", (), "class index, in alphabetical order of the names"),
 )
 
+_CAMERA = (
+    Column("viewmat", "float32", (4, 4), "world-to-camera, OpenCV axes (x right, y down, z forward)"),
+    Column("K", "float32", (3, 3), "intrinsics in pixels; the first pixel's centre is (.5, .5)"),
+)
+
 CONFIGS: dict[str, tuple[Column, ...]] = {
     "gaussians": (
         *_OBJECT,
@@ -75,8 +86,15 @@ CONFIGS: dict[str, tuple[Column, ...]] = {
         *_OBJECT,
         Column("view", "int32", (), "index on the camera rig"),
         Column("image", "image", (), "lossless WebP, sRGB with straight alpha"),
-        Column("viewmat", "float32", (4, 4), "world-to-camera, OpenCV axes (x right, y down, z forward)"),
-        Column("K", "float32", (3, 3), "intrinsics in pixels; the first pixel's centre is (.5, .5)"),
+        *_CAMERA,
+    ),
+    "reconstructions": (
+        *_OBJECT,
+        Column("view", "int32", (), "index on the camera rig; novel cameras are counted on behind its last"),
+        Column("cameras", "string", (), "train: of the rig, as in `views`; novel: between two of the rig"),
+        Column("image", "image", (), "the Gaussians over white, lossless WebP, sRGB"),
+        *_CAMERA,
+        Column("psnr", "float32", (), "of the image against the mesh's from the same camera over white, dB"),
     ),
 }
 

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from gsbench.store.checks import check_table
 from gsbench.store.folder import open_folder
 from gsbench.store.manifest import MANIFEST, Manifest, Regime
-from gsbench.store.schema import SPLITS, Schema
+from gsbench.store.schema import IMAGE_CONFIGS, SPLITS, Schema
 from gsbench.store.shards import MAX_SHARD_BYTES, file_sha256
 from gsbench.tasks import all_regimes, ids_sha256, regime_ids
 
@@ -156,11 +156,12 @@ def _note(name: str, config: str, split: str, table: pa.Table, seen: _Seen, sche
     """Takes down what the checks across tables need; finds rows out of order on the way."""
     labels = seen.labels[split]
     last = next(reversed(labels), "")
-    view_numbers = table["view"].to_pylist() if config == "views" else [0] * len(table)
+    has_images = config in IMAGE_CONFIGS
+    view_numbers = table["view"].to_pylist() if has_images else [0] * len(table)
     for object_id, label, view in zip(
         table["object_id"].to_pylist(), table["label"].to_pylist(), view_numbers, strict=True
     ):
-        follows = view > seen.views[object_id][-1] if config == "views" and object_id == last else object_id > last
+        follows = view > seen.views[object_id][-1] if has_images and object_id == last else object_id > last
         if not follows:
             yield f"{name}: {object_id}: object_id out of order or twice"
             return
@@ -192,8 +193,9 @@ def _check_totals(manifest: Manifest, seen: dict[str, _Seen]) -> Iterator[str]:
             stated = manifest.counts[config].get(split)
             if stated != counts:
                 yield f"{MANIFEST}: counts of {config}, {split} are {stated}, found {counts}"
-    if "views" in seen and len(set(seen["views"].views.values())) != 1:
-        yield "views: the objects differ in their view numbers"
+    for config in IMAGE_CONFIGS:
+        if config in seen and len(set(seen[config].views.values())) != 1:
+            yield f"{config}: the objects differ in their view numbers"
     for object_id in sorted(set(manifest.set_aside) & (set(reference.labels["train"]) | set(reference.labels["test"]))):
         yield f"{MANIFEST}: {object_id} is set aside and yet in the data"
     yield from _check_regimes(manifest, reference.labels["train"], seen.get("gaussians"))

@@ -15,6 +15,7 @@ from gsbench.meshes.sampling import fps_order
 from gsbench.store.arrays import Row
 from gsbench.store.card import About
 from gsbench.store.create import Contents, create_folder
+from gsbench.store.webp import encode_webp
 
 OBJECTS = {
     "train": {f"{label}_{number:04d}": label for label in ("chair", "sofa") for number in range(1, 11)},
@@ -23,6 +24,8 @@ OBJECTS = {
 ABOUT = About("tiny", "0.1", "A tiny data set", "mit", "Random numbers.")
 VIEWS = 3
 SIZE = 8
+MAX_SHARD_BYTES = 60_000
+"""One shard a test split, several of the training Gaussians."""
 TWINS = ("chair_0002", "sofa_0012")
 """Two objects of one mesh file."""
 
@@ -74,12 +77,33 @@ def view_rows(object_id: str) -> Iterator[Row]:
         }
 
 
+def render(view: int) -> np.ndarray:
+    """What the Gaussians look like from any camera."""
+    return np.random.default_rng(100 + view).integers(0, 256, (SIZE, SIZE, 3), np.uint8)
+
+
+def reconstruction_rows(object_id: str) -> Iterator[Row]:
+    """Two of the views' cameras, and one between them."""
+    cameras = spiral_rig(VIEWS, 3.0, 40.0, 1.0, -20.0, 60.0, SIZE, SIZE)
+    for view in (0, 1, VIEWS):
+        yield {
+            "object_id": object_id,
+            "view": view,
+            "cameras": "train" if view < VIEWS else "novel",
+            "image": encode_webp(render(view)),
+            "viewmat": cameras.viewmats[view % VIEWS],
+            "K": cameras.Ks[view % VIEWS],
+            "psnr": np.float32(30.0 + view),
+        }
+
+
 def rows_of_everything() -> dict[tuple[str, str], Iterator[Row]]:
     rows: dict[tuple[str, str], Iterator[Row]] = {}
     for split, labels in OBJECTS.items():
         rows["gaussians", split] = (gaussian_row(object_id) for object_id in sorted(labels))
         rows["points", split] = (points_row(object_id) for object_id in sorted(labels))
         rows["views", split] = (row for object_id in sorted(labels) for row in view_rows(object_id))
+        rows["reconstructions", split] = (row for object_id in sorted(labels) for row in reconstruction_rows(object_id))
     return rows
 
 
@@ -87,7 +111,7 @@ def rows_of_everything() -> dict[tuple[str, str], Iterator[Row]]:
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder, for tests that only read it."""
     out = tmp_path_factory.mktemp("data") / "tiny"
-    contents = Contents(ABOUT, OBJECTS, sh_coefficients=4, recipe={"seed": 1}, max_shard_bytes=40_000)
+    contents = Contents(ABOUT, OBJECTS, sh_coefficients=4, recipe={"seed": 1}, max_shard_bytes=MAX_SHARD_BYTES)
     create_folder(out, contents, rows_of_everything())
     return out
 

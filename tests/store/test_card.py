@@ -4,12 +4,13 @@ import datasets
 import huggingface_hub
 
 from gsbench.store.folder import open_folder
+from gsbench.store.schema import CONFIGS
 
 
 def test_the_head_lists_configs_and_features_as_datasets_writes_them(made: Path) -> None:
     card = huggingface_hub.DatasetCard.load(made / "README.md").data.to_dict()
-    assert [entry["config_name"] for entry in card["configs"]] == ["gaussians", "points", "views"]
-    assert [entry.get("default", False) for entry in card["configs"]] == [True, False, False]
+    assert [entry["config_name"] for entry in card["configs"]] == ["gaussians", "points", "views", "reconstructions"]
+    assert [entry.get("default", False) for entry in card["configs"]] == [True, False, False, False]
     assert card["configs"][1]["data_files"][1] == {"split": "test", "path": "points/test-*.parquet"}
     manifest = open_folder(made).manifest
     for info in card["dataset_info"]:
@@ -34,6 +35,4 @@ def test_eval_yaml_names_a_task_a_config(made: Path) -> None:
 
     record = yaml.safe_load((made / "eval.yaml").read_text())
     assert set(record) == {"name", "description", "evaluation_framework", "tasks"}
-    assert record["tasks"] == [
-        {"id": f"tiny-{config}", "config": config, "split": "test"} for config in ("gaussians", "points", "views")
-    ]
+    assert record["tasks"] == [{"id": f"tiny-{config}", "config": config, "split": "test"} for config in CONFIGS]

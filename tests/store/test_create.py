@@ -9,7 +9,7 @@ import pytest
 from gsbench.store.create import Contents, create_folder
 from gsbench.store.folder import open_folder
 from gsbench.tasks import fingerprint, ids_sha256, regime_ids
-from tests.store.conftest import ABOUT, OBJECTS, points_row, rows_of_everything
+from tests.store.conftest import ABOUT, MAX_SHARD_BYTES, OBJECTS, points_row, rows_of_everything
 
 POINTS = Contents(ABOUT, OBJECTS)
 
@@ -47,7 +47,7 @@ def test_a_folder_of_points_alone_is_a_data_set(tmp_path: Path) -> None:
 
 
 def test_the_same_rows_give_the_same_folder(made: Path, tmp_path: Path) -> None:
-    contents = Contents(ABOUT, OBJECTS, sh_coefficients=4, recipe={"seed": 1}, max_shard_bytes=40_000)
+    contents = Contents(ABOUT, OBJECTS, sh_coefficients=4, recipe={"seed": 1}, max_shard_bytes=MAX_SHARD_BYTES)
     create_folder(tmp_path / "again", contents, rows_of_everything())
     for path in made.rglob("*"):
         if path.is_file():

@@ -74,7 +74,7 @@ def test_read_labels(made: Path) -> None:
 @pytest.mark.parametrize(
     ("config", "split", "columns", "message"),
     [
-        ("reconstructions", "train", None, "tiny has no config 'reconstructions' .it has: gaussians, points, views"),
+        ("depths", "train", None, "tiny has no config 'depths' .it has: gaussians, points, views, reconstructions"),
         ("points", "validation", None, "has no split 'validation' .allowed: train, test"),
         ("points", "train", ["pionts"], "no column 'pionts'; did you mean 'points'"),
     ],

@@ -8,6 +8,7 @@ CONTRACT = {
     "duplicate_of regime_draws",
     "points": "object_id label points normals",
     "views": "object_id label view image viewmat K",
+    "reconstructions": "object_id label view cameras image viewmat K psnr",
 }
 
 

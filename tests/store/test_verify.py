@@ -48,7 +48,7 @@ def test_a_sound_folder_has_no_problems(made: Path) -> None:
     assert report.problems == ()
     assert report.ok
     manifest = load_manifest(made)
-    assert (report.shards, report.rows) == (len(manifest.shards), 26 + 26 + 78)
+    assert (report.shards, report.rows) == (len(manifest.shards), 26 + 26 + 78 + 78)
     assert report.fingerprint == manifest.fingerprint()
     total = sum(shard.bytes for shard in manifest.shards.values())
     assert seen[-1] == (total, total)

@@ -1,0 +1,72 @@
+"""What the stored Gaussians look like from the cameras of views, and how close that is to them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+from gsbench.build.reconstruction_kernels import quantise
+from gsbench.geometry import sh_degree_of
+from gsbench.image_metrics import ssim
+from gsbench.render import splats_cpu
+from gsbench.render.splats import rasterize
+from gsbench.types import Array, Cameras, Gaussians, Views
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """Renders of Gaussians beside the views of a mesh from the same cameras, both over white.
+
+    Attributes:
+        images: `[v h w 3]` uint8 sRGB, the Gaussians.
+        expected: `[v h w 3]` uint8 sRGB, the mesh.
+        psnr: `[v]` dB of each image; identical ones count as if one channel of one pixel were a grey level off.
+    """
+
+    images: UInt8[Array, "v h w 3"]
+    expected: UInt8[Array, "v h w 3"]
+    psnr: Float32[Array, " v"]
+
+    def __getitem__(self, index: Array) -> "Compared":
+        """The comparisons at `index` (positions), as `Compared`."""
+        return Compared(self.images[index], self.expected[index], self.psnr[index])
+
+    def __add__(self, other: "Compared") -> "Compared":
+        """Both, one after the other."""
+        pairs = ((getattr(self, name), getattr(other, name)) for name in ("images", "expected", "psnr"))
+        return Compared(*map(np.concatenate, pairs))
+
+    def ssim(self) -> float:
+        """The mean structural similarity of the images."""
+        scale = np.float32(1 / 255)
+        pairs = zip(self.images, self.expected, strict=True)
+        return float(np.mean([ssim(image * scale, expected * scale) for image, expected in pairs]))
+
+
+def compare(gaussians: Gaussians, views: Views, antialiased: bool, device: str) -> Compared:
+    """Renders the Gaussians from the views' cameras, as an image file holds it: clipped and rounded to 8 bits.
+
+    Raises:
+        ValueError: an unknown device, or CUDA where there is none.
+    """
+    images, expected = (np.empty((*views.rgba.shape[:3], 3), np.uint8) for _ in range(2))
+    errors = np.empty(len(views))
+    for view, planes in enumerate(_planes(gaussians, views.cameras, antialiased, device)):
+        errors[view] = quantise(planes, views.rgba[view], images[view], expected[view])
+    samples = 3 * views.cameras.width * views.cameras.height
+    psnr = 10 * np.log10(255**2 * samples / np.maximum(errors, 1))
+    return Compared(images, expected, psnr.astype(np.float32))
+
+
+def _planes(
+    gaussians: Gaussians, cameras: Cameras, antialiased: bool, device: str
+) -> Iterator[Float32[Array, "3 h w"]]:
+    """The colour planes over white, camera by camera: on CPU each in the memory of the last."""
+    if device == "cpu":
+        degree = sh_degree_of(gaussians.sh.shape[1])
+        for planes in splats_cpu.image_planes(gaussians, cameras, np.ones(3, np.float32), antialiased, degree):
+            yield planes[:3]
+    else:
+        rendered = rasterize(gaussians, cameras, antialiased=antialiased, device=device)
+        yield from np.ascontiguousarray(np.moveaxis(rendered.rgb, -1, 1))
