@@ -72,7 +72,7 @@ def inspect_mesh(file: MeshFile) -> Inspected:
         repeated_indices=triangles.repeated_indices,
         zero_area=triangles.zero_area,
         repeated_faces=triangles.repeated,
-        edges=count_edges(triangles.mesh),
+        edges=count_edges(triangles),
     )
 
 

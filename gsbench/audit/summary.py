@@ -1,5 +1,6 @@
 """From what was found in single meshes and pairs to the audit."""
 
+import dataclasses
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
@@ -11,6 +12,7 @@ from gsbench.audit.triangles import ZERO_HEIGHT
 from gsbench.meshes.official import CLASSES, IDENTICAL_FILES, official_ids, official_split
 from gsbench.meshes.split import SPLITS, MeshFile
 from gsbench.store.audit import FORMAT_VERSION, Audit, Level, NearPair, Official, Thresholds
+from gsbench.store.leaks import leaked_objects
 from gsbench.tasks import fingerprint
 
 Groups = list[tuple[str, ...]]
@@ -34,10 +36,9 @@ def summarise(inspected: Sequence[Inspected], pairs: Sequence[NearPair], note: s
     identical, geometry = _groups(inspected, lambda one: one.sha256), geometry_groups(inspected)
     close = [(pair.one, pair.other) for pair in pairs if pair.distance <= SAME_SURFACE]
     same_surface = join([*identical.values(), *geometry.values(), *close])
-    members = {group[0]: group for group in geometry.values()}
-    near = [*same_surface, *(members.get(p.one, (p.one,)) + members.get(p.other, (p.other,)) for p in pairs)]
+    near = [*same_surface, *((pair.one, pair.other) for pair in pairs)]
     alike: dict[Level, Groups] = {"files": list(identical.values()), "surfaces": same_surface, "near": near}
-    return Audit(
+    audit = Audit(
         format_version=FORMAT_VERSION,
         created_by={"gsbench": __version__},
         note=note,
@@ -49,7 +50,15 @@ def summarise(inspected: Sequence[Inspected], pairs: Sequence[NearPair], note: s
         same_surface=tuple(same_surface),
         near_duplicates=tuple(pairs),
         across_classes={level: _across_classes(groups, files) for level, groups in alike.items()},
-        leaked={level: _leaked(groups, files) for level, groups in alike.items()},
+        official=_compare_official(list(files.values()), same_surface),
+    )
+    train, test = ({name for name, file in files.items() if file.split == split} for split in SPLITS)
+    return _with_defects(dataclasses.replace(audit, leaked=leaked_objects(audit, train, test)), inspected)
+
+
+def _with_defects(audit: Audit, inspected: Sequence[Inspected]) -> Audit:
+    return dataclasses.replace(
+        audit,
         unreadable=_told(inspected, lambda one: one.unreadable),
         not_finite=tuple(_told(inspected, lambda one: not one.finite)),
         no_surface=tuple(_told(inspected, lambda one: one.unreadable is None and one.descriptor is None)),
@@ -64,7 +73,6 @@ def summarise(inspected: Sequence[Inspected], pairs: Sequence[NearPair], note: s
         crowded_edges=_told(inspected, lambda one: one.edges.crowded),
         misaligned_edges=_told(inspected, lambda one: one.edges.misaligned),
         watertight=sum(one.descriptor is not None and one.edges.boundary + one.edges.crowded == 0 for one in inspected),
-        official=_compare_official(list(files.values()), same_surface),
     )
 
 
@@ -107,16 +115,6 @@ def join(groups: Iterable[Sequence[str]]) -> list[tuple[str, ...]]:
 
 def _across_classes(groups: Groups, files: Mapping[str, MeshFile]) -> tuple[tuple[str, ...], ...]:
     return tuple(group for group in join(groups) if len({files[name].label for name in group}) > 1)
-
-
-def _leaked(groups: Groups, files: Mapping[str, MeshFile]) -> tuple[str, ...]:
-    """The test objects of groups that hold a training object too."""
-    leaked: set[str] = set()
-    for group in groups:
-        by_split = {split: {name for name in group if files[name].split == split} for split in SPLITS}
-        if by_split["train"]:
-            leaked |= by_split["test"]
-    return tuple(sorted(leaked))
 
 
 def _compare_official(files: Sequence[MeshFile], same_surface: Groups) -> Official | None:

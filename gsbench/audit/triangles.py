@@ -19,12 +19,14 @@ class Triangles:
     Attributes:
         mesh: the vertices, each position once and sorted, and the faces that are kept, sorted; corners of a face as the
             file winds them.
+        two_sided: `[f]` which of the faces the file has in both windings.
         repeated_indices: faces that name one position twice.
         zero_area: other faces without a height.
         repeated: faces that name the three positions of an earlier one, in any order.
     """
 
     mesh: Mesh
+    two_sided: Bool[Array, " f"]
     repeated_indices: int
     zero_area: int
     repeated: int
@@ -43,7 +45,8 @@ class Edges:
     Attributes:
         boundary: edges of a single face.
         crowded: edges of more than two faces.
-        misaligned: edges of two faces that run through it in one direction, so that they face opposite sides.
+        misaligned: edges of two faces that run through it in one direction, so that they face opposite sides. Faces
+            that the file has in both windings have no side, and do not count.
     """
 
     boundary: int
@@ -62,9 +65,12 @@ def reduce_mesh(mesh: Mesh) -> Triangles:
     high = split.copy()
     high[split] = _have_height(mesh, faces[split])
     kept = faces[high]
-    first = _first_of_each(kept)
+    first, two_sided = _distinct(kept)
+    used = _sorted_mesh(mesh, kept[first])
+    order = np.lexsort(np.sort(used.faces, axis=1).T[::-1])
     return Triangles(
-        _sorted_mesh(mesh, kept[first]),
+        Mesh(used.vertices, used.faces[order]),
+        two_sided[order],
         repeated_indices=int((~split).sum()),
         zero_area=int((split & ~high).sum()),
         repeated=len(kept) - len(first),
@@ -93,14 +99,17 @@ def _have_height(mesh: Mesh, faces: Int[Array, "f 3"]) -> Bool[Array, " f"]:
     return (crosses**2).sum(1) > longest * (ZERO_HEIGHT * side) ** 2
 
 
-def _first_of_each(faces: Int[Array, "f 3"]) -> Int[Array, " d"]:
-    """Positions of the faces that name three positions for the first time, in order."""
+def _distinct(faces: Int[Array, "f 3"]) -> tuple[Int[Array, " d"], Bool[Array, " d"]]:
+    """The first face of each three positions, and whether both windings of it are there."""
     ordered = np.sort(faces, axis=1)
     order = np.lexsort(ordered.T)  # stable: of equal faces the first comes first
     ordered = ordered[order]
     new = np.ones(len(order), bool)
     new[1:] = (ordered[1:] != ordered[:-1]).any(1)
-    return np.sort(order[new])
+    starts = np.flatnonzero(new)
+    rising = (faces < np.roll(faces, -1, axis=1)).sum(1)[order] == 2  # one winding of the two
+    forward = np.add.reduceat(rising.astype(np.int64), starts) if len(starts) else starts
+    return order[starts], (forward > 0) & (forward < np.diff(np.append(starts, len(order))))
 
 
 def _sorted_mesh(mesh: Mesh, faces: Int[Array, "f 3"]) -> Mesh:
@@ -109,25 +118,26 @@ def _sorted_mesh(mesh: Mesh, faces: Int[Array, "f 3"]) -> Mesh:
     order = np.lexsort(vertices.T[::-1])
     rank = np.empty(len(used), np.int32)
     rank[order] = np.arange(len(used), dtype=np.int32)
-    ranked = rank[np.searchsorted(used, faces)].reshape(-1, 3)
-    return Mesh(vertices[order], ranked[np.lexsort(np.sort(ranked, axis=1).T[::-1])])
+    return Mesh(vertices[order], rank[np.searchsorted(used, faces)].reshape(-1, 3))
 
 
-def count_edges(mesh: Mesh) -> Edges:
-    """Counts the edges that keep a mesh from bounding a solid; `mesh` must have each triangle once."""
-    faces, size = mesh.faces.astype(np.int64), len(mesh.vertices)
+def count_edges(triangles: Triangles) -> Edges:
+    """Counts the edges that keep a mesh from bounding a solid."""
+    faces, size = triangles.mesh.faces.astype(np.int64), len(triangles.mesh.vertices)
     keys = np.empty((3, len(faces)), np.int64)
     for side in range(3):
         start, end = faces[:, side], faces[:, (side + 1) % 3]
-        keys[side] = (np.minimum(start, end) * size + np.maximum(start, end)) * 2 + (start < end)
+        keys[side] = (np.minimum(start, end) * size + np.maximum(start, end)) * 4
+        keys[side] += 2 * triangles.two_sided + (start < end)
     flat = keys.reshape(-1)
     flat.sort()
-    edges = flat >> 1
-    starts = np.flatnonzero(np.concatenate([[True], edges[1:] != edges[:-1]])) if len(edges) else np.zeros(0, np.int64)
-    uses = np.diff(np.append(starts, len(edges)))
-    forward = np.add.reduceat(flat & 1, starts) if len(starts) else uses
+    starts = np.flatnonzero(np.diff(flat >> 2, prepend=-1))
+    if not len(starts):
+        return Edges(0, 0, 0)
+    uses = np.diff(np.append(starts, len(flat)))
+    forward, two_sided = np.add.reduceat(flat & 1, starts), np.add.reduceat(flat & 2, starts)
     return Edges(
         boundary=int((uses == 1).sum()),
         crowded=int((uses > 2).sum()),
-        misaligned=int(((uses == 2) & (forward != 1)).sum()),
+        misaligned=int(((uses == 2) & (two_sided == 0) & (forward != 1)).sum()),
     )

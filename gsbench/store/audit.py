@@ -90,7 +90,7 @@ class Audit:
             faces, the winding, and vertices that no face uses.
         same_surface: groups of objects joined by pairs within `thresholds.same_surface`, identical ones among them.
         near_duplicates: pairs within `thresholds.near_duplicate`.
-        across_classes: level -> groups (pairs, for `near`) of objects of more than one class.
+        across_classes: level -> groups of more than one class, joined by all pairs of that level.
         leaked: level -> test objects that have such a twin among the training objects.
         unreadable: object id -> why its file cannot be read as a mesh.
         not_finite: objects with a vertex that is not finite.
