@@ -1,7 +1,6 @@
 """Adam on a batch of objects, step by step on one view of each: any torch device, any rasteriser of batches."""
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -19,24 +18,8 @@ _INVISIBLE = -50.0
 """The logit of padding's opacity."""
 
 
-class Rasterise(Protocol):
-    """`gsbench.render.splats_cuda.rasterize_tensors`, or what stands in for it."""
-
-    def __call__(
-        self,
-        means: Float[Tensor, "b n 3"],
-        quats: Float[Tensor, "b n 4"],
-        scales: Float[Tensor, "b n 3"],
-        opacities: Float[Tensor, "b n"],
-        sh: Float[Tensor, "b n k 3"],
-        viewmats: Float[Tensor, "b v 4 4"],
-        Ks: Float[Tensor, "b v 3 3"],
-        width: int,
-        height: int,
-        background: Float[Tensor, "3"],
-        antialiased: bool,
-        sh_degree: int,
-    ) -> tuple[Float[Tensor, "b v h w 3"], Float[Tensor, "b v h w"]]: ...
+Rasterise = Callable[..., tuple[Tensor, Tensor]]
+"""`gsbench.render.splats_cuda.rasterize_tensors`, or what stands in for it where there is no GPU."""
 
 
 def optimise(objects: Sequence[Prepared], recipe: FitRecipe, rasterise: Rasterise) -> list[Gaussians]:
@@ -89,7 +72,7 @@ def slopes(
 
 def activated(raw: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Means, quaternions, scales, opacities and spherical harmonics of raw parameters."""
-    sh = torch.cat([raw["dc"], raw["sh"]], dim=2)
+    sh = torch.cat([raw["dc"], raw["sh"]], dim=2) if "sh" in raw else raw["dc"]
     return raw["means"], raw["quats"], raw["scales"].exp(), raw["opacities"].sigmoid(), sh
 
 
@@ -107,15 +90,16 @@ def to_raw(starts: Sequence[Gaussians], device: torch.device) -> tuple[dict[str,
         filled[real] = np.concatenate(arrays)
         return torch.from_numpy(filled).to(device)
 
-    sh = batch("sh", 0.0)
+    sh = batch("sh", 0.0).split([1, starts[0].sh.shape[1] - 1], dim=2)
     raw = {
         "means": batch("means", 0.0),
         "quats": batch("quats", 1.0),
         "scales": batch("scales", 1.0).log(),
         "opacities": batch("opacities", 0.5).logit(eps=1e-6),
-        "dc": sh[:, :, :1].clone(),
-        "sh": sh[:, :, 1:].clone(),
+        "dc": sh[0].clone(),
     }
+    if sh[1].numel():
+        raw["sh"] = sh[1].clone()
     on_device = torch.from_numpy(real).to(device)
     raw["opacities"][~on_device] = _INVISIBLE
     return {name: tensor.requires_grad_() for name, tensor in raw.items()}, on_device

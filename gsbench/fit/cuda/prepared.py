@@ -33,10 +33,10 @@ class Prepared:
     """
 
     start: Gaussians
-    targets: tuple[UInt8[Tensor, "v h w 4"], ...]
+    targets: tuple[UInt8[Tensor, "v _ _ 4"], ...]
     cameras: tuple[Cameras, ...]
-    orders: tuple[Int64[Array, " steps"], ...]
-    held_out: UInt8[Tensor, "u hh hw 4"]
+    orders: tuple[Int64[Array, "_"], ...]
+    held_out: UInt8[Tensor, "u _ _ 4"]
     held_out_cameras: Cameras
     center: Array
     radius: float
