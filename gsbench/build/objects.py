@@ -78,6 +78,7 @@ class ObjectRows:
         view_numbers: `[v]` positions of the kept views on the rig.
         views: the kept views.
         reconstructions: the Gaussians' own.
+        webp_method: the effort to encode images with.
     """
 
     gaussians: Gaussians
@@ -89,6 +90,7 @@ class ObjectRows:
     view_numbers: Int64[Array, " v"]
     views: Views
     reconstructions: Reconstructions
+    webp_method: int
 
 
 def build_object(file: MeshFile, recipe: Preset) -> ObjectRows:
@@ -160,6 +162,7 @@ def finish(prepared: Prepared, gaussians: Gaussians, recipe: Preset, device: str
         view_numbers=numbers,
         views=prepared.kept,
         reconstructions=reconstructions,
+        webp_method=store.webp_method,
     )
 
 
@@ -179,15 +182,17 @@ def save_object(rows: ObjectRows, path: Path) -> None:
         ssim=np.float32(rows.ssim),
         points=rows.points,
         normals=rows.normals,
-        **_images("views", rows.view_numbers, rows.views.rgba, rows.views.cameras),
-        **_images("reconstructions", again.view_numbers, again.compared.images, again.cameras),
+        **_images("views", rows.view_numbers, rows.views.rgba, rows.views.cameras, rows.webp_method),
+        **_images("reconstructions", again.view_numbers, again.compared.images, again.cameras, rows.webp_method),
         is_novel=again.is_novel,
         reconstructions_psnr=again.compared.psnr,
     )
 
 
-def _images(config: str, numbers: Int64[Array, " v"], images: Array, cameras: Cameras) -> dict[str, Array]:
-    encoded = [encode_webp(image) for image in images]
+def _images(
+    config: str, numbers: Int64[Array, " v"], images: Array, cameras: Cameras, webp_method: int
+) -> dict[str, Array]:
+    encoded = [encode_webp(image, webp_method) for image in images]
     return {
         f"{config}_view": numbers,
         f"{config}_viewmat": cameras.viewmats,

@@ -12,6 +12,7 @@ from gsbench.recipe import parse, read_toml, suggest
 from gsbench.render.meshes import RenderSetup
 from gsbench.store.card import About
 from gsbench.store.shards import MAX_SHARD_BYTES
+from gsbench.store.webp import MAX_METHOD
 from gsbench.types import Array, Cameras
 
 
@@ -53,6 +54,7 @@ class Store:
         novel: how many cameras between those of the rig they are rendered from, evenly spaced.
         gaussian_bits: mantissa bits of the Gaussians' floats; 23 is exact.
         point_bits: mantissa bits of points and normals.
+        webp_method: libwebp's effort on the images, 0 (fast) to 6 (small).
         max_shard_bytes: largest shard.
     """
 
@@ -63,6 +65,7 @@ class Store:
     novel: int
     gaussian_bits: int = 23
     point_bits: int = 23
+    webp_method: int = 4
     max_shard_bytes: int = MAX_SHARD_BYTES
 
 
@@ -81,6 +84,7 @@ class Preset:
             "views": (1, self.rig.views, "the rig's views"),
             "reconstructions": (1, self.store.views, "store.views"),
             "novel": (0, self.rig.views - 1, "one less than the rig's views"),
+            "webp_method": (0, MAX_METHOD, "libwebp's"),
         }
         for name, (least, most, what) in limits.items():
             if not least <= getattr(self.store, name) <= most:

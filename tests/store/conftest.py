@@ -90,7 +90,7 @@ def reconstruction_rows(object_id: str) -> Iterator[Row]:
             "object_id": object_id,
             "view": view,
             "cameras": "train" if view < VIEWS else "novel",
-            "image": encode_webp(render(view)),
+            "image": encode_webp(render(view), 0),
             "viewmat": cameras.viewmats[view % VIEWS],
             "K": cameras.Ks[view % VIEWS],
             "psnr": np.float32(30.0 + view),
