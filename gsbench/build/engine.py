@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 ATTEMPTS = 3
-"""How often a task is begun, each time in a fresh process, until it is given up."""
+"""How often a task is begun until it is given up; each time in a fresh process if the last one died."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +34,16 @@ class Lost:
     reason: str
 
 
+class FreshProcessNeeded(Exception):
+    """A task raises this to be begun again in a process of its own; see `gsbench.build.making`."""
+
+
 class Engine(Protocol):
     """Runs tasks."""
 
     def run(self, tasks: Sequence[Task]) -> Iterator[tuple[str, Any]]:
         """Runs every task; yields its name and what its function returned, or `Lost`, in the order of completion.
 
-        An exception that a task raises ends the run and is raised here. No process outlives the iterator.
+        Any other exception than `FreshProcessNeeded` ends the run and is raised here. No process outlives the iterator.
         """
         ...

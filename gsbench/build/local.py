@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from gsbench.build.engine import ATTEMPTS, Lost, Task
+from gsbench.build.engine import ATTEMPTS, FreshProcessNeeded, Lost, Task
 
 # The last one is of Mesa, which draws the views where there is no GPU.
 _THREAD_VARIABLES = (
@@ -50,10 +50,10 @@ class LocalEngine:
                     kind, value = worker.receive()
                     task, attempt = worker.task, worker.attempt
                     worker.task = None
-                    if kind == "failed":
+                    if kind == "failed" and not isinstance(value, FreshProcessNeeded):
                         raise value
-                    if kind == "died":
-                        workers[workers.index(worker)] = worker.successor(value)
+                    if kind in ("died", "failed"):
+                        workers[workers.index(worker)] = worker.successor(str(value))
                         if task and attempt < ATTEMPTS:
                             waiting.append((task, attempt + 1))
                             continue

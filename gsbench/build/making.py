@@ -1,10 +1,19 @@
-"""The task that makes one object, in whatever process an engine runs it."""
+"""The task that makes one object, in whatever process an engine runs it.
+
+numba's code is not the same in the process that compiles it and in one that loads it from numba's cache: a function
+that is not inlined has two translations then, and in the one process the linker takes the other one, whose sums are
+rounded elsewhere. So that objects do not depend on who compiled when, none is kept that was made in a process which
+compiled anything: it is made again in a fresh one, which finds everything in the cache.
+"""
 
 import errno
 from pathlib import Path
 
-from gsbench.build.objects import build_object
-from gsbench.build.outcome import Outcome, keep_object, set_aside
+from numba.core.event import install_recorder
+
+from gsbench.build.engine import FreshProcessNeeded
+from gsbench.build.objects import ObjectRows, build_object
+from gsbench.build.outcome import Outcome, keep_outcome, keep_rows
 from gsbench.build.preset import Preset
 from gsbench.meshes.split import MeshFile
 
@@ -18,22 +27,34 @@ def make_object(file: MeshFile, recipe: Preset, objects: Path) -> Outcome:
     returned and not kept, so that a resumed build tries again.
 
     Raises:
+        FreshProcessNeeded: something was compiled on the way.
         OSError: `objects` cannot be written or the disk is full.
         MemoryError: there is too little memory.
     """
+    with install_recorder("numba:compile") as compiled:
+        rows = _build(file, recipe)
+        outcome = rows if isinstance(rows, Outcome) else keep_rows(objects, file.object_id, rows)
+    if compiled.buffer:
+        raise FreshProcessNeeded("after compiling; NUMBA_CACHE_DIR must name a folder that can be written")
+    if outcome.final:
+        keep_outcome(objects, file.object_id, outcome)
+    return outcome
+
+
+def _build(file: MeshFile, recipe: Preset) -> ObjectRows | Outcome:
+    """The rows, or why there are none."""
     try:
-        rows = build_object(file, recipe)
+        return build_object(file, recipe)
     except MemoryError:
         raise
     except OSError as error:
         if error.errno in _NO_ROOM:
             raise
-        return Outcome(reason=error.strerror or str(error))
+        return Outcome(reason=error.strerror or str(error), final=False)
     except ValueError as error:
-        return set_aside(objects, file.object_id, _one_line(str(error).removeprefix(f"{file.path}: ")))
+        return Outcome(reason=_one_line(str(error).removeprefix(f"{file.path}: ")))
     except Exception as error:  # whatever a strange mesh brings to light must not end a build of many thousand
-        return set_aside(objects, file.object_id, _one_line(f"{type(error).__name__}: {error}"))
-    return keep_object(objects, file.object_id, rows)
+        return Outcome(reason=_one_line(f"{type(error).__name__}: {error}"))
 
 
 def _one_line(text: str) -> str:

@@ -24,6 +24,7 @@ class Outcome:
         file_bytes: size of the file with its rows.
         row_bytes: config to the most that its rows take in a shard.
         reason: why it was set aside, in a line; then the others mean nothing.
+        final: whether it would go the same way again; False for what is wrong with the machine, not with the mesh.
     """
 
     psnr: float = math.nan
@@ -31,6 +32,7 @@ class Outcome:
     file_bytes: int = 0
     row_bytes: dict[str, int] = field(default_factory=dict)
     reason: str | None = None
+    final: bool = True
 
 
 def rows_path(objects: Path, object_id: str) -> Path:
@@ -42,29 +44,17 @@ def _outcome_path(objects: Path, object_id: str) -> Path:
     return objects / f"{object_id}.json"
 
 
-def keep_object(objects: Path, object_id: str, rows: ObjectRows) -> Outcome:
-    """Writes an object's rows and then its outcome: where the outcome is, the object is finished.
-
-    Raises:
-        OSError: the folder `objects` cannot be written or the disk is full.
-    """
+def keep_rows(objects: Path, object_id: str, rows: ObjectRows) -> Outcome:
+    """Writes the file with an object's rows; OSError if the folder `objects` cannot be written or the disk is full."""
     path = rows_path(objects, object_id)
     with atomic_path(path) as temporary:
         save_object(rows, temporary)
         sizes = {config: sum(map(row_bytes, load_rows(temporary, config))) for config in CONFIGS}
-    outcome = Outcome(rows.psnr, rows.ssim, path.stat().st_size, sizes)
-    _keep(objects, object_id, outcome)
-    return outcome
+    return Outcome(rows.psnr, rows.ssim, path.stat().st_size, sizes)
 
 
-def set_aside(objects: Path, object_id: str, reason: str) -> Outcome:
-    """Writes down why an object cannot be made, so that it is not tried again; OSError if that fails."""
-    outcome = Outcome(reason=reason)
-    _keep(objects, object_id, outcome)
-    return outcome
-
-
-def _keep(objects: Path, object_id: str, outcome: Outcome) -> None:
+def keep_outcome(objects: Path, object_id: str, outcome: Outcome) -> None:
+    """Writes down how an object went: now it is finished, and not made again. OSError if that fails."""
     write_atomic(_outcome_path(objects, object_id), json.dumps(dataclasses.asdict(outcome)).encode())
 
 
