@@ -6,8 +6,9 @@ little. Source: https://registry.khronos.org/glTF/specs/2.0/glTF-2.0.html, secti
 
 import json
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from operator import index as whole  # an int of an int, a TypeError for anything else
 from typing import Any
 
 import numpy as np
@@ -90,11 +91,11 @@ def read_accessor(document: Document, index: int) -> Float32[Array, "n c"]:
     if "sparse" in one or "bufferView" not in one or one["type"] not in _WIDTHS or "uri" in document.json["buffers"][0]:
         raise ValueError(f"accessor {index} is sparse, empty, of matrices or in another file (allowed: plain vectors)")
     view = document.json["bufferViews"][one["bufferView"]]
-    dtype, width, count = np.dtype(_COMPONENTS[one["componentType"]]), _WIDTHS[one["type"]], int(one["count"])
-    stride = int(view.get("byteStride", dtype.itemsize * width))
-    start, inner = int(view.get("byteOffset", 0)), int(one.get("byteOffset", 0))
+    dtype, width, count = np.dtype(_COMPONENTS[one["componentType"]]), _WIDTHS[one["type"]], whole(one["count"])
+    stride = whole(view.get("byteStride", dtype.itemsize * width))
+    start, inner = whole(view.get("byteOffset", 0)), whole(one.get("byteOffset", 0))
     end = inner + stride * (count - 1) + dtype.itemsize * width
-    if min(start, inner, count - 1) < 0 or stride < dtype.itemsize * width or end > int(view["byteLength"]):
+    if min(start, inner, count - 1) < 0 or stride < dtype.itemsize * width or end > whole(view["byteLength"]):
         raise ValueError(f"accessor {index} announces {count} values, more than its buffer view holds")
     if start + end > len(document.binary):
         raise ValueError(f"truncated: accessor {index} ends at byte {start + end} of {len(document.binary)}")
@@ -108,8 +109,12 @@ def meshes(document: Document) -> Iterator[tuple[int, Float64[Array, "4 4"]]]:
     """The index of each mesh in the default scene, with the matrix that its node and those above it make."""
     nodes = document.json.get("nodes", [])
     scenes = document.json.get("scenes")
-    roots = scenes[document.json.get("scene", 0)].get("nodes", []) if scenes else range(len(nodes))
-    stack = [(int(index), np.eye(4)) for index in reversed(roots)]
+    if scenes:
+        roots = list(scenes[document.json.get("scene", 0)].get("nodes", []))
+    else:
+        children = {child for node in nodes for child in node.get("children", ())}
+        roots = [index for index in range(len(nodes)) if index not in children]
+    stack = [(whole(index), np.eye(4)) for index in reversed(roots)]
     seen = set()
     while stack:
         index, above = stack.pop()
@@ -118,15 +123,21 @@ def meshes(document: Document) -> Iterator[tuple[int, Float64[Array, "4 4"]]]:
         seen.add(index)
         matrix = above @ _local_matrix(nodes[index])
         if "mesh" in nodes[index]:
-            yield int(nodes[index]["mesh"]), matrix
-        stack += [(int(child), matrix) for child in reversed(nodes[index].get("children", []))]
+            yield whole(nodes[index]["mesh"]), matrix
+        stack += [(whole(child), matrix) for child in reversed(nodes[index].get("children", []))]
 
 
 def _local_matrix(node: dict[str, Any]) -> Float64[Array, "4 4"]:
     if "matrix" in node:
-        return np.array(node["matrix"], np.float64).reshape(4, 4).T
-    x, y, z, w = node.get("rotation", (0, 0, 0, 1))
+        return _numbers(node["matrix"], 16).reshape(4, 4).T
+    wxyz = np.roll(_numbers(node.get("rotation", (0, 0, 0, 1)), 4), 1)
     matrix = np.eye(4)
-    matrix[:3, :3] = quats_to_matrices(np.array([[w, x, y, z]], np.float64))[0] * node.get("scale", (1, 1, 1))
-    matrix[:3, 3] = node.get("translation", (0, 0, 0))
+    matrix[:3, :3] = quats_to_matrices(wxyz[None])[0] * _numbers(node.get("scale", (1, 1, 1)), 3)
+    matrix[:3, 3] = _numbers(node.get("translation", (0, 0, 0)), 3)
     return matrix
+
+
+def _numbers(values: Sequence[float], count: int) -> Float64[Array, " n"]:
+    if len(values) != count:
+        raise TypeError(f"a node has {values} where {count} numbers are due")
+    return np.array([float(value) for value in values])

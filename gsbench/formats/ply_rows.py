@@ -190,8 +190,11 @@ def _read_walking(file: BinaryIO, before: tuple[Element, ...], element: Element,
 
 def _read_text(file: BinaryIO, before: tuple[Element, ...], element: Element) -> Shaped[Array, " n"]:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # numpy stops at the first word that is no number, as we do
-        values = np.fromstring(file.read().decode("latin-1"), np.float64, sep=" ")
+        warnings.simplefilter("error")  # older numpy only warns of a word that is no number
+        try:
+            values = np.fromstring(file.read().decode("latin-1"), np.float64, sep=" ")
+        except (DeprecationWarning, ValueError):
+            raise ValueError("its text holds something that is no number") from None
     position = 0
     for other in (*before, element):
         places, position = _walk(values, other, "", position)

@@ -28,7 +28,6 @@ _VERSIONS = (2, 3, 4)
 _HAS_EXTENSIONS = 2
 _COORDINATE_SYSTEM, _RUB = 0xADBE0003, 4  # an extension of Adobe's that names another frame, and the usual one
 _GZIP = 16 + zlib.MAX_WBITS
-_GZIP_LEVEL = 9
 _MAX_RATIO = 1100  # bytes of positions to bytes of the file; deflate cannot reach it (1,032), nor do sane zstd files
 
 _COLOR_RANGE = 0.15
@@ -102,17 +101,19 @@ def _read_gzip(data: bytes, notify: Callable[[str], None]) -> tuple[_Header, _St
         header = _parse_header(_HEADER.unpack(head)[:6], len(data))
         widths = header.widths()
         size = header.count * sum(widths)
-        # At least 1: zlib takes 0 for no limit.
-        body = inflate.decompress(inflate.unconsumed_tail, max(1, size))
+        body = inflate.decompress(inflate.unconsumed_tail, max(1, size))  # zlib takes 0 for no limit
+        behind = inflate.decompress(inflate.unconsumed_tail, 1)  # and checks the sum once it has seen the end
     except zlib.error as error:
         raise ValueError(f"its gzip stream is damaged ({error})") from None
     if len(body) < size:
         raise ValueError(f"truncated: {header.count} Gaussians announced, {len(body)} of their {size} bytes are there")
-    if header.has_extensions:
-        notify("left out the extensions of its writer")
+    if behind:
+        notify("left out what lies behind its Gaussians")
+    elif not inflate.eof:
+        raise ValueError("truncated: its gzip stream has no end")
     ends = np.cumsum([header.count * width for width in widths])[:-1]
     parts = np.split(np.frombuffer(body, np.uint8, size), ends)
-    return header, _Streams(*(part.reshape(-1, width) for part, width in zip(parts, widths, strict=True)))
+    return header, _Streams(*(part.reshape(header.count, width) for part, width in zip(parts, widths, strict=True)))
 
 
 def _read_zstd(data: bytes, notify: Callable[[str], None]) -> tuple[_Header, _Streams]:
@@ -140,7 +141,7 @@ def _read_zstd(data: bytes, notify: Callable[[str], None]) -> tuple[_Header, _St
             raise ValueError(f"stream {index} is damaged ({' '.join(str(error).split())})") from None
         if len(plain) != size:
             raise ValueError(f"stream {index} is damaged ({len(plain)} of {size} bytes)")
-        parts.append(np.frombuffer(plain, np.uint8).reshape(-1, width))
+        parts.append(np.frombuffer(plain, np.uint8).reshape(header.count, width))
         start += packed
     return header, _Streams(*parts, *[np.empty((header.count, 0), np.uint8)] * (6 - len(parts)))
 
@@ -212,7 +213,7 @@ def encode(gaussians: Gaussians, notify: Callable[[str], None]) -> bytes:
         _pack_sh(rest),
     )
     header = _HEADER.pack(_MAGIC, 3, len(gaussians), sh_degree_of(1 + rest.shape[1]), fraction_bits, 0, 0)
-    deflate = zlib.compressobj(_GZIP_LEVEL, zlib.DEFLATED, _GZIP)  # its gzip header holds no time: same bytes each run
+    deflate = zlib.compressobj(wbits=_GZIP)  # its gzip header holds no time: same bytes each run
     body = b"".join(stream.tobytes() for stream in streams)
     return deflate.compress(header + body) + deflate.flush()
 
@@ -239,12 +240,17 @@ def _tell_clipped(logs: Float32[Array, "n 3"], sh: Float32[Array, "n k 3"], noti
             notify(f".spz holds {name} of {allowed}: cut in {count} of {len(logs)} Gaussians")
 
 
+def _round(values: Float[Array, "..."]) -> Float[Array, "..."]:
+    """To the nearest whole number, halves away from zero, as C does it."""
+    return np.trunc(values + np.copysign(0.5, values.astype(np.float64)))
+
+
 def _to_byte(values: Float[Array, "n c"]) -> UInt8[Array, "n c"]:
-    return np.floor(values + np.float32(0.5)).clip(0, 255).astype(np.uint8)
+    return _round(values).clip(0, 255).astype(np.uint8)
 
 
 def _pack_positions(means: Float32[Array, "n 3"], fraction_bits: int) -> UInt8[Array, "n 9"]:
-    fixed = np.minimum(np.rint(means.astype(np.float64) * (1 << fraction_bits)), _MAX_FIXED).astype("<i4")
+    fixed = np.minimum(_round(means * np.float32(1 << fraction_bits)), _MAX_FIXED).astype("<i4")
     return np.ascontiguousarray(fixed)[:, :, None].view(np.uint8)[:, :, :3].reshape(len(means), 9)
 
 
@@ -262,7 +268,7 @@ def _pack_smallest_three(quats: Float32[Array, "n 4"]) -> UInt8[Array, "n 4"]:
 
 def _pack_sh(rest: Float32[Array, "n k 3"]) -> UInt8[Array, "n s"]:
     """Eight bits, of which the lowest 3 (degree 1) or 4 are rounded away for gzip's sake."""
-    steps = np.where(np.arange(rest.shape[1]) < 3, *_SH_STEPS)[:, None]
-    fine = np.floor(rest * 128 + np.float32(0.5)) + 128
-    coarse = np.floor((fine + steps // 2) / steps) * steps
-    return coarse.clip(0, 255).astype(np.uint8).reshape(len(rest), -1)
+    steps = np.where(np.arange(rest.shape[1]) < 3, *_SH_STEPS).astype(np.int16)[:, None]
+    fine = _round(rest.clip(-2, 2) * np.float32(128)).astype(np.int16) + np.int16(128)
+    coarse = (fine + steps // 2) & -steps  # the steps are powers of two
+    return coarse.clip(0, 255).astype(np.uint8).reshape(len(rest), 3 * rest.shape[1])

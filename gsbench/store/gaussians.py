@@ -26,13 +26,12 @@ def load_object(folder: Folder, object_id: str) -> Gaussians:
         ValueError: the folder has no Gaussians, no such object, or a shard that is missing or damaged.
     """
     schema = folder.manifest.schema(_CONFIG)
-    inner = {c.name: schema.shape_of(c)[1:] for c in schema.columns}
+    inner = {"means": (3,), "quats": (4,), "scales": (3,), "opacities": (), "sh": (schema.sh_coefficients, 3)}
     for split in SPLITS:
         for shard in folder.manifest.shards_of(_CONFIG, split):
             row = _find(folder.path / shard, object_id)
             if row is not None:
-                fields = ("means", "quats", "scales", "opacities", "sh")
-                return Gaussians(*(np.array(ragged(row[name], inner[name])[0], np.float32) for name in fields))
+                return Gaussians(*(np.array(ragged(row[name], of)[0], np.float32) for name, of in inner.items()))
     close = suggest(object_id, [known for split in SPLITS for known in read_labels(folder, split)])
     raise ValueError(f"{folder.path}: no object '{object_id}'{close}")
 
@@ -42,12 +41,8 @@ def _find(path: Path, object_id: str) -> pa.Table | None:
     try:
         with pq.ParquetFile(path, memory_map=True, page_checksum_verification=True) as file:
             for group in range(file.num_row_groups):
-                statistics = file.metadata.row_group(group).column(0).statistics
-                if (
-                    statistics is not None
-                    and statistics.has_min_max
-                    and not statistics.min <= object_id <= statistics.max
-                ):
+                bounds = file.metadata.row_group(group).column(0).statistics
+                if bounds is not None and bounds.has_min_max and not bounds.min <= object_id <= bounds.max:
                     continue
                 ids = file.read_row_group(group, ["object_id"])["object_id"].to_pylist()
                 if object_id in ids:
