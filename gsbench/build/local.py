@@ -80,7 +80,7 @@ class _Worker:
         self.ready = False
         self._stillborn = stillborn
         self._process = context.Process(target=_serve, args=(theirs,), daemon=True)
-        with _single_threaded_children():
+        with single_threaded_children():
             self._process.start()
         theirs.close()  # so that the death of the process ends the pipe
 
@@ -128,7 +128,7 @@ def _describe_exit(code: int) -> str:
 
 
 @contextlib.contextmanager
-def _single_threaded_children() -> Iterator[None]:
+def single_threaded_children() -> Iterator[None]:
     """Processes started in the block use one thread each: the parallelism is across tasks."""
     before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
     os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))
@@ -137,7 +137,7 @@ def _single_threaded_children() -> Iterator[None]:
     finally:
         for name, value in before.items():
             if value is None:
-                del os.environ[name]
+                os.environ.pop(name, None)
             else:
                 os.environ[name] = value
 
@@ -145,7 +145,7 @@ def _single_threaded_children() -> Iterator[None]:
 def _serve(connection: Connection) -> None:
     """The life of a worker process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all: the parent decides
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
     connection.send(("ready", None))
     while True:
         function, arguments = connection.recv()
@@ -158,7 +158,7 @@ def _serve(connection: Connection) -> None:
         connection.send(message)
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """Ends this process as soon as the parent has ended, also in the middle of a task."""
     parent = multiprocessing.parent_process()
     assert parent is not None
