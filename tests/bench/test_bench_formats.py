@@ -46,7 +46,7 @@ def read_by_property(path: Path) -> Gaussians:
         stack("x", "y", "z"),
         quats / np.linalg.norm(quats, axis=1, keepdims=True),
         np.exp(stack(*(f"scale_{i}" for i in range(3)))),
-        1 / (1 + np.exp(-np.asarray(vertex["opacity"], np.float64))),
+        (1 / (1 + np.exp(-np.asarray(vertex["opacity"], np.float64)))).astype(np.float32),
         np.concatenate([stack("f_dc_0", "f_dc_1", "f_dc_2")[:, None], rest], axis=1),
     )
 
