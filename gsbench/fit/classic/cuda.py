@@ -46,9 +46,10 @@ def optimise(views: Views, recipe: ClassicRecipe, rng: np.random.Generator) -> G
     optimizers = _optimizers(raw, recipe)
     strategy = _strategy(gsplat, recipe)
     state = strategy.initialize_state(scene_scale=extent)
+    order = view_order(len(views), recipe.iterations, rng)
     with torch.random.fork_rng():
         torch.manual_seed(int(rng.integers(2**63)))  # gsplat draws the places of split Gaussians from torch
-        for iteration, view in enumerate(view_order(len(views), recipe.iterations, rng), start=1):
+        for iteration, view in enumerate(order, start=1):
             one = slice(view, view + 1)
             degree = sh_degree_at(recipe, iteration)
             image, info = _render(gsplat, raw, viewmats[one], Ks[one], cameras.width, cameras.height, degree, recipe)
