@@ -1,7 +1,7 @@
 """Meshes to a data folder: OFF -> Mesh -> Views -> Gaussians -> Parquet. Here the steps are only chained."""
 
+import contextlib
 import functools
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -9,13 +9,16 @@ import numpy as np
 
 from gsbench.build.description import describe
 from gsbench.build.engine import Engine, Lost, Task
+from gsbench.build.gpu import default_workers, gpu_fit
 from gsbench.build.local import LocalEngine
 from gsbench.build.making import make_object
 from gsbench.build.outcome import Outcome, load_outcomes
 from gsbench.build.packing import load_written, plan_shards, remove_others
 from gsbench.build.preset import Preset, load_preset
 from gsbench.build.work import Work, open_work
+from gsbench.fit import fit
 from gsbench.meshes.split import MeshFile, list_meshes
+from gsbench.render.splats_cuda import require_gsplat
 from gsbench.store.create import Contents, finish_folder
 from gsbench.store.manifest import Manifest, load_manifest
 from gsbench.store.schema import SPLITS
@@ -30,6 +33,7 @@ def build(
     preset: str = "lite",
     workers: int | None = None,
     progress: Progress | None = None,
+    device: str = "cpu",
 ) -> Manifest:
     """Builds a data folder from a folder of meshes, in one single-threaded process a core.
 
@@ -42,26 +46,31 @@ def build(
         meshes: the official ModelNet layout, `<label>/<train|test>/<object_id>.off`.
         out: a folder that does not exist yet, or an empty one; it appears when it is whole.
         preset: a table of build.toml: `mini`, `lite` or `full`.
-        workers: processes; None is one a core.
+        workers: processes; None is one a core, and on CUDA as many more as may wait for the GPU.
         progress: is told how far it is; what an earlier run finished counts as done.
+        device: what Gaussians are fitted on: `cpu`, or `cuda` (see `gsbench.build.gpu`); all else is the same.
 
     Returns:
         The manifest of the new folder.
 
     Raises:
         ValueError: no such meshes or preset, `out` cannot be written, the disk is full, another process builds into
-            `out`, a build of other arguments was begun there, or no object could be made.
+            `out`, a build of other arguments was begun there, no object could be made, or no such device.
     """
+    if device not in ("cpu", "cuda"):
+        raise ValueError(f"device: {device!r} (allowed: cpu, cuda)")
+    if device == "cuda":
+        require_gsplat()
     if workers is not None and workers < 1:
         raise ValueError(f"workers: {workers} (must be at least 1)")
     recipe = load_preset(preset)
     files = sorted(list_meshes(meshes), key=lambda file: file.object_id)
     _require_both_splits(files, meshes, "there is no object")
-    engine = LocalEngine(workers or len(os.sched_getaffinity(0)))
-    with open_work(out, functools.partial(describe, files, recipe, "cpu")) as work:
+    engine = LocalEngine(workers or default_workers(recipe, device))
+    with open_work(out, functools.partial(describe, files, recipe, device)) as work:
         if work.placed:
             return load_manifest(out)
-        outcomes = _make_objects(files, recipe, work, engine, progress or _tell_nobody)
+        outcomes = _make_objects(files, recipe, work, engine, device, progress or _tell_nobody)
         kept = [file for file in files if outcomes[file.object_id].reason is None]
         if not kept:
             first = files[0].object_id
@@ -83,22 +92,20 @@ def _require_both_splits(files: Sequence[MeshFile], meshes: Path, what: str) -> 
 
 
 def _make_objects(
-    files: Sequence[MeshFile], recipe: Preset, work: Work, engine: Engine, progress: Progress
+    files: Sequence[MeshFile], recipe: Preset, work: Work, engine: Engine, device: str, progress: Progress
 ) -> dict[str, Outcome]:
     """Makes every object that is not finished yet."""
     outcomes = load_outcomes(work.objects, (file.object_id for file in files))
     aside = sum(outcome.reason is not None for outcome in outcomes.values())
     progress("objects", len(outcomes), len(files), aside)
-    tasks = [
-        Task(file.object_id, make_object, (file, recipe, work.objects))
-        for file in files
-        if file.object_id not in outcomes
-    ]
-    for object_id, result in engine.run(tasks):
-        outcome = Outcome(reason=result.reason) if isinstance(result, Lost) else result
-        outcomes[object_id] = outcome
-        aside += outcome.reason is not None
-        progress("objects", len(outcomes), len(files), aside)
+    missing = [file for file in files if file.object_id not in outcomes]
+    with gpu_fit(recipe.fit) if missing and device == "cuda" else contextlib.nullcontext(fit) as fit_views:
+        tasks = [Task(file.object_id, make_object, (file, recipe, work.objects, fit_views)) for file in missing]
+        for object_id, result in engine.run(tasks):
+            outcome = Outcome(reason=result.reason) if isinstance(result, Lost) else result
+            outcomes[object_id] = outcome
+            aside += outcome.reason is not None
+            progress("objects", len(outcomes), len(files), aside)
     return outcomes
 
 

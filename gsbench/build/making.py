@@ -12,16 +12,19 @@ from pathlib import Path
 from numba.core.event import install_recorder
 
 from gsbench.build.engine import FreshProcessNeeded
-from gsbench.build.objects import ObjectRows, build_object
+from gsbench.build.gpu_client import GpuLost
+from gsbench.build.gpu_client import GpuLost
+from gsbench.build.objects import Fit, ObjectRows, build_object
 from gsbench.build.outcome import Outcome, keep_outcome, keep_rows
 from gsbench.build.preset import Preset
+from gsbench.fit import fit
 from gsbench.meshes.split import MeshFile
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
-def make_object(file: MeshFile, recipe: Preset, objects: Path) -> Outcome:
-    """Makes an object and keeps its rows in `objects`, or sets it aside with the reason.
+def make_object(file: MeshFile, recipe: Preset, objects: Path, fit: Fit = fit) -> Outcome:
+    """Makes an object and keeps its rows in `objects`, or sets it aside with the reason; `fit` as for `build_object`.
 
     What is wrong with the mesh is written down. A file that cannot be opened may be readable tomorrow: that reason is
     returned and not kept, so that a resumed build tries again.
@@ -30,9 +33,11 @@ def make_object(file: MeshFile, recipe: Preset, objects: Path) -> Outcome:
         FreshProcessNeeded: something was compiled on the way.
         OSError: `objects` cannot be written or the disk is full.
         MemoryError: there is too little memory.
+        GpuLost: the process that owns the GPU is gone.
+        GpuLost: there is no GPU to fit on any more.
     """
     with install_recorder("numba:compile") as compiled:
-        rows = _build(file, recipe)
+        rows = _build(file, recipe, fit)
         outcome = rows if isinstance(rows, Outcome) else keep_rows(objects, file.object_id, rows)
     if compiled.buffer:
         raise FreshProcessNeeded("after compiling; NUMBA_CACHE_DIR must name a folder that can be written")
@@ -41,11 +46,11 @@ def make_object(file: MeshFile, recipe: Preset, objects: Path) -> Outcome:
     return outcome
 
 
-def _build(file: MeshFile, recipe: Preset) -> ObjectRows | Outcome:
+def _build(file: MeshFile, recipe: Preset, fit: Fit) -> ObjectRows | Outcome:
     """The rows, or why there are none."""
     try:
-        return build_object(file, recipe)
-    except MemoryError:
+        return build_object(file, recipe, fit)
+    except (MemoryError, GpuLost):
         raise
     except OSError as error:
         if error.errno in _NO_ROOM:

@@ -1,7 +1,7 @@
 """One mesh file to everything that is kept of it, and the file that keeps it until the shards are written."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float32, Int32, Int64
 
 from gsbench.build.preset import Preset, Store, evenly
 from gsbench.build.reconstruction import Compared, compare
-from gsbench.fit import fit
+from gsbench.fit import ClassicRecipe, FitRecipe, Fitted, fit
 from gsbench.meshes import load_mesh
 from gsbench.meshes.normalise import normalise
 from gsbench.meshes.sampling import fps_order, sample_surface
@@ -21,7 +21,12 @@ from gsbench.store.schema import MAX_FPS_ORDER
 from gsbench.store.webp import encode_webp
 from gsbench.types import Array, Cameras, Gaussians, Mesh, Views
 
+Fit = Callable[[Views, FitRecipe | ClassicRecipe, int, Views], Fitted]
+
 _FIELDS = ("means", "quats", "scales", "opacities", "sh")
+
+Fit = Callable[[Views, FitRecipe | ClassicRecipe, int, Views], Fitted]
+"""Fits one object: its views, the recipe, a seed, and views to score it on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +98,13 @@ class ObjectRows:
     webp_method: int
 
 
-def build_object(file: MeshFile, recipe: Preset) -> ObjectRows:
+def build_object(file: MeshFile, recipe: Preset, fit: Fit = fit) -> ObjectRows:
     """Makes one object: a function of the mesh file, its object id and the recipe, whatever else is built.
+
+    Args:
+        file: the mesh.
+        recipe: the preset.
+        fit: takes the views, the fit's recipe, a seed and held-out views, as `gsbench.fit.fit` does on CPU.
 
     Raises:
         ValueError: the mesh cannot be read, has no surface, or cannot be drawn or fitted.
@@ -102,7 +112,7 @@ def build_object(file: MeshFile, recipe: Preset) -> ObjectRows:
     """
     prepared = prepare(file, recipe)
     # The fit's own score is of Gaussians that are not rounded yet, and of no use here: one view is enough of it.
-    fitted = fit(prepared.views, recipe.fit, prepared.seed, held_out=prepared.between[:1])
+    fitted = fit(prepared.views, recipe.fit, prepared.seed, prepared.between[:1])
     return finish(prepared, fitted.gaussians, recipe)
 
 

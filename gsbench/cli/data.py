@@ -25,6 +25,9 @@ def add_commands(commands: Any) -> None:
         "--preset", metavar="NAME", default="lite", help="mini, lite or full of build.toml (default: lite)"
     )
     build.add_argument("--workers", metavar="N", type=positive_int, help="processes (default: one a core)")
+    build.add_argument(
+        "--device", choices=("cpu", "cuda"), default="cpu", help="what Gaussians are fitted on (default: cpu)"
+    )
     build.set_defaults(run=_build)
 
     verify = commands.add_parser(
@@ -42,7 +45,7 @@ def _build(args: argparse.Namespace) -> int:
     from gsbench.build import build
 
     with steps_bar() as progress:
-        manifest = build(args.meshes, args.out, args.preset, args.workers, progress)
+        manifest = build(args.meshes, args.out, args.preset, args.workers, progress, args.device)
     quality = ", ".join(f"{key} {value:.2f}" for key, value in manifest.quality.items())
     print(f"{args.out}: {manifest.name} {manifest.version}, fingerprint {manifest.fingerprint()[:8]}, mean {quality}")
     for object_id, reason in manifest.set_aside.items():

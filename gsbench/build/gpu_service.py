@@ -1,0 +1,248 @@
+"""The process that owns the GPU: it fits whatever workers have sent by the time it is free, all at once.
+
+Batches so grow as long as the GPU is the slower side, and no worker waits for a batch to fill up where it is not. While
+one batch is fitted, the objects of the next are brought to the device on another stream.
+"""
+
+import collections
+import contextlib
+import logging
+import mmap
+import os
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from multiprocessing import reduction
+from multiprocessing.connection import Connection, Listener
+from typing import Any
+
+import numpy as np
+import torch
+
+from gsbench.build.gpu_client import BUSY, WAITING, Refused, Request, Room
+from gsbench.build.local import end_with_parent
+from gsbench.fit import ClassicRecipe, FitRecipe, Fitted, fit
+from gsbench.fit.cuda.batch import fit_batch
+from gsbench.fit.cuda.memory import MOST_OBJECTS, free_bytes, objects_at_once
+from gsbench.fit.cuda.optimise import Rasterise
+from gsbench.fit.cuda.prepared import Prepared, prepare
+from gsbench.types import Views
+
+_LOGGER = logging.getLogger(__name__)
+_TOO_LARGE = Refused("the GPU's memory does not hold this object, even alone")
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What a GPU process follows.
+
+    Attributes:
+        recipe: of every fit.
+        at_once: objects in a batch at most; None is as many as the device's memory holds beside those of the next.
+        device: a torch device.
+        rasterise: draws on it; of a module, since the process imports it.
+    """
+
+    recipe: FitRecipe | ClassicRecipe
+    at_once: int | None
+    device: str
+    rasterise: Rasterise
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    """An object on the device that waits for its fit."""
+
+    prepared: Prepared
+    alone: bool
+    connection: Connection
+    answer: Future[Fitted | Refused] = field(default_factory=Future)
+
+
+class Service:
+    """Takes requests from any number of workers, a thread each, and fits their objects in batches."""
+
+    def __init__(self, setup: Setup, address: str, key: bytes) -> None:
+        self._setup, self._device = setup, torch.device(setup.device)
+        self._listener = Listener(address, "AF_UNIX", backlog=256, authkey=key)
+        self._side = torch.cuda.Stream() if self._device.type == "cuda" else None
+        self._preparing, self._changed = threading.Lock(), threading.Condition()
+        self._waiting: collections.deque[_Item] = collections.deque()
+        self._held = 0  # objects on the device
+        self._at_once = 0  # not known before the first object
+        self._shapes: tuple[tuple[int, ...], ...] = ()
+
+    def run(self) -> None:
+        """Serves until the process ends; raises what leaves it useless, such as an error of CUDA."""
+        threading.Thread(target=self._accept, daemon=True).start()
+        while True:
+            # Nothing here keeps a batch alive beyond its fit: its memory is another's by then.
+            finished = self._fit(self._next_batch())
+            with self._changed:
+                self._held -= finished
+                self._changed.notify_all()
+
+    def _next_batch(self) -> list[_Item]:
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting)
+            items = [self._waiting.popleft()]
+            while self._waiting and len(items) < self._at_once and not (items[0].alone or self._waiting[0].alone):
+                items.append(self._waiting.popleft())
+        return items
+
+    def _fit(self, items: Sequence[_Item]) -> int:
+        """Answers for each item; returns their number."""
+        recipe, rasterise = self._setup.recipe, self._setup.rasterise
+        assert isinstance(recipe, FitRecipe)
+        for item in items:
+            _say(item.connection, BUSY)
+        answers: Sequence[Fitted | Refused] = ()
+        with contextlib.suppress(torch.OutOfMemoryError):
+            answers = fit_batch([item.prepared for item in items], recipe, rasterise)
+        if not answers and len(items) > 1:  # one of them is too large even alone
+            return sum(self._fit([item]) for item in items)
+        for item, answer in zip(items, answers or [_TOO_LARGE], strict=True):
+            item.answer.set_result(answer)
+        return len(items)
+
+    def _accept(self) -> None:
+        while True:
+            with contextlib.suppress(OSError, EOFError):  # a worker that ended while it connected
+                threading.Thread(target=self._serve, args=(self._listener.accept(),), daemon=True).start()
+
+    def _serve(self, connection: Connection) -> None:
+        """One worker's requests, one after another, until it ends."""
+        memory: Any = None
+        try:
+            with contextlib.suppress(EOFError, OSError):
+                while True:
+                    message = connection.recv()
+                    if isinstance(message, Room):
+                        memory = _attach(reduction.recv_handle(connection), message.size)
+                    else:
+                        connection.send(self._answer(message, memory, connection))
+        except BaseException as error:
+            end(error)
+
+    def _answer(self, request: Request, memory: mmap.mmap, connection: Connection) -> Fitted | Refused:
+        views, held_out = _views_in(memory, request)
+        recipe = self._setup.recipe
+        try:
+            with self._preparing:
+                if isinstance(recipe, ClassicRecipe):
+                    _say(connection, BUSY)
+                    return fit(views, recipe, request.seed, held_out, self._setup.device)
+                self._make_room(views, held_out)
+                _say(connection, BUSY)
+                item = _Item(self._prepare(views, held_out, request.seed), request.alone, connection)
+        except ValueError as error:
+            return Refused(str(error))
+        except torch.OutOfMemoryError:
+            return _TOO_LARGE
+        _say(connection, WAITING)
+        with self._changed:
+            self._waiting.append(item)
+            self._changed.notify_all()
+        answer = item.answer
+        del item
+        return answer.result()
+
+    def _make_room(self, views: Views, held_out: Views) -> None:
+        """Waits until the device may take one object more: as many as in two batches, one of them in work."""
+        shapes = (views.rgba.shape, held_out.rgba.shape)
+        if not self._at_once:
+            self._shapes = shapes
+            self._at_once = self._setup.at_once or self._guess(views, held_out)
+        if shapes != self._shapes:
+            raise ValueError(f"views: {shapes[0]} and {shapes[1]}, all objects before had {self._shapes}")
+        with self._changed:
+            self._changed.wait_for(lambda: self._held < 2 * self._at_once)
+
+    def _guess(self, views: Views, held_out: Views) -> int:
+        if self._side is None:
+            return MOST_OBJECTS
+        assert isinstance(self._setup.recipe, FitRecipe)
+        return objects_at_once(views, held_out, self._setup.recipe, free_bytes() // 2)
+
+    def _prepare(self, views: Views, held_out: Views, seed: int) -> Prepared:
+        """Brings an object to the device, if need be once all others have left it."""
+        prepared = None
+        with contextlib.suppress(torch.OutOfMemoryError):
+            prepared = self._prepare_now(views, held_out, seed)
+        if prepared is None:
+            _LOGGER.warning("the GPU's memory is full, waiting for the objects on it")
+            with self._changed:
+                self._changed.wait_for(lambda: not self._held)
+            prepared = self._prepare_now(views, held_out, seed)
+        with self._changed:
+            self._held += 1
+        return prepared
+
+    def _prepare_now(self, views: Views, held_out: Views, seed: int) -> Prepared:
+        assert isinstance(self._setup.recipe, FitRecipe)
+        if self._side is None:
+            return prepare(views, held_out, self._setup.recipe, seed, self._device)
+        with torch.cuda.stream(self._side):
+            try:
+                return prepare(views, held_out, self._setup.recipe, seed, self._device)
+            finally:
+                # The stream of the fits does not wait for this one. The other way about there is no need: a fit has
+                # brought its results to the host before its objects' memory is given to others.
+                self._side.synchronize()
+
+
+def serve(setup: Setup, address: str, key: bytes, ready: Connection) -> None:
+    """The life of a GPU process; says None when it is ready, else why it cannot be."""
+    logging.basicConfig(format="gsbench: NOTE: %(message)s")
+    os.dup2(2, 1)  # gsplat tells on stdout that it compiles
+    threading.Thread(target=end_with_parent, daemon=True).start()
+    try:
+        _draw_once(setup)
+        service = Service(setup, address, key)
+    except Exception as error:
+        ready.send(" ".join(f"{type(error).__name__}: {error}".split())[:500])
+        return
+    with contextlib.suppress(OSError):  # nobody waits for one that takes the place of another
+        ready.send(None)
+    try:
+        service.run()
+    except BaseException as error:
+        end(error)
+
+
+def end(error: BaseException) -> None:
+    """Ends the process at once: those who wait for an answer notice, and the process is replaced."""
+    _LOGGER.error("the process that owns the GPU ends: %s", " ".join(f"{type(error).__name__}: {error}".split()))
+    os._exit(1)
+
+
+def _draw_once(setup: Setup) -> None:
+    """One Gaussian in one small image: gsplat compiles at its first use, and says only then that it cannot."""
+    device = torch.device(setup.device)
+    shapes = ((3,), (4,), (3,), (), (1, 3))
+    fields = [torch.ones(1, 1, *shape, device=device) for shape in shapes]
+    viewmat, K = torch.eye(4, device=device)[None, None], torch.eye(3, device=device)[None, None]
+    setup.rasterise(*fields, viewmat, K, 16, 16, torch.ones(3, device=device), False, 0)
+
+
+def _say(connection: Connection, message: str) -> None:
+    with contextlib.suppress(OSError):  # the worker has ended; another will ask for its object again
+        connection.send(message)
+
+
+def _attach(descriptor: int, size: int) -> mmap.mmap:
+    try:
+        return mmap.mmap(descriptor, size)
+    finally:
+        os.close(descriptor)
+
+
+def _views_in(memory: mmap.mmap, request: Request) -> tuple[Views, Views]:
+    pixels, views, start = np.frombuffer(memory, np.uint8), [], 0
+    for cameras in (request.cameras, request.held_out_cameras):
+        shape = (len(cameras), cameras.height, cameras.width, 4)
+        stop = start + int(np.prod(shape))
+        views.append(Views(pixels[start:stop].reshape(shape), cameras))
+        start = stop
+    return views[0], views[1]
