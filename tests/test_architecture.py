@@ -129,6 +129,7 @@ def loaded_by(code: str) -> set[str]:
         "import gsbench.types, gsbench.recipe, gsbench.tasks, gsbench.results",
         "import gsbench.metrics, gsbench.leaderboard, gsbench.baseline",
         "import gsbench.store.folder, gsbench.store.verify",
+        "import gsbench.formats.ply, gsbench.formats.spz, gsbench.formats.gltf, gsbench.store.gaussians",
         "from gsbench.cli import main; main(['models'])",
         "from gsbench.cli import main; main(['leaderboard', '--check'])",
     ],

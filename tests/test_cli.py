@@ -310,5 +310,5 @@ def test_version_and_help(run):
     import gsbench
 
     assert run("--version") == Done(0, f"gsbench {gsbench.__version__}\n", "")
-    for command in ("eval", "models", "build", "verify", "submit", "leaderboard", "doctor"):
+    for command in ("eval", "models", "build", "verify", "convert", "submit", "leaderboard", "doctor"):
         assert f"usage: gsbench {command}" in run(command, "--help").out

@@ -69,11 +69,12 @@ def _load(args: argparse.Namespace, out_suffix: str) -> "Gaussians":
     if not name or Path(args.source).exists():
         if Path(args.source).is_dir():
             raise ValueError(f"{args.source}: is a folder (allowed: a file, or DATA:OBJECT_ID such as mini:chair_0001)")
+        gaussians = load_splats(args.source, args.opacity, args.axes or "z-up", notice)
         in_suffix = suffix_of(args.source)
         if (in_suffix in NAMED_AXES) != (out_suffix in NAMED_AXES):
             named = args.source if in_suffix in NAMED_AXES else args.out
             notice(f"{named}: y is up there; the other file's axes taken as {args.axes or 'z-up'} (--axes)")
-        return load_splats(args.source, args.opacity, args.axes or "z-up", notice)
+        return gaussians
 
     from gsbench.store.folder import open_folder, resolve
     from gsbench.store.gaussians import load_object

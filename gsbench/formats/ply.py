@@ -32,7 +32,7 @@ def read(path: Path, opacity: str, notify: Callable[[str], None]) -> Gaussians:
     rest = _rest_names(names)
     extra = [name for name in names if name not in {*_NEEDED, *_NORMAL, *rest}]
     if extra:
-        notify(f"left out {len(extra)} properties that no Gaussian has: {_shorten(extra)}")
+        notify(f"left out properties that no Gaussian has: {_shorten(extra)}")
     if trailing:
         notify(f"left out {trailing} bytes behind the {len(rows)} Gaussians that the header announces")
     raw = _columns(rows, ("opacity",))[:, 0]
