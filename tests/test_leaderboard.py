@@ -207,6 +207,15 @@ def test_each_data_set_has_a_heading_of_its_own(board, put):
     assert before.count("60 test objects, fingerprint `abababab`") == 1
 
 
+def test_objects_may_stand_in_any_order_in_an_entry(put, board):
+    result = make_result()
+    shuffled = dataclasses.replace(result, predictions=dict(reversed(result.predictions.items())))
+    entry = put(result)
+    edit_json(entry, lambda record: record.update(predictions=shuffled.predictions))
+    (row,) = rows(board)
+    assert float(row["accuracy_mean"]) == pytest.approx(0.9)
+
+
 def test_titles_cannot_break_the_table(board, put):
     result = make_result()
     put(dataclasses.replace(result, model=dataclasses.replace(result.model, title="a|b\nc")))
@@ -319,6 +328,12 @@ def test_check_finds_a_changed_label(published):
         (lambda t: t["labels"].update(bed_0001="boat"), r"labels\.bed_0001 is 'boat' \(allowed: bathtub, bed, chair\)"),
         (lambda t: t.update(labels={}), "labels is empty"),
         (lambda t: t.pop("classes"), "key 'classes' is missing"),
+        (
+            lambda t: t.update(leaked={"name": []}),
+            r"leaked: 'name' is not allowed \(must be files \| surfaces \| near\)",
+        ),
+        (lambda t: t.update(leaked={"near": ["bed_9999"]}), "leaked.near names bed_9999"),
+        (lambda t: t.update(leaked={"near": list(LABELS)}), "leaked.near names every object"),
     ],
 )
 def test_a_truth_file_that_is_none(published, change, message):

@@ -54,13 +54,14 @@ def _submit(args: argparse.Namespace) -> int:
 
 
 def _truth(task: "Task", board: Path, data: str | None) -> "Truth":
-    """The labels that the board has for the task's data set, or those in the data itself."""
+    """What the board knows of the task's data set, or what the data itself says."""
     from gsbench.leaderboard import Truth, load_truth, truth_path
 
     known = truth_path(board, task)
     if data is None and known.exists():
         return load_truth(known)
     from gsbench.store.folder import open_folder, read_labels, resolve
+    from gsbench.store.leaks import leaks_of
 
     folder = open_folder(resolve(data or task.dataset))
     manifest = folder.manifest
@@ -72,6 +73,7 @@ def _truth(task: "Task", board: Path, data: str | None) -> "Truth":
         description=_describe(manifest),
         classes=manifest.classes,
         labels=read_labels(folder, task.split),
+        leaked=leaks_of(folder),
     )
 
 

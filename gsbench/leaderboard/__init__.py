@@ -55,7 +55,7 @@ def check(board: Path, readme: Path) -> None:
 
 
 def _render(board: Path, readme: Path) -> dict[Path, str]:
-    tables = [(truth, make_rows(entries)) for truth, entries in load_entries(board)]
+    tables = [(truth, make_rows(truth, entries)) for truth, entries in load_entries(board)]
     text = markdown(tables)
     rendered = {board / "TABLE.md": f"# Leaderboard\n\n{text}", board / "table.csv": to_csv(tables)}
     page = _read(readme)

@@ -8,17 +8,17 @@ import dataclasses
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
-from itertools import chain
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float64, Int
 
 from gsbench.metrics import classification_metrics
 from gsbench.recipe import parse
-from gsbench.results import Result, load_result, write_atomic
+from gsbench.results import Result, load_result, load_scored, write_atomic
+from gsbench.store.audit import Level
 from gsbench.tasks import Task
 from gsbench.types import Array
 
@@ -44,6 +44,8 @@ class Truth:
         description: what the data is, in one line.
         classes: class names in the order of a prediction's probabilities.
         labels: object_id -> class name.
+        leaked: level -> the test objects with such a twin among the training objects; a level is left out where
+            nobody has looked.
     """
 
     dataset: str
@@ -53,11 +55,17 @@ class Truth:
     description: str
     classes: tuple[str, ...]
     labels: dict[str, str]
+    leaked: dict[Level, tuple[str, ...]] = field(default_factory=dict)
 
     def indices(self) -> Int[Array, " n"]:
         """`[n]` class indices in the order of `labels`."""
         position = {name: i for i, name in enumerate(self.classes)}
         return np.array([position[name] for name in self.labels.values()], dtype=np.int64)
+
+    def kept(self, level: Level) -> Bool[Array, " n"]:
+        """`[n]` which objects are left when those that leaked at `level` are taken out, in the order of `labels`."""
+        leaked = set(self.leaked[level])
+        return np.array([object_id not in leaked for object_id in self.labels])
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +106,11 @@ def load_truth(path: Path) -> Truth:
             raise ValueError(f"{path}: labels.{object_id} is '{label}' (allowed: {', '.join(truth.classes)})")
     if not truth.labels:
         raise ValueError(f"{path}: labels is empty (must map object_id to class name)")
+    for level, ids in truth.leaked.items():
+        if unknown := set(ids) - truth.labels.keys():
+            raise ValueError(f"{path}: leaked.{level} names {_some(unknown)} (allowed: objects of labels)")
+        if set(ids) == truth.labels.keys():
+            raise ValueError(f"{path}: leaked.{level} names every object (at least one must be left to score)")
     return truth
 
 
@@ -107,7 +120,7 @@ def save_truth(truth: Truth, path: Path) -> None:
     Raises:
         OSError: the folder cannot be written or the disk is full.
     """
-    table = asdict(truth) | {"classes": list(truth.classes), "labels": dict(sorted(truth.labels.items()))}
+    table = asdict(truth) | {"labels": dict(sorted(truth.labels.items()))}
     write_atomic(path, (json.dumps(table, indent=1) + "\n").encode())
 
 
@@ -147,9 +160,9 @@ def submit(result_path: Path, board: Path, truth: Truth) -> Path:
         OSError: the board cannot be written.
     """
     data = result_path.read_bytes()
-    result = load_result(result_path)
+    result, probabilities = load_scored(result_path)
     target = entry_path(board, result)
-    verify(result, truth, str(result_path))
+    verify(result, probabilities, truth, str(result_path))
     if target.exists() and target.read_bytes() != data:
         raise CheckError(f"{target}: another entry of this model, task and seed is on the board already")
     siblings = sorted(target.parent.glob(f"{target.stem.rpartition('-s')[0]}-s*.json"))
@@ -157,17 +170,20 @@ def submit(result_path: Path, board: Path, truth: Truth) -> Path:
     known = truth_path(board, result.task)
     if not known.exists():
         save_truth(truth, known)
-    elif load_truth(known).labels != truth.labels:
-        raise CheckError(f"{known}: labels differ from those of the data set with the same fingerprint")
+    else:
+        for key in ("labels", "leaked"):
+            if getattr(load_truth(known), key) != getattr(truth, key):
+                raise CheckError(f"{known}: {key} differ from those of the data set with the same fingerprint")
     write_atomic(target, data)
     return target
 
 
-def verify(result: Result, truth: Truth, where: str) -> Bool[Array, " n"]:
+def verify(result: Result, probabilities: Float64[Array, "n c"], truth: Truth, where: str) -> Bool[Array, " n"]:
     """Recomputes a Result from its predictions.
 
     Args:
-        result: what `load_result` returned.
+        result: the first that `load_scored` returned.
+        probabilities: the second.
         truth: the labels of its data set.
         where: names the file in errors.
 
@@ -181,8 +197,8 @@ def verify(result: Result, truth: Truth, where: str) -> Bool[Array, " n"]:
         stated, true = getattr(result.task, key), getattr(truth, key)
         if stated != true:
             raise CheckError(f"{where}: task.{key} is '{stated}', the data's is '{true}'")
-    probabilities = _matrix(result, truth, where)
     labels = truth.indices()
+    probabilities = _in_order(result, probabilities, truth, where)
     recomputed = classification_metrics(probabilities, labels)
     for key in sorted(result.metrics.keys() | recomputed.keys()):
         stated, true = result.metrics.get(key), recomputed.get(key)
@@ -196,7 +212,8 @@ def _text(value: float | None) -> str:
     return "missing" if value is None else f"{value:.10g}"
 
 
-def _matrix(result: Result, truth: Truth, where: str) -> Float[Array, "n c"]:
+def _in_order(result: Result, probabilities: Float64[Array, "n c"], truth: Truth, where: str) -> Float64[Array, "n c"]:
+    """The rows of `probabilities` in the order of the truth's labels."""
     predictions, labels = result.predictions, truth.labels
     if predictions.keys() != labels.keys():
         missing, unknown = _some(labels.keys() - predictions.keys()), _some(predictions.keys() - labels.keys())
@@ -204,11 +221,13 @@ def _matrix(result: Result, truth: Truth, where: str) -> Float[Array, "n c"]:
             f"{kind}: {names}" for kind, names in (("missing objects", missing), ("unknown objects", unknown)) if names
         )
         raise CheckError(f"{where}: predictions: {wrong} (must hold the {len(labels)} {truth.split} objects)")
-    width = len(next(iter(predictions.values())))
+    width = probabilities.shape[1]
     if width != len(truth.classes):
         raise CheckError(f"{where}: predictions have {width} probabilities an object, the data {len(truth.classes)}")
-    flat = chain.from_iterable(map(predictions.__getitem__, labels))
-    return np.fromiter(flat, np.float64, len(labels) * width).reshape(len(labels), width)
+    if list(predictions) == list(labels):  # as `save_result` writes them
+        return probabilities
+    row = {object_id: number for number, object_id in enumerate(predictions)}
+    return probabilities[[row[object_id] for object_id in labels]]
 
 
 def _some(ids: Iterable[str]) -> str:
@@ -249,14 +268,14 @@ def load_entries(board: Path) -> list[tuple[Truth, list[Entry]]]:
     truths: dict[Path, Truth] = {}
     entries: dict[Path, list[Entry]] = {}
     for path in sorted((board / "entries").rglob("*.json")):
-        result = load_result(path)
+        result, probabilities = load_scored(path)
         expected = entry_path(board, result)
         if path != expected:
             raise CheckError(f"{path}: stands in the wrong place (its contents belong to {expected})")
         known = truth_path(board, result.task)
         if known not in truths:
             truths[known] = load_truth(known)
-        correct = verify(result, truths[known], str(path))
+        correct = verify(result, probabilities, truths[known], str(path))
         # The predictions of a large board would fill the memory; from here on only right or wrong matters.
         entries.setdefault(known, []).append(Entry(path, dataclasses.replace(result, predictions={}), correct))
     return [(truths[known], entries[known]) for known in sorted(entries)]

@@ -14,11 +14,15 @@ from gsbench.leaderboard.entries import Entry, Truth, check_one_recipe
 from gsbench.metrics import accuracy_interval, mean_and_std, typical_mcnemar
 from gsbench.recipe import Reported
 from gsbench.results import Result
+from gsbench.store.audit import LEVELS, Level
 from gsbench.tasks import Task
 from gsbench.types import Array
 
 SIGNIFICANT = 0.05
 """Rows whose paired test gives at least this p-value are tied."""
+
+_TWINS: dict[Level, str] = {"files": "the same file", "surfaces": "the same surface", "near": "a near duplicate"}
+"""As what a leaked test object is in the training set as well."""
 
 NONE = "–"  # noqa: RUF001 -- an en dash, as tables write "nothing here"
 
@@ -26,7 +30,8 @@ _NOTES = (
     "Accuracy and class accuracy in per cent: mean over the n runs ± sample standard deviation. The 95 % interval is a "
     "bootstrap over the test objects. The last epoch is scored unless the column of epochs says otherwise. Within a "
     "task, *tied* rows cannot be told from the best one (exact McNemar test, median over pairs of runs, p ≥ .05); gaps "
-    "are in test objects."
+    "are in test objects. Columns that begin with *No* give the accuracy on so many test objects: those without such a "
+    "twin in the whole training split, however many of its labels are used."
 )
 
 
@@ -39,6 +44,7 @@ class Row:
         draws: how many draws of the regime the runs cover.
         correct: `[r n]` which run got which test object right.
         metrics: metric -> mean and sample standard deviation over the runs.
+        without: level -> mean accuracy on the test objects that have not leaked at that level.
         interval: 95 % interval of the mean accuracy, over objects.
         standing: in its task: `alone`, `best`, `tied` with the best one, or `behind` it.
         p_value: of the paired test against the best row.
@@ -49,13 +55,14 @@ class Row:
     draws: int
     correct: Bool[Array, "r n"]
     metrics: dict[str, tuple[float, float | None]]
+    without: dict[Level, float]
     interval: tuple[float, float]
     standing: Literal["alone", "best", "tied", "behind"] = "alone"
     p_value: float = 1.0
     gap: float = 0.0
 
 
-def make_rows(entries: list[Entry]) -> list[Row]:
+def make_rows(truth: Truth, entries: list[Entry]) -> list[Row]:
     """The rows of one data set: tasks in the order of label share and name, and by accuracy within each.
 
     Raises:
@@ -65,20 +72,22 @@ def make_rows(entries: list[Entry]) -> list[Row]:
     for entry in sorted(entries, key=lambda entry: (-entry.result.task.regime, str(entry.path))):
         by_model = tasks.setdefault(_any_draw(entry.result.task).slug(), {})
         by_model.setdefault(entry.result.model.name, []).append(entry)
-    return [row for by_model in tasks.values() for row in _rank([_row(group) for group in by_model.values()])]
+    kept = {level: truth.kept(level) for level in LEVELS if level in truth.leaked}
+    return [row for by_model in tasks.values() for row in _rank([_row(group, kept) for group in by_model.values()])]
 
 
 def _any_draw(task: Task) -> Task:
     return dataclasses.replace(task, draw=0)
 
 
-def _row(entries: list[Entry]) -> Row:
+def _row(entries: list[Entry], kept: dict[Level, Bool[Array, " n"]]) -> Row:
     results = [entry.result for entry in entries]
     check_one_recipe([(entry.path, entry.result) for entry in entries])
     correct = np.stack([entry.correct for entry in entries])
     metrics = {key: mean_and_std([result.metrics[key] for result in results]) for key in results[0].metrics}
     draws = len({result.task.draw for result in results})
-    return Row(results[0], draws, correct, metrics, accuracy_interval(correct))
+    without = {level: float(correct[:, objects].mean()) for level, objects in kept.items()}
+    return Row(results[0], draws, correct, metrics, without, accuracy_interval(correct))
 
 
 def _rank(rows: list[Row]) -> list[Row]:
@@ -111,6 +120,7 @@ def _section(truth: Truth, rows: list[Row]) -> str:
             "Labels": _labels(row),
             "Accuracy": percent(*row.metrics["accuracy"]),
             "Class acc.": percent(*row.metrics["class_accuracy"]),
+            **_without(truth, row),
             "n": str(len(row.correct)),
             "95 % interval": " to ".join(f"{100 * bound:.1f}" for bound in row.interval),
             "In its task": _standing(row),
@@ -123,7 +133,28 @@ def _section(truth: Truth, rows: list[Row]) -> str:
     escaped = [{key: " ".join(cell.split()).replace("|", "\\|") for key, cell in line.items()} for line in body]
     table = tabulate(escaped, headers="keys", tablefmt="github", disable_numparse=True)
     about = f"{truth.description} {len(truth.labels)} test objects, fingerprint `{truth.fingerprint[:8]}`."
-    return f"### {truth.dataset}\n\n{about}\n\n{table}\n"
+    return f"### {truth.dataset}\n\n{about}{_leaks(truth)}\n\n{table}\n"
+
+
+def _leaked_levels(truth: Truth) -> list[Level]:
+    return [level for level in LEVELS if truth.leaked.get(level)]
+
+
+def _without(truth: Truth, row: Row) -> dict[str, str]:
+    remaining = {level: len(truth.labels) - len(truth.leaked[level]) for level in _leaked_levels(truth)}
+    twins = {level: _TWINS[level].partition(" ")[2] for level in remaining}
+    return {f"No {twins[level]} ({count})": f"{100 * row.without[level]:.1f}" for level, count in remaining.items()}
+
+
+def _leaks(truth: Truth) -> str:
+    """What is known of the data set's leaks, as a sentence with a space before it."""
+    if not truth.leaked:
+        return " Whether test objects are in the training set as well has not been looked at."
+    found = [f"{len(truth.leaked[level])} as {_TWINS[level]}" for level in _leaked_levels(truth)]
+    if not found:
+        looked = ", ".join(_TWINS[level] for level in LEVELS if level in truth.leaked)
+        return f" No test object is in the training set as well (looked for: {looked})."
+    return f" In the training set as well: {', '.join(found)} (each counts the ones before it)."
 
 
 def percent(mean: float, spread: float | None) -> str:
@@ -187,7 +218,7 @@ def _record(truth: Truth, row: Row) -> dict[str, object]:
     task, model, run, reported = row.first.task, row.first.model, row.first.run, row.first.reported
     stated = {key: value for key, value in task.as_dict().items() if key not in ("revision", "draw")}
     scores = {
-        f"{key}_{part}": "" if value is None else f"{value:.6f}"
+        f"{key}_{part}": _share(value)
         for key, pair in row.metrics.items()
         for part, value in zip(("mean", "std"), pair, strict=True)
     }
@@ -202,6 +233,7 @@ def _record(truth: Truth, row: Row) -> dict[str, object]:
         "draws": row.draws,
         "n": len(row.correct),
         **scores,
+        **{f"accuracy_without_leaked_{level}": _share(row.without.get(level)) for level in LEVELS},
         "interval_low": f"{row.interval[0]:.6f}",
         "interval_high": f"{row.interval[1]:.6f}",
         "standing": row.standing,
@@ -214,3 +246,7 @@ def _record(truth: Truth, row: Row) -> dict[str, object]:
         "pretrained": model.pretrained or "",
         "recipe_sha256": model.recipe_sha256,
     }
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None else f"{value:.6f}"
