@@ -46,6 +46,18 @@ def naive(
     return rgb, alpha, depth
 
 
+def dense(means, quats, scales, opacities, sh, viewmats, Ks, width, height, background, antialiased, sh_degree):
+    """`rasterize_tensors` by the reference: every Gaussian at every pixel, image by image."""
+    rgbs, alphas = [], []
+    for i, fields in enumerate(zip(means, quats, scales, opacities, sh, strict=True)):
+        cameras = Cameras(viewmats[i].numpy(), Ks[i].numpy(), width, height)
+        scene = dict(zip(FIELDS, fields, strict=True))
+        rgb, alpha, _ = naive(scene, cameras, tuple(background.tolist()), antialiased, sh_degree)
+        rgbs.append(rgb)
+        alphas.append(alpha)
+    return torch.stack(rgbs), torch.stack(alphas)
+
+
 def _view(scene, cameras, background, antialiased, sh_degree):
     dtype = scene["means"].dtype
     covariances, _ = _quat_scale_to_covar_preci(scene["quats"], scene["scales"], compute_preci=False)
