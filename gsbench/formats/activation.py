@@ -44,9 +44,12 @@ def from_logit(logits: Float32[Array, " n"]) -> Float32[Array, " n"]:
 
 def unit(quats: Float32[Array, "n 4"], tolerance: float = UNIT_TOLERANCE) -> Float32[Array, "n 4"]:
     """The quaternions, of length 1: those that are so to `tolerance` unchanged, the others normalised in float64."""
-    wide = quats.astype(np.float64)
-    off = np.abs(np.linalg.norm(wide, axis=1, keepdims=True) - 1) > tolerance
-    return np.where(off, normalize_quats(wide).astype(np.float32), quats)
+    off = np.abs(np.sqrt(np.square(quats, dtype=np.float64).sum(axis=1)) - 1) > tolerance
+    if not off.any():
+        return quats
+    repaired = quats.copy()
+    repaired[off] = normalize_quats(quats[off].astype(np.float64))
+    return repaired
 
 
 def check_gaussians(gaussians: Gaussians) -> None:

@@ -5,11 +5,11 @@ of green, then of blue), opacity (logit), scale_0..2 (log), rot_0..3 (wxyz). Rea
 text, no normals (gsplat's exporter), further properties and elements, bytes behind the rows.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float32, Shaped
+from jaxtyping import Float32
 from numpy.lib.recfunctions import structured_to_unstructured
 
 from gsbench.formats.activation import from_log, from_logit, to_log, to_logit, unit
@@ -30,22 +30,26 @@ def read(path: Path, opacity: str, notify: Callable[[str], None]) -> Gaussians:
     rows, trailing = read_rows(path, "vertex")
     names = rows.dtype.names or ()
     rest = _rest_names(names)
-    extra = [name for name in names if name not in {*_NEEDED, *_NORMAL, *rest}]
-    if extra:
+    known = {*_NEEDED, *_NORMAL, *rest}
+    if extra := [name for name in names if name not in known]:
         notify(f"left out properties that no Gaussian has: {_shorten(extra)}")
     if trailing:
         notify(f"left out {trailing} bytes behind the {len(rows)} Gaussians that the header announces")
-    raw = _columns(rows, ("opacity",))[:, 0]
-    sh = np.empty((len(rows), 1 + len(rest) // 3, 3), np.float32)
-    sh[:, 0] = _columns(rows, _DC)
-    if rest:
-        sh[:, 1:] = _columns(rows, rest).reshape(len(rows), 3, -1).transpose(0, 2, 1)
+    with np.errstate(over="ignore", invalid="ignore"):  # doubles beyond float32 become infinite, and are refused
+        table = structured_to_unstructured(rows, np.float32)
+    place = {name: column for column, name in enumerate(names)}
+
+    def take(wanted: Iterable[str]) -> Float32[Array, "n c"]:
+        return table.take([place[name] for name in wanted], axis=1)
+
+    above = len(rest) // 3
+    sh = take((*_DC, *(rest[channel * above + k] for k in range(above) for channel in range(3))))
     return Gaussians(
-        _columns(rows, _XYZ),
-        unit(_columns(rows, _ROTATION)),
-        from_log(_columns(rows, _SCALE)),
-        _activate(raw, opacity, notify),
-        sh,
+        take(_XYZ),
+        unit(take(_ROTATION)),
+        from_log(take(_SCALE)),
+        _activate(take(["opacity"])[:, 0], opacity, notify),
+        sh.reshape(len(rows), 1 + above, 3),
     )
 
 
@@ -66,11 +70,6 @@ def _rest_names(names: tuple[str, ...]) -> tuple[str, ...]:
 
 def _shorten(names: list[str]) -> str:
     return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
-
-
-def _columns(rows: Shaped[Array, " n"], names: tuple[str, ...]) -> Float32[Array, "n c"]:
-    with np.errstate(over="ignore", invalid="ignore"):  # doubles beyond float32 become infinite, and are refused
-        return np.ascontiguousarray(structured_to_unstructured(rows[list(names)], np.float32, copy=True))
 
 
 def _activate(raw: Float32[Array, " n"], opacity: str, notify: Callable[[str], None]) -> Float32[Array, " n"]:

@@ -7,6 +7,7 @@ Source: Turk, "The PLY Polygon File Format", 1998.
 
 import os
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,7 +117,7 @@ def _truncated(element: Element, found: str) -> ValueError:
 def read_header(file: BinaryIO) -> Header:
     """Reads a PLY header and leaves `file` behind it; ValueError if it is none."""
     order: str | None = None
-    elements: list[Element] = []
+    elements: list[tuple[str, int, list[Property]]] = []
     for words in _header_lines(file):
         match words:
             case [] | ["comment" | "obj_info", *_]:
@@ -124,23 +125,20 @@ def read_header(file: BinaryIO) -> Header:
             case ["format", kind, _] if kind in _ORDERS:
                 order = _ORDERS[kind]
             case ["element", name, count] if count.isdecimal():
-                elements.append(Element(name, int(count), ()))
+                elements.append((name, int(count), []))
             case ["property", "list", count_kind, kind, name] if elements and {count_kind, kind} <= _TYPES.keys():
-                _add(elements, Property(name, _TYPES[kind], _TYPES[count_kind]))
+                elements[-1][2].append(Property(name, _TYPES[kind], _TYPES[count_kind]))
             case ["property", kind, name] if elements and kind in _TYPES:
-                _add(elements, Property(name, _TYPES[kind]))
+                elements[-1][2].append(Property(name, _TYPES[kind]))
             case _:
                 raise ValueError(f"header line {' '.join(words)[:80]!r} makes no sense")
     if order is None:
         raise ValueError(f"the header names no format (allowed: {', '.join(_ORDERS)})")
-    return Header(order, tuple(elements), file.tell())
-
-
-def _add(elements: list[Element], one: Property) -> None:
-    last = elements[-1]
-    if any(one.name == other.name for other in last.properties):
-        raise ValueError(f"element '{last.name}' has two properties '{one.name}'")
-    elements[-1] = Element(last.name, last.count, (*last.properties, one))
+    for name, _, properties in elements:
+        counts = Counter(one.name for one in properties)
+        if len(counts) < len(properties):
+            raise ValueError(f"element '{name}' has two properties '{counts.most_common(1)[0][0]}'")
+    return Header(order, tuple(Element(name, count, tuple(of)) for name, count, of in elements), file.tell())
 
 
 def _header_lines(file: BinaryIO) -> Iterator[list[str]]:
