@@ -16,14 +16,10 @@ from gsbench.meshes.normalise import normalise
 from gsbench.meshes.sampling import fps_order, sample_surface
 from gsbench.meshes.split import MeshFile
 from gsbench.render.meshes import render_views
-from gsbench.store.arrays import Row, round_floats
+from gsbench.store.arrays import GAUSSIAN_COLUMNS, Row, round_floats, round_gaussians
 from gsbench.store.schema import MAX_FPS_ORDER
 from gsbench.store.webp import encode_webp
 from gsbench.types import Array, Cameras, Gaussians, Mesh, Views
-
-Fit = Callable[[Views, FitRecipe | ClassicRecipe, int, Views], Fitted]
-
-_FIELDS = ("means", "quats", "scales", "opacities", "sh")
 
 Fit = Callable[[Views, FitRecipe | ClassicRecipe, int, Views], Fitted]
 """Fits one object: its views, the recipe, a seed, and views to score it on."""
@@ -145,7 +141,7 @@ def _sample_points(mesh: Mesh, store: Store, seed: int) -> tuple[Float32[Array, 
 def finish(prepared: Prepared, gaussians: Gaussians, recipe: Preset, device: str = "cpu") -> ObjectRows:
     """Rounds fitted Gaussians, and scores and renders what is left of them; `device` is the renderer's."""
     rig, store = recipe.rig, recipe.store
-    stored = Gaussians(*(round_floats(getattr(gaussians, name), store.gaussian_bits) for name in _FIELDS))
+    stored = round_gaussians(gaussians, store.gaussian_bits, store.float_type)
     antialiased = recipe.fit.antialiased
     between = compare(stored, prepared.between, antialiased, device)
     scored = between[evenly(len(recipe.between), rig.held_out)]
@@ -186,7 +182,7 @@ def save_object(rows: ObjectRows, path: Path) -> None:
     again = rows.reconstructions
     np.savez(
         path,
-        **{name: getattr(rows.gaussians, name) for name in _FIELDS},
+        **{name: getattr(rows.gaussians, name) for name in GAUSSIAN_COLUMNS},
         fps_order=rows.fps_order,
         psnr=np.float32(rows.psnr),
         ssim=np.float32(rows.ssim),
@@ -217,7 +213,7 @@ def load_rows(path: Path, config: str) -> Iterator[Row]:
     object_id = path.stem
     with np.load(path) as kept:
         if config == "gaussians":
-            arrays = {name: kept[name] for name in (*_FIELDS, "fps_order")}
+            arrays = {name: kept[name] for name in (*GAUSSIAN_COLUMNS, "fps_order")}
             scores = {name: kept[name].item() for name in ("psnr", "ssim")}
             yield {"object_id": object_id, "num_gaussians": len(arrays["means"]), **arrays, **scores}
         elif config == "points":

@@ -8,13 +8,17 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Float32, Int64
 
-from gsbench.store.schema import Column, Schema
-from gsbench.types import Array
+from gsbench.store.schema import Column, FloatType, Schema
+from gsbench.types import Array, Gaussians
 
 Row = Mapping[str, Any]
 """One row: column name to value. Arrays are numpy arrays, an image is its encoded bytes, a label its class name."""
 
+GAUSSIAN_COLUMNS = ("means", "quats", "scales", "opacities", "sh")
+"""Columns of config `gaussians` that hold the fields of `Gaussians`, in their order."""
+
 _MANTISSA_BITS = 23
+_SMALLEST_FLOAT16 = np.float32(2**-24)
 
 
 def encode(schema: Schema, rows: Sequence[Row]) -> pa.Table:
@@ -36,9 +40,11 @@ def _encode_column(schema: Schema, column: Column, field: pa.Field, rows: Sequen
         return pa.array([{"bytes": value, "path": None} for value in values], field.type)
     if not column.shape or column.dtype == "string":
         return pa.array(values, field.type)
-    for row, value in zip(rows, values, strict=True):
+    dtype = np.dtype(schema.dtype_of(column))
+    for i, (row, value) in enumerate(zip(rows, values, strict=True)):
         if value is not None:
             _check_array(value, column, schema.shape_of(column), row["object_id"])
+            values[i] = _narrow(value, dtype, f"{row['object_id']}: {column.name}")
     return _nest(values, field.type, schema.shape_of(column))
 
 
@@ -46,11 +52,22 @@ def _check_array(value: Array, column: Column, shape: tuple[int | None, ...], ob
     fits = len(value.shape) == len(shape) and all(
         want is None or have == want for have, want in zip(value.shape, shape, strict=True)
     )
-    if not fits or value.dtype != column.dtype:
+    dtype = "float32" if column.dtype == "gaussian" else column.dtype
+    if not fits or value.dtype != dtype:
         expected = " ".join("n" if dim is None else str(dim) for dim in shape)
         raise ValueError(
-            f"{object_id}: {column.name} is {value.dtype} {list(value.shape)} (must be {column.dtype} [{expected}])"
+            f"{object_id}: {column.name} is {value.dtype} {list(value.shape)} (must be {dtype} [{expected}])"
         )
+
+
+def _narrow(value: Array, dtype: np.dtype[Any], what: str) -> Array:
+    """The same numbers as `dtype`; ValueError if it does not hold them exactly."""
+    if value.dtype == dtype:
+        return value
+    narrow = value.astype(dtype)
+    if not np.array_equal(narrow.astype(value.dtype), value, equal_nan=True):
+        raise ValueError(f"{what} holds numbers that {dtype} does not (round them by `round_gaussians` first)")
+    return narrow
 
 
 def _nest(values: Sequence[Array | None], arrow_type: pa.DataType, shape: tuple[int | None, ...]) -> pa.Array:
@@ -114,10 +131,22 @@ def round_floats(values: Float32[Array, "*shape"], bits: int) -> Float32[Array, 
     The dropped bits become zero, which is what lets the shards compress.
     """
     if not 0 <= bits <= _MANTISSA_BITS:
-        raise ValueError(f"float_bits: {bits} (allowed: 0 to {_MANTISSA_BITS})")
+        raise ValueError(f"bits: {bits} (allowed: 0 to {_MANTISSA_BITS})")
     drop = _MANTISSA_BITS - bits
     if not drop:
         return values
     words = np.ascontiguousarray(values, np.float32).view(np.uint32)
     rounded = (words + np.uint32(1 << (drop - 1))) >> np.uint32(drop) << np.uint32(drop)
     return rounded.view(np.float32)
+
+
+def round_gaussians(gaussians: Gaussians, bits: int, float_type: FloatType) -> Gaussians:
+    """The Gaussians as a data set of `float_type` holds them, in float32, rounded to `bits` mantissa bits (0..23).
+
+    A float16 has 10 bits. A scale too small for it becomes its smallest number, 2^-24, since 0 is no scale.
+    """
+    fields = {name: round_floats(getattr(gaussians, name), bits) for name in GAUSSIAN_COLUMNS}
+    if float_type == "float16":
+        fields["scales"] = np.maximum(fields["scales"], _SMALLEST_FLOAT16)
+        fields = {name: values.astype(np.float16).astype(np.float32) for name, values in fields.items()}
+    return Gaussians(**fields)

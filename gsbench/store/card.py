@@ -2,6 +2,7 @@
 
 import importlib.resources
 import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
@@ -9,8 +10,10 @@ from string import Template
 import pyarrow.parquet as pq
 
 from gsbench.results import write_atomic
+from gsbench.store.folder import Folder, read_table
 from gsbench.store.manifest import Manifest
-from gsbench.store.schema import CONFIGS
+from gsbench.store.quality import Scores, distribution
+from gsbench.store.schema import SPLITS, Schema
 
 _TASKS = {
     "gaussians": "object classification from 3D Gaussians",
@@ -18,6 +21,7 @@ _TASKS = {
     "views": "object classification from rendered views",
     "reconstructions": "object classification from renders of 3D Gaussians",
 }
+_WORST = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +43,14 @@ class About:
     source: str
 
 
-def write_card(folder: Path, manifest: Manifest, about: About) -> None:
+def write_card(folder: Folder, about: About, scores: Scores) -> None:
     """Writes README.md and eval.yaml beside the shards of `folder`; OSError if that fails."""
-    write_atomic(folder / "README.md", _card(folder, manifest, about).encode())
-    write_atomic(folder / "eval.yaml", _eval_yaml(manifest, about).encode())
+    write_atomic(folder.path / "README.md", _card(folder, about, scores).encode())
+    write_atomic(folder.path / "eval.yaml", _eval_yaml(folder.manifest, about).encode())
 
 
-def _card(folder: Path, manifest: Manifest, about: About) -> str:
+def _card(folder: Folder, about: About, scores: Scores) -> str:
+    manifest = folder.manifest
     template = (importlib.resources.files("gsbench_cards") / "modelnet10-gs" / "README.md").read_text(encoding="utf-8")
     text = Template(template).substitute(
         title=about.title,
@@ -53,13 +58,16 @@ def _card(folder: Path, manifest: Manifest, about: About) -> str:
         version=about.version,
         source=about.source.strip(),
         fingerprint=manifest.fingerprint(),
+        floats=manifest.float_type,
         counts=_counts_table(manifest),
-        columns="\n\n".join(_columns_table(config) for config in manifest.counts),
-        quality=", ".join(f"{key} {value:.2f}" for key, value in manifest.quality.items()) or "not measured",
-        set_aside=_set_aside(manifest),
+        columns="\n\n".join(_columns_table(manifest.schema(config)) for config in manifest.counts),
+        quality=_quality(scores),
+        missing=_missing(manifest.missing),
+        set_aside=_set_aside(manifest.set_aside),
+        duplicates=_duplicates(folder),
         recipe=json.dumps(manifest.recipe, indent=1),
     )
-    return f"---\n{_front_matter(folder, manifest, about)}---\n\n{text}"
+    return f"---\n{_front_matter(folder.path, manifest, about)}---\n\n{text}"
 
 
 def _front_matter(folder: Path, manifest: Manifest, about: About) -> str:
@@ -103,27 +111,90 @@ def _uncompressed_bytes(path: Path) -> int:
     return sum(metadata.row_group(index).total_byte_size for index in range(metadata.num_row_groups))
 
 
+def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """A Markdown table; all columns but the first are numbers."""
+    names = list(head)
+    lines = [names, ["---", *["---:"] * (len(names) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
 def _counts_table(manifest: Manifest) -> str:
     columns = [(config, split) for config, splits in manifest.counts.items() for split in splits]
-    rows = [["class", *(f"{config}, {split}" for config, split in columns)], ["---", *["---:"] * len(columns)]]
-    rows += [[name, *(str(manifest.counts[c][s][name]) for c, s in columns)] for name in manifest.classes]
+    rows = [[name, *(str(manifest.counts[c][s][name]) for c, s in columns)] for name in manifest.classes]
     rows += [["all", *(str(sum(manifest.counts[c][s].values())) for c, s in columns)]]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return _table(["class", *(f"{config}, {split}" for config, split in columns)], rows)
 
 
-def _columns_table(config: str) -> str:
-    lines = [f"Config `{config}`:", "", "| column | type | what |", "|---|---|---|"]
-    for column in CONFIGS[config]:
-        shape = " [" + " ".join("n" if dim is None else str(dim) for dim in column.shape) + "]" if column.shape else ""
-        lines.append(f"| `{column.name}` | {column.dtype}{shape} | {column.about} |")
+def _quality(scores: Scores) -> str:
+    if not scores.ids:
+        return "There are no Gaussians."
+    groups = {**scores.by_class(), "all": scores.psnr}
+    rows = [
+        [name, str(len(psnr)), *(f"{value:.2f}" for value in distribution(psnr).values())]
+        for name, psnr in groups.items()
+    ]
+    percents = [name.replace("p", "") + " %" if name.startswith("p") else name for name in distribution(scores.psnr)]
+    worst = ", ".join(f"`{object_id}` {psnr:.2f}" for object_id, psnr in scores.worst(_WORST).items())
+    ssim = f"Mean SSIM: {scores.ssim.mean():.4f}. Lowest PSNR: {worst}."
+    return f"{_table(['PSNR (dB)', 'objects', *percents], rows)}\n\n{ssim}"
+
+
+def _columns_table(schema: Schema) -> str:
+    lines = [f"Config `{schema.config}`:", "", "| column | type | what |", "|---|---|---|"]
+    for column in schema.columns:
+        shape = " [" + " ".join("n" if dim is None else str(dim) for dim in schema.shape_of(column)) + "]"
+        lines.append(f"| `{column.name}` | {schema.dtype_of(column)}{shape if column.shape else ''} | {column.about} |")
     return "\n".join(lines)
 
 
-def _set_aside(manifest: Manifest) -> str:
-    if not manifest.set_aside:
+def _ranges(numbers: list[str]) -> str:
+    """Numbers of equal width, such as `0001-0013, 0020`."""
+    runs: list[list[str]] = []
+    for number in numbers:
+        if runs and int(number) == int(runs[-1][-1]) + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(run[0] if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
+
+
+def _missing(object_ids: Iterable[str]) -> str:
+    by_class: dict[str, list[str]] = {}
+    for object_id in sorted(object_ids):
+        label, _, number = object_id.rpartition("_")
+        by_class.setdefault(label, []).append(number)
+    if not by_class:
+        return "No object is known to be missing."
+    total = sum(map(len, by_class.values()))
+    lines = [f"- {label} ({len(numbers)}): {_ranges(numbers)}" for label, numbers in by_class.items()]
+    return "\n".join([f"Objects of the official split that are not here, {total} in all:", "", *lines])
+
+
+def _set_aside(reasons: Mapping[str, str]) -> str:
+    if not reasons:
         return "No object was set aside."
-    lines = [f"- `{object_id}`: {reason}" for object_id, reason in manifest.set_aside.items()]
+    lines = [f"- `{object_id}`: {reason}" for object_id, reason in reasons.items()]
     return "\n".join(["Set aside, with the reason:", "", *lines])
+
+
+def _duplicates(folder: Folder) -> str:
+    if "gaussians" not in folder.manifest.counts:
+        return "Nothing is known of duplicates."
+    tables = {split: read_table(folder, "gaussians", split, ["object_id", "duplicate_of"]) for split in SPLITS}
+    split_of = {name: split for split, table in tables.items() for name in table["object_id"].to_pylist()}
+    pairs = [
+        (name, original)
+        for table in tables.values()
+        for name, original in zip(table["object_id"].to_pylist(), table["duplicate_of"].to_pylist(), strict=True)
+        if original is not None
+    ]
+    if not pairs:
+        return "No two objects have the same mesh file."
+    lines = [
+        f"- `{name}` ({split_of[name]}) has the mesh file of `{original}` ({split_of[original]})"
+        for name, original in sorted(pairs)
+    ]
+    return "\n".join(["Same mesh files, which `duplicate_of` marks:", "", *lines])
 
 
 def _eval_yaml(manifest: Manifest, about: About) -> str:

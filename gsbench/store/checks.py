@@ -56,7 +56,7 @@ def _check_shapes(schema: Schema, table: pa.Table) -> Iterator[Finding]:
     """Finds arrays whose fixed dimensions differ from the schema's, and floats that are not finite."""
     for column in schema.columns:
         shape = schema.shape_of(column)
-        if not shape or column.dtype not in ("float32", "int32"):
+        if not shape or column.dtype == "string":
             continue
         lists = table[column.name].combine_chunks()
         owners = np.arange(len(lists))
@@ -70,7 +70,7 @@ def _check_shapes(schema: Schema, table: pa.Table) -> Iterator[Finding]:
                 break
             owners = np.repeat(owners, lengths)
             lists = lists.flatten()
-        if good and column.dtype == "float32" and not (finite := np.isfinite(lists.to_numpy())).all():
+        if good and pa.types.is_floating(lists.type) and not (finite := np.isfinite(lists.to_numpy())).all():
             yield Finding(int(owners[finite.argmin()]), column.name, "is not finite")
 
 
@@ -166,7 +166,7 @@ def _is_fps(points: Float32[Array, "n 3"], order: Array) -> bool:
 
 
 def _not_unit(vectors: Float32[Array, "n d"]) -> Bool[Array, " n"]:
-    return np.abs(np.linalg.norm(vectors, axis=1) - 1) > _UNIT_TOLERANCE
+    return np.abs(np.linalg.norm(vectors.astype(np.float32), axis=1) - 1) > _UNIT_TOLERANCE
 
 
 def _not_positive(scales: Float32[Array, "n 3"]) -> Bool[Array, " n"]:

@@ -1,6 +1,7 @@
 """Writing a whole data folder: shards, manifest, card and eval.yaml, all of it or nothing."""
 
 import contextlib
+import dataclasses
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,8 +13,10 @@ from typing import Any
 import gsbench
 from gsbench.store.arrays import Row
 from gsbench.store.card import About, write_card
+from gsbench.store.folder import Folder
 from gsbench.store.manifest import FORMAT_VERSION, Manifest, Regime, load_manifest, save_manifest
-from gsbench.store.schema import CONFIGS, SPLITS, Schema
+from gsbench.store.quality import read_scores, summarise
+from gsbench.store.schema import CONFIGS, SPLITS, FloatType, Schema
 from gsbench.store.shards import MAX_SHARD_BYTES, Written, write_shards
 from gsbench.tasks import all_regimes, ids_sha256, regime_ids
 
@@ -28,18 +31,22 @@ class Contents:
         about: name, version and the words of the card.
         objects: split -> object_id -> class name of every object.
         sh_coefficients: coefficients a channel of the Gaussians; 1 where there are none.
+        float_type: what the numbers of Gaussians are stored as; each must be one already.
         recipe: everything that decides the data, kept in the manifest.
+        made_with: versions of programs, and whatever else its making depended on; kept in the manifest.
         set_aside: object_id -> reason, of objects that could not be made.
-        quality: means over all objects, such as `psnr`.
+        missing: ids of the official split that there was nothing to make from.
         max_shard_bytes: the most that a shard may hold.
     """
 
     about: About
     objects: Mapping[str, Mapping[str, str]]
     sh_coefficients: int = 1
+    float_type: FloatType = "float32"
     recipe: dict[str, Any] = field(default_factory=dict)
+    made_with: dict[str, str] = field(default_factory=dict)
     set_aside: dict[str, str] = field(default_factory=dict)
-    quality: dict[str, float] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
     max_shard_bytes: int = MAX_SHARD_BYTES
 
     @property
@@ -49,7 +56,7 @@ class Contents:
 
     def schema(self, config: str) -> Schema:
         """The schema of a config."""
-        return Schema(config, self.classes, self.sh_coefficients)
+        return Schema(config, self.classes, self.sh_coefficients, self.float_type)
 
     def regimes(self) -> dict[str, list[str]]:
         """The object ids of every frozen training set, by "regime/draw"."""
@@ -129,15 +136,22 @@ def finish_folder(folder: Path, contents: Contents, written: Mapping[str, Writte
         classes=classes,
         sh_coefficients=contents.sh_coefficients,
         recipe=contents.recipe,
-        created_by={"gsbench": gsbench.__version__, **{name: version(name) for name in _VERSIONS_OF}},
+        created_by={
+            "gsbench": gsbench.__version__,
+            **{name: version(name) for name in _VERSIONS_OF},
+            **contents.made_with,
+        },
         counts=counts,
         shards={name: written[name].shard for name in in_order},
         regimes={name: Regime(len(ids), ids_sha256(ids)) for name, ids in contents.regimes().items()},
         set_aside=contents.set_aside,
-        quality=contents.quality,
+        missing=contents.missing,
+        float_type=contents.float_type,
     )
+    scores = read_scores(Folder(folder, manifest))
+    manifest = dataclasses.replace(manifest, quality=summarise(scores))
     save_manifest(manifest, folder)
-    write_card(folder, manifest, contents.about)
+    write_card(Folder(folder, manifest), contents.about, scores)
     return load_manifest(folder)  # as a reader gets it: JSON has no tuples
 
 

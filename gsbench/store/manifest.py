@@ -8,7 +8,7 @@ from typing import Any
 
 from gsbench.recipe import parse
 from gsbench.results import write_atomic
-from gsbench.store.schema import Schema
+from gsbench.store.schema import FloatType, Schema
 from gsbench.tasks import fingerprint
 
 MANIFEST = "manifest.json"
@@ -42,13 +42,16 @@ class Manifest:
         version: the data set's version.
         classes: class names in alphabetical order; a label is an index into them.
         sh_coefficients: spherical-harmonic coefficients a channel; 1 where there are no Gaussians.
+        float_type: what the numbers of Gaussians are stored as.
         recipe: the whole preset that it was built with.
         created_by: versions of the programs that built it.
         counts: rows by config, split and class.
         shards: by path inside the folder.
         regimes: by "regime/draw", such as "50/0".
         set_aside: object_id to the reason why the object was left out.
-        quality: means over all objects, such as `psnr`.
+        missing: ids of the official split that there was no mesh of.
+        quality: of all objects: the means `psnr` and `ssim`, and `psnr_min`, `psnr_p5`, `psnr_p25`, `psnr_p50`,
+            `psnr_p75`, `psnr_p95`, the smallest and the percentiles; empty where there are no Gaussians.
     """
 
     format_version: int
@@ -62,7 +65,9 @@ class Manifest:
     shards: dict[str, Shard]
     regimes: dict[str, Regime]
     set_aside: dict[str, str] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
     quality: dict[str, float] = field(default_factory=dict)
+    float_type: FloatType = "float32"
 
     def fingerprint(self) -> str:
         """sha256 over the shards' hashes: two folders with one fingerprint hold the same data."""
@@ -76,7 +81,7 @@ class Manifest:
         """
         if config not in self.counts:
             raise ValueError(f"{self.name} has no config '{config}' (it has: {', '.join(self.counts)})")
-        return Schema(config, self.classes, self.sh_coefficients)
+        return Schema(config, self.classes, self.sh_coefficients, self.float_type)
 
     def shards_of(self, config: str, split: str) -> list[str]:
         """The paths of the shards of a split, in order."""

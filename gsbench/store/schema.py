@@ -27,6 +27,9 @@ IMAGE_CONFIGS = ("views", "reconstructions")
 MAX_FPS_ORDER = 4096
 """Longest stored furthest-point order."""
 
+FloatType = Literal["float32", "float16"]
+"""What the numbers of Gaussians are stored as."""
+
 Dim = int | Literal["k"] | None
 """A dimension: fixed, the number of SH coefficients of the data set, or free."""
 
@@ -37,14 +40,15 @@ class Column:
 
     Attributes:
         name: as the shard has it.
-        dtype: of its values; `label` is a class index, `image` an encoded image.
+        dtype: of its values; `label` is a class index, `image` an encoded image, `gaussian` a float of the type that
+            the data set stores Gaussians in.
         shape: `()` for one value a row, `(None,)` for a list, more for an array.
         about: one line for the data card.
         nullable: whether a row may lack it.
     """
 
     name: str
-    dtype: Literal["string", "label", "int32", "float32", "image"]
+    dtype: Literal["string", "label", "int32", "float32", "gaussian", "image"]
     shape: tuple[Dim, ...]
     about: str
     nullable: bool = False
@@ -64,11 +68,11 @@ CONFIGS: dict[str, tuple[Column, ...]] = {
     "gaussians": (
         *_OBJECT,
         Column("num_gaussians", "int32", (), "number n of Gaussians"),
-        Column("means", "float32", (None, 3), "centres, world frame"),
-        Column("quats", "float32", (None, 4), "unit quaternions, wxyz"),
-        Column("scales", "float32", (None, 3), "standard deviations along the rotated axes, linear"),
-        Column("opacities", "float32", (None,), "0..1, linear"),
-        Column("sh", "float32", (None, "k", 3), "spherical harmonics; rgb = .28209479 * sh[:, 0] + .5"),
+        Column("means", "gaussian", (None, 3), "centres, world frame"),
+        Column("quats", "gaussian", (None, 4), "unit quaternions, wxyz"),
+        Column("scales", "gaussian", (None, 3), "standard deviations along the rotated axes, linear"),
+        Column("opacities", "gaussian", (None,), "0..1, linear"),
+        Column("sh", "gaussian", (None, "k", 3), "spherical harmonics; rgb = .28209479 * sh[:, 0] + .5"),
         Column("fps_order", "int32", (None,), f"first min(n, {MAX_FPS_ORDER}) of a furthest-point order of the means"),
         Column("psnr", "float32", (), "of the Gaussians on held-out views, dB"),
         Column("ssim", "float32", (), "of the Gaussians on held-out views"),
@@ -107,11 +111,13 @@ class Schema:
         config: a key of `CONFIGS`.
         classes: class names, in alphabetical order.
         sh_coefficients: coefficients a channel of the data set's Gaussians; 1 where it has none.
+        float_type: of the data set's Gaussians.
     """
 
     config: str
     classes: tuple[str, ...]
     sh_coefficients: int = 1
+    float_type: FloatType = "float32"
 
     def __post_init__(self) -> None:
         if self.config not in CONFIGS:
@@ -131,9 +137,22 @@ class Schema:
         """The column's shape with the data set's number of SH coefficients filled in."""
         return tuple(self.sh_coefficients if dim == "k" else dim for dim in column.shape)
 
+    def dtype_of(self, column: Column) -> str:
+        """The column's dtype with the data set's float type filled in."""
+        return self.float_type if column.dtype == "gaussian" else column.dtype
+
+    def split_leaves(self) -> list[str]:
+        """Parquet paths of the columns that compress best split into byte streams: those of 32-bit floats.
+
+        Those of 16-bit floats would, too, but DuckDB cannot read them so.
+        """
+        floats = (column for column in self.columns if self.dtype_of(column) == "float32")
+        return [column.name + ".list.element" * len(column.shape) for column in floats]
+
     def arrow(self) -> pa.Schema:
         """The Arrow schema of a shard, with the features as `datasets` looks for them in its metadata."""
-        fields = [pa.field(c.name, _arrow_type(c), nullable=c.nullable) for c in self.columns]
+        types = {column: _arrow_type(self.dtype_of(column), len(column.shape)) for column in self.columns}
+        fields = [pa.field(column.name, kind, nullable=column.nullable) for column, kind in types.items()]
         info = json.dumps({"info": {"features": self._feature_dicts()}})
         return pa.schema(fields, metadata={"huggingface": info})
 
@@ -151,27 +170,22 @@ class Schema:
             return {"names": list(self.classes), "_type": "ClassLabel"}
         if column.dtype == "image":
             return {"_type": "Image"}
-        value = {"dtype": column.dtype, "_type": "Value"}
+        dtype = self.dtype_of(column)
+        value = {"dtype": dtype, "_type": "Value"}
         match self.shape_of(column):
             case ():
                 return value
             case (_,):
                 return {"feature": value, "_type": "List"}
             case shape:
-                return {"shape": list(shape), "dtype": column.dtype, "_type": f"Array{len(shape)}D"}
+                return {"shape": list(shape), "dtype": dtype, "_type": f"Array{len(shape)}D"}
 
 
-def _arrow_type(column: Column) -> pa.DataType:
-    if column.dtype == "image":
+def _arrow_type(dtype: str, dimensions: int) -> pa.DataType:
+    if dtype == "image":
         return pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())])
-    leaf = {"string": pa.string(), "label": pa.int64(), "int32": pa.int32(), "float32": pa.float32()}
-    nested = leaf[column.dtype]
-    for _ in column.shape:
+    kinds = {"string": pa.string(), "label": pa.int64(), "float16": pa.float16()}
+    nested = kinds[dtype] if dtype in kinds else pa.type_for_alias(dtype)
+    for _ in range(dimensions):
         nested = pa.list_(pa.field("element", nested, nullable=False))
     return nested
-
-
-def float_leaves(config: str) -> list[str]:
-    """Parquet paths of the float columns of a config, which compress best split into byte streams."""
-    floats = (column for column in CONFIGS[config] if column.dtype == "float32")
-    return [column.name + ".list.element" * len(column.shape) for column in floats]

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from gsbench.results import TEMPORARY_PREFIX, atomic_path
 from gsbench.store.arrays import Row, encode
 from gsbench.store.manifest import Shard
-from gsbench.store.schema import Schema, float_leaves
+from gsbench.store.schema import Schema
 
 MAX_SHARD_BYTES = 500_000_000
 """Largest shard that a data folder may hold."""
@@ -172,7 +172,6 @@ def _tables(schema: Schema, rows: Iterable[Row], counts: Counter[str]) -> Iterat
 
 
 def _writer(sink: BinaryIO, schema: Schema) -> pq.ParquetWriter:
-    floats = float_leaves(schema.config)
     arrow = schema.arrow()
     return pq.ParquetWriter(
         sink,
@@ -180,7 +179,7 @@ def _writer(sink: BinaryIO, schema: Schema) -> pq.ParquetWriter:
         compression="zstd",
         compression_level=_COMPRESSION_LEVEL,
         use_dictionary=[name for name in ("label", "mesh_sha256", "duplicate_of") if name in arrow.names],
-        use_byte_stream_split=floats,
+        use_byte_stream_split=schema.split_leaves(),
         write_page_index=True,
         write_page_checksum=True,
     )

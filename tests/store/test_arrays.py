@@ -2,8 +2,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from gsbench.store.arrays import encode, ragged, round_floats, rows_of
+from gsbench.store.arrays import GAUSSIAN_COLUMNS, encode, ragged, round_floats, round_gaussians, rows_of
 from gsbench.store.schema import Schema
+from gsbench.types import Gaussians
 from tests.store.conftest import gaussian_row, points_row
 
 GAUSSIANS = Schema("gaussians", ("chair", "sofa"), 4)
@@ -95,3 +96,28 @@ def test_rounding_keeps_exact_values_and_signs() -> None:
 def test_rounding_to_more_bits_than_there_are_is_refused() -> None:
     with pytest.raises(ValueError, match="allowed: 0 to 23"):
         round_floats(np.zeros(1, np.float32), 24)
+
+
+def test_float16_holds_what_was_rounded_to_it() -> None:
+    row = gaussian_row("chair_0001")
+    exact = Gaussians(*(row[name] for name in GAUSSIAN_COLUMNS))
+    rounded = round_gaussians(exact, 23, "float16")
+    schema = Schema("gaussians", ("chair", "sofa"), 4, "float16")
+    whole = {**row, **{name: getattr(rounded, name) for name in GAUSSIAN_COLUMNS}, "label": "chair", "regime_draws": []}
+    table = encode(schema, [whole])
+    for name, inner in (("means", (3,)), ("scales", (3,)), ("opacities", ()), ("sh", (4, 3))):
+        stored = ragged(table[name], inner)[0]
+        assert stored.dtype == np.float16
+        np.testing.assert_array_equal(stored, getattr(rounded, name))
+        np.testing.assert_allclose(stored, row[name], rtol=2**-11)
+    assert table["psnr"].type == pa.float32()
+    with pytest.raises(ValueError, match="chair_0001: means holds numbers that float16 does not"):
+        encode(schema, [{**whole, "means": row["means"]}])
+
+
+def test_no_scale_vanishes_in_float16() -> None:
+    one = Gaussians(*(np.full((1, *tail), 1e-9, np.float32) for tail in ((3,), (4,), (3,), (), (1, 3))))
+    rounded = round_gaussians(one, 23, "float16")
+    assert (rounded.scales == np.float32(2**-24)).all()
+    assert not rounded.means.any()
+    assert (round_gaussians(one, 23, "float32").means == one.means).all()

@@ -1,7 +1,7 @@
 import pyarrow as pa
 import pytest
 
-from gsbench.store.schema import CONFIGS, Schema, float_leaves
+from gsbench.store.schema import CONFIGS, FloatType, Schema
 
 CONTRACT = {
     "gaussians": "object_id label num_gaussians means quats scales opacities sh fps_order psnr ssim mesh_sha256 "
@@ -18,9 +18,10 @@ def test_the_columns_are_those_of_the_contract() -> None:
 
 @pytest.mark.parametrize("config", CONFIGS)
 @pytest.mark.parametrize("coefficients", [1, 4, 9, 16])
-def test_arrow_types_are_the_storage_of_the_features(config: str, coefficients: int) -> None:
+@pytest.mark.parametrize("float_type", ["float32", "float16"])
+def test_arrow_types_are_the_storage_of_the_features(config: str, coefficients: int, float_type: FloatType) -> None:
     """`datasets` can then cast a shard without looking at its values."""
-    schema = Schema(config, ("chair", "sofa"), coefficients)
+    schema = Schema(config, ("chair", "sofa"), coefficients, float_type)
     features = schema.features().arrow_schema
     for field in schema.arrow():
         theirs = features.field(field.name).type
@@ -46,9 +47,19 @@ def test_only_what_may_be_missing_is_nullable() -> None:
     assert nullable == {"duplicate_of", "normals"}
 
 
-def test_float_leaves_name_every_float_column_by_its_parquet_path() -> None:
-    assert "sh.list.element.list.element.list.element" in float_leaves("gaussians")
-    assert float_leaves("points") == ["points.list.element.list.element", "normals.list.element.list.element"]
+def test_split_leaves_name_every_column_of_32_bit_floats_by_its_parquet_path() -> None:
+    assert "sh.list.element.list.element.list.element" in Schema("gaussians", ("chair",), 4).split_leaves()
+    expected = ["points.list.element.list.element", "normals.list.element.list.element"]
+    assert Schema("points", ("chair",)).split_leaves() == expected
+    assert Schema("gaussians", ("chair",), 4, "float16").split_leaves() == ["psnr", "ssim"]
+
+
+def test_only_the_numbers_of_gaussians_are_of_the_chosen_type() -> None:
+    wide, narrow = (Schema("gaussians", ("chair",), 4, kind).features() for kind in ("float32", "float16"))
+    changed = [name for name in wide if wide[name] != narrow[name]]
+    assert changed == ["means", "quats", "scales", "opacities", "sh"]
+    assert narrow["sh"].dtype == "float16"
+    assert narrow["opacities"].feature.dtype == "float16"
 
 
 @pytest.mark.parametrize(
