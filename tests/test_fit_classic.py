@@ -393,6 +393,23 @@ def test_recipe_rejects(change, message):
         dataclasses.replace(PUBLISHED, **change)
 
 
+@pytest.mark.parametrize(("name", "like"), [("classic", "lite"), ("classic-full", "full")])
+def test_presets_differ_from_the_others_in_the_fit_alone(name, like):
+    preset, other = load_preset(name), load_preset(like)
+    assert isinstance(preset.fit, ClassicRecipe)
+    assert (preset.rig, preset.render, preset.store) == (other.rig, other.render, other.store)
+    assert preset.about.version != other.about.version
+    assert "classic" in preset.about.title
+
+
+def test_what_the_presets_scale_down():
+    assert load_preset("classic-full").fit == PUBLISHED
+    scaled = dataclasses.asdict(load_preset("classic").fit)
+    changed = {name for name, value in dataclasses.asdict(PUBLISHED).items() if scaled[name] != value}
+    iterations = {"iterations", "sh_every", "densify_from", "densify_until", "densify_every", "reset_every"}
+    assert changed == iterations | {"init_points", "sh_degree", "max_gaussians"}
+
+
 def test_recipe_from_a_table():
     assert parse({"method": "classic", "iterations": 7}, ClassicRecipe, "x.toml").iterations == 7
     with pytest.raises(ValueError, match=r"x\.toml: method: 'hull' is not allowed \(must be classic\)"):
