@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from gsbench.build.preset import load_preset
 from gsbench.fit import ClassicRecipe, Fitted, fit
 from gsbench.fit.classic import cuda
 from gsbench.fit.classic.density import Population
