@@ -143,15 +143,16 @@ def load_recipe(path: Path, variant: str | None = None) -> Recipe:
 
 
 def _check_variant(table: dict[str, Any], variant: str, path: Path) -> Recipe:
-    merged = _overlay(table, {**table["variants"][variant], "name": f"{table['name']}:{variant}"})
+    merged = overlay(table, {**table["variants"][variant], "name": f"{table['name']}:{variant}"})
     return parse(merged, Recipe, f"{path}, variant {variant}")
 
 
-def _overlay(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+def overlay(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """A copy of the table `base` with the keys of `over` laid over it, tables within tables key by key."""
     merged = copy.deepcopy(base)
     for key, value in over.items():
         both_tables = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = _overlay(merged[key], value) if both_tables else value
+        merged[key] = overlay(merged[key], value) if both_tables else value
     return merged
 
 
@@ -216,7 +217,7 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
         if len(kinds) == len(value):
             return tuple(_convert(v, k, f"{where}[{i}]") for i, (v, k) in enumerate(zip(value, kinds, strict=True)))
     if origin is dict and isinstance(value, dict):
-        return {key: _convert(v, args[1], f"{where}.{key}") for key, v in value.items()}
+        return {_convert(key, args[0], where): _convert(v, args[1], f"{where}.{key}") for key, v in value.items()}
     if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
     if hint in (int, str, bool) and type(value) is hint:

@@ -1,24 +1,20 @@
 """Meshes to a data folder: OFF -> Mesh -> Views -> Gaussians -> Parquet. Here the steps are only chained."""
 
-import contextlib
 import functools
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-
-import numpy as np
 
 from gsbench.build.description import describe
 from gsbench.build.engine import Engine, Lost, Task
-from gsbench.build.gpu import default_workers, gpu_fit
-from gsbench.build.local import LocalEngine
+from gsbench.build.engines import choose_device, start_engine, start_fit
 from gsbench.build.making import make_object
+from gsbench.build.objects import Fit
 from gsbench.build.outcome import Outcome, load_outcomes
 from gsbench.build.packing import load_written, plan_shards, remove_others
-from gsbench.build.preset import Preset, load_preset
+from gsbench.build.preset import Preset, adapt, load_preset, select
 from gsbench.build.work import Work, open_work
-from gsbench.fit import fit
 from gsbench.meshes.split import MeshFile, list_meshes
-from gsbench.render.splats_cuda import require_gsplat
 from gsbench.store.create import Contents, finish_folder
 from gsbench.store.manifest import Manifest, load_manifest
 from gsbench.store.schema import SPLITS
@@ -34,49 +30,64 @@ def build(
     workers: int | None = None,
     progress: Progress | None = None,
     device: str = "cpu",
+    *,
+    renderer: str | None = None,
+    limit_per_class: tuple[int, int] | None = None,
+    engine: str = "local",
+    ray_address: str | None = None,
+    gpu_share: float = 0.25,
 ) -> Manifest:
     """Builds a data folder from a folder of meshes, in one single-threaded process a core.
 
     A build that is killed goes on when it is called again with the same arguments: every finished object is kept in
-    `.<name>.building` beside `out` until `out` appears. The result depends neither on that nor on the number of
-    workers. Objects that cannot be read, drawn or fitted are set aside with their reason in the manifest. Processes
-    are spawned: a script that calls this needs the usual `if __name__ == "__main__"`.
+    `.<name>.building` beside `out` until `out` appears. The result depends neither on that nor on workers and engine;
+    on CPU not in a byte. Objects that cannot be read, drawn or fitted are set aside with their reason in the manifest.
+    Processes are spawned: a script that calls this needs the usual `if __name__ == "__main__"`.
 
     Args:
         meshes: the official ModelNet layout, `<label>/<train|test>/<object_id>.off`.
         out: a folder that does not exist yet, or an empty one; it appears when it is whole.
-        preset: a table of build.toml: `mini`, `lite` or `full`.
+        preset: a table of build.toml (`mini`, `lite` or `full`), or a file's path, see `gsbench.build.preset`.
         workers: processes; None is one a core, and on CUDA as many more as may wait for the GPU.
         progress: is told how far it is; what an earlier run finished counts as done.
-        device: what Gaussians are fitted on: `cpu`, or `cuda` (see `gsbench.build.gpu`); all else is the same.
+        device: what Gaussians are fitted on: `cpu`, `cuda` (see `gsbench.build.gpu`), or `auto`, which is `cuda` where
+            this machine has it; all else is the same.
+        renderer: `software` or `pyrender`, in place of the preset's.
+        limit_per_class: the most training and test objects of a class; the data set then says that it is a part.
+        engine: `local`, or `ray` for the machines of a cluster.
+        ray_address: see `gsbench.build.ray_engine.connected`; None starts a cluster on this machine.
+        gpu_share: of a GPU, for each object that is fitted on one by `ray`.
 
     Returns:
         The manifest of the new folder.
 
     Raises:
-        ValueError: no such meshes or preset, `out` cannot be written, the disk is full, another process builds into
-            `out`, a build of other arguments was begun there, no object could be made, or no such device.
+        ValueError: no such meshes, preset or device, `out` cannot be written, the disk is full, another process builds
+            into `out`, a build of other arguments was begun there, the cluster does not answer or does not see the
+            folders, or no object could be made.
     """
-    if device not in ("cpu", "cuda"):
-        raise ValueError(f"device: {device!r} (allowed: cpu, cuda)")
-    if device == "cuda":
-        require_gsplat()
-    if workers is not None and workers < 1:
-        raise ValueError(f"workers: {workers} (must be at least 1)")
-    recipe = load_preset(preset)
-    files = sorted(list_meshes(meshes), key=lambda file: file.object_id)
+    meshes, out = Path(meshes).absolute(), Path(out).resolve()
+    device = choose_device(device, engine)
+    recipe = adapt(load_preset(preset), renderer, limit_per_class)
+    files = select(list_meshes(meshes), recipe.limit_per_class)
     _require_both_splits(files, meshes, "there is no object")
-    engine = LocalEngine(workers or default_workers(recipe, device))
-    with open_work(out, functools.partial(describe, files, recipe, device)) as work:
+    report = progress or _tell_nobody
+    with (
+        start_engine(engine, recipe, device, workers, ray_address, gpu_share) as running,
+        open_work(out, functools.partial(describe, files, recipe, device)) as work,
+    ):
         if work.placed:
             return load_manifest(out)
-        outcomes = _make_objects(files, recipe, work, engine, device, progress or _tell_nobody)
+        running.require_folders([meshes, work.path])
+        outcomes = _make_objects(
+            files, recipe, work, running, functools.partial(start_fit, engine, recipe, device), report
+        )
         kept = [file for file in files if outcomes[file.object_id].reason is None]
         if not kept:
             first = files[0].object_id
             raise ValueError(f"{meshes}: none of {len(files)} objects could be made; {first}: {outcomes[first].reason}")
         _require_both_splits(kept, meshes, "no object could be made")
-        manifest = _pack(work, kept, outcomes, recipe, engine, progress or _tell_nobody)
+        manifest = _pack(work, kept, outcomes, recipe, running, report)
         work.place()
     return manifest
 
@@ -92,15 +103,22 @@ def _require_both_splits(files: Sequence[MeshFile], meshes: Path, what: str) -> 
 
 
 def _make_objects(
-    files: Sequence[MeshFile], recipe: Preset, work: Work, engine: Engine, device: str, progress: Progress
+    files: Sequence[MeshFile],
+    recipe: Preset,
+    work: Work,
+    engine: Engine,
+    fitting: Callable[[], AbstractContextManager[Fit]],
+    progress: Progress,
 ) -> dict[str, Outcome]:
     """Makes every object that is not finished yet."""
     outcomes = load_outcomes(work.objects, (file.object_id for file in files))
     aside = sum(outcome.reason is not None for outcome in outcomes.values())
     progress("objects", len(outcomes), len(files), aside)
     missing = [file for file in files if file.object_id not in outcomes]
-    with gpu_fit(recipe.fit) if missing and device == "cuda" else contextlib.nullcontext(fit) as fit_views:
-        tasks = [Task(file.object_id, make_object, (file, recipe, work.objects, fit_views)) for file in missing]
+    if not missing:
+        return outcomes
+    with fitting() as fit:
+        tasks = [Task(file.object_id, make_object, (file, recipe, work.objects, fit), True) for file in missing]
         for object_id, result in engine.run(tasks):
             outcome = Outcome(reason=result.reason) if isinstance(result, Lost) else result
             outcomes[object_id] = outcome
@@ -124,11 +142,10 @@ def _pack(
         about=recipe.about,
         objects={split: {file.object_id: file.label for file in kept if file.split == split} for split in SPLITS},
         sh_coefficients=(recipe.fit.sh_degree + 1) ** 2,
+        float_type=recipe.store.float_type,
         recipe=work.description.recipe,
+        made_with=work.description.programs,
         set_aside=reasons,
-        quality={
-            name: float(np.mean([getattr(outcome, name) for outcome in made.values()])) for name in ("psnr", "ssim")
-        },
         max_shard_bytes=recipe.store.max_shard_bytes,
     )
     tasks = plan_shards(work, contents, made)

@@ -18,8 +18,9 @@ FORMAT = 1
 """Of a work folder's files."""
 
 _PROGRAMS = (
-    "numpy", "numba", "llvmlite", "pillow", "fpsample", "trimesh", "pyrender", "pyarrow", "datasets", "huggingface_hub",
+    "numpy", "numba", "llvmlite", "pillow", "fpsample", "trimesh", "pyarrow", "datasets", "huggingface_hub",
 )  # fmt: skip
+_DRAWN_WITH = ("pyrender", "PyOpenGL")
 _FITTED_WITH = ("torch", "gsplat")
 _DECIDE_NOTHING = (
     "audit", "augment", "baseline", "cli", "data", "doctor", "evaluation", "figures", "formats", "leaderboard",
@@ -53,14 +54,12 @@ class Description:
     Attributes:
         format: of the work folder.
         recipe: the whole preset.
-        device: what the Gaussians are fitted on, `cpu` or `cuda`.
-        programs: versions, and the hash of this package's code.
+        programs: versions, the hash of this package's code, and the device of the fit, `cpu` or `cuda`.
         meshes: the objects by id.
     """
 
     format: int
     recipe: dict[str, Any]
-    device: str
     programs: dict[str, str]
     meshes: dict[str, Source]
 
@@ -68,13 +67,14 @@ class Description:
 def describe(files: Sequence[MeshFile], recipe: Preset, device: str, known: Mapping[str, Source]) -> Description:
     """Describes a build. Files that are as `known` has them are not read again."""
     programs = [*_PROGRAMS]
+    programs += _DRAWN_WITH if recipe.render.renderer == "pyrender" else ()
     programs += _FITTED_WITH if device == "cuda" else ()
     versions = {"python": platform.python_version(), **{name: _version(name) for name in programs}}
+    code = {"gsbench": gsbench.__version__, "gsbench code": _code_sha256()[:12]}
     return Description(
         format=FORMAT,
         recipe=json.loads(json.dumps(dataclasses.asdict(recipe))),  # as it is read again: JSON has no tuples
-        device=device,
-        programs={"gsbench": f"{gsbench.__version__}, code {_code_sha256()[:12]}", **versions},
+        programs={**code, **versions, "device": device},
         meshes={file.object_id: _source(file, known.get(file.object_id)) for file in files},
     )
 
@@ -110,7 +110,7 @@ def _source(file: MeshFile, known: Source | None) -> Source:
 
 def first_difference(theirs: Description, ours: Description) -> str | None:
     """The first thing that makes two builds different ones, in words; None if one can go on with the other's work."""
-    for name in ("recipe", "device", "programs"):
+    for name in ("recipe", "programs"):
         before, now = dict(_leaves(name, getattr(theirs, name))), dict(_leaves(name, getattr(ours, name)))
         for key in dict.fromkeys([*before, *now]):
             if before.get(key) != now.get(key):

@@ -6,10 +6,26 @@ object never pass through a pipe. An engine knows nothing of objects or shards, 
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 ATTEMPTS = 3
-"""How often a task is begun until it is given up; each time in a fresh process if the last one died."""
+"""After so many deaths of the process that ran it, a task is given up."""
+
+FRESH_PROCESSES = 10
+"""After so many fresh processes that a task asked for, it is taken that it will never be content."""
+
+OUT_OF_MEMORY = 99
+"""Exit status of a worker that could not allocate."""
+
+# The last one is of Mesa, which draws the views where there is no GPU.
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
+    "LP_NUM_THREADS",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,11 +36,13 @@ class Task:
         name: tells it from the other tasks of a run.
         function: of a module, since other processes import it.
         arguments: can be pickled.
+        fits: whether it fits Gaussians, so that it takes a GPU where these are fitted on GPUs.
     """
 
     name: str
     function: Callable[..., Any]
     arguments: tuple[Any, ...]
+    fits: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +59,35 @@ class FreshProcessNeeded(Exception):
 class Engine(Protocol):
     """Runs tasks."""
 
+    def require_folders(self, folders: Sequence[Path]) -> None:
+        """Makes sure that all processes see the folders; a ValueError names the machine that does not."""
+        ...
+
     def run(self, tasks: Sequence[Task]) -> Iterator[tuple[str, Any]]:
         """Runs every task; yields its name and what its function returned, or `Lost`, in the order of completion.
 
-        Any other exception than `FreshProcessNeeded` ends the run and is raised here. No process outlives the iterator.
+        Any other exception than `FreshProcessNeeded` ends the run and is raised here. No process works on a task after
+        the iterator has ended.
         """
         ...
+
+
+class Trials:
+    """How often the tasks of a run were begun, and what becomes of one whose process is gone."""
+
+    def __init__(self) -> None:
+        self._deaths: dict[str, int] = {}
+        self._fresh: dict[str, int] = {}
+
+    def after_death(self, task: Task, how: str) -> Lost | None:
+        """None if the task is to be begun again."""
+        deaths = self._deaths[task.name] = self._deaths.get(task.name, 0) + 1
+        if deaths < ATTEMPTS:
+            return None
+        return Lost(f"its worker process died {deaths} times, at last {how}")
+
+    def after_request(self, task: Task, why: FreshProcessNeeded) -> None:
+        """The task is to be begun again, unless it has asked for that too often: then a ValueError."""
+        fresh = self._fresh[task.name] = self._fresh.get(task.name, 0) + 1
+        if fresh == FRESH_PROCESSES:
+            raise ValueError(f"build: {task.name} asked for {fresh} fresh processes in vain: {why}")

@@ -8,20 +8,10 @@ import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import Any
 
-from gsbench.build.engine import ATTEMPTS, FreshProcessNeeded, Lost, Task
-
-# The last one is of Mesa, which draws the views where there is no GPU.
-_THREAD_VARIABLES = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "NUMBA_NUM_THREADS",
-    "LP_NUM_THREADS",
-)
-_OUT_OF_MEMORY = 99
-"""Exit status of a worker that could not allocate."""
+from gsbench.build.engine import ATTEMPTS, OUT_OF_MEMORY, THREAD_VARIABLES, FreshProcessNeeded, Task, Trials
 
 
 class LocalEngine:
@@ -35,34 +25,39 @@ class LocalEngine:
     def __init__(self, workers: int) -> None:
         self._workers = workers
 
+    def require_folders(self, folders: Sequence[Path]) -> None:
+        """As `Engine.require_folders`: what this process sees, its workers see."""
+
     def run(self, tasks: Sequence[Task]) -> Iterator[tuple[str, Any]]:
         """As `Engine.run`.
 
         Raises:
             ValueError: the worker processes die before they begin.
         """
-        waiting = deque((task, 1) for task in tasks)
+        waiting, trials = deque(tasks), Trials()
         workers = [_Worker() for _ in range(min(self._workers, len(tasks)))]
         try:
             while waiting or any(worker.task for worker in workers):
                 finished = []
                 for worker in _wait_for_news(workers):
                     kind, value = worker.receive()
-                    task, attempt = worker.task, worker.attempt
-                    worker.task = None
+                    task, worker.task = worker.task, None
                     if kind == "failed" and not isinstance(value, FreshProcessNeeded):
                         raise value
                     if kind in ("died", "failed"):
                         workers[workers.index(worker)] = worker.successor(str(value))
-                        if task and attempt < ATTEMPTS:
-                            waiting.append((task, attempt + 1))
+                        if task and kind == "failed":
+                            trials.after_request(task, value)
+                            waiting.appendleft(task)
                             continue
-                        value = Lost(f"its worker process died {ATTEMPTS} times, at last {value}")
+                        if task and (value := trials.after_death(task, value)) is None:
+                            waiting.append(task)
+                            continue
                     if task:
                         finished.append((task.name, value))
                 for worker in workers:
                     if worker.ready and not worker.task and waiting:
-                        worker.give(*waiting.popleft())
+                        worker.give(waiting.popleft())
                 yield from finished
         finally:
             for worker in workers:
@@ -76,7 +71,6 @@ class _Worker:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self.task: Task | None = None
-        self.attempt = 0
         self.ready = False
         self._stillborn = stillborn
         self._process = context.Process(target=_serve, args=(theirs,), daemon=True)
@@ -84,8 +78,8 @@ class _Worker:
             self._process.start()
         theirs.close()  # so that the death of the process ends the pipe
 
-    def give(self, task: Task, attempt: int) -> None:
-        self.task, self.attempt = task, attempt
+    def give(self, task: Task) -> None:
+        self.task = task
         with contextlib.suppress(OSError):  # it has just died: the next `receive` tells
             self.connection.send((task.function, task.arguments))
 
@@ -104,7 +98,9 @@ class _Worker:
         self.kill()
         stillborn = 0 if self.ready else self._stillborn + 1
         if stillborn == ATTEMPTS:
-            raise ValueError(f"build: {stillborn} worker processes in a row died before they began ({how})")
+            raise ValueError(
+                f"build: {stillborn} worker processes, one after the other, died before they began ({how})"
+            )
         return _Worker(stillborn)
 
     def kill(self) -> None:
@@ -119,7 +115,7 @@ def _wait_for_news(workers: Sequence[_Worker]) -> list[_Worker]:
 
 
 def _describe_exit(code: int) -> str:
-    if code == _OUT_OF_MEMORY:
+    if code == OUT_OF_MEMORY:
         return "out of memory"
     if code >= 0:
         return f"with exit status {code}"
@@ -127,11 +123,27 @@ def _describe_exit(code: int) -> str:
     return f"killed by signal {-code} ({name}{', as for want of memory' if name == 'SIGKILL' else ''})"
 
 
+def _serve(connection: Connection) -> None:
+    """The life of a worker process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all: the parent decides
+    end_with_parent()
+    connection.send(("ready", None))
+    while True:
+        function, arguments = connection.recv()
+        try:
+            message = ("done", function(*arguments))
+        except MemoryError:
+            os._exit(OUT_OF_MEMORY)
+        except Exception as error:
+            message = ("failed", error)
+        connection.send(message)
+
+
 @contextlib.contextmanager
 def single_threaded_children() -> Iterator[None]:
     """Processes started in the block use one thread each: the parallelism is across tasks."""
-    before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
-    os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))
+    before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
     try:
         yield
     finally:
@@ -142,25 +154,13 @@ def single_threaded_children() -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _serve(connection: Connection) -> None:
-    """The life of a worker process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all: the parent decides
-    threading.Thread(target=end_with_parent, daemon=True).start()
-    connection.send(("ready", None))
-    while True:
-        function, arguments = connection.recv()
-        try:
-            message = ("done", function(*arguments))
-        except MemoryError:
-            os._exit(_OUT_OF_MEMORY)
-        except Exception as error:
-            message = ("failed", error)
-        connection.send(message)
-
-
 def end_with_parent() -> None:
-    """Ends this process as soon as the parent has ended, also in the middle of a task."""
+    """Sees to it that this process, a child of multiprocessing's, ends as soon as its parent has, whatever it does."""
     parent = multiprocessing.parent_process()
     assert parent is not None
-    wait([parent.sentinel])
-    os._exit(1)
+
+    def watch() -> None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -13,7 +13,6 @@ from numba.core.event import install_recorder
 
 from gsbench.build.engine import FreshProcessNeeded
 from gsbench.build.gpu_client import GpuLost
-from gsbench.build.gpu_client import GpuLost
 from gsbench.build.objects import Fit, ObjectRows, build_object
 from gsbench.build.outcome import Outcome, keep_outcome, keep_rows
 from gsbench.build.preset import Preset

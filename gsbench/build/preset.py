@@ -1,16 +1,23 @@
 """The presets of build.toml: everything that decides a data set, as frozen dataclasses."""
 
+import dataclasses
 import importlib.resources
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int64
 
 from gsbench.fit import ClassicRecipe, FitRecipe
 from gsbench.geometry import spiral_rig
-from gsbench.recipe import parse, read_toml, suggest
+from gsbench.meshes.split import MeshFile
+from gsbench.recipe import overlay, parse, read_toml, suggest
 from gsbench.render.meshes import RenderSetup
 from gsbench.store.card import About
+from gsbench.store.schema import FloatType
 from gsbench.store.shards import MAX_SHARD_BYTES
 from gsbench.store.webp import MAX_METHOD
 from gsbench.types import Array, Cameras
@@ -52,7 +59,9 @@ class Store:
         view_size: at how many pixels images are kept; drawn anew where that is not the rig's size.
         reconstructions: how many of the kept views' cameras the Gaussians are rendered from, too, evenly spaced.
         novel: how many cameras between those of the rig they are rendered from, evenly spaced.
-        gaussian_bits: mantissa bits of the Gaussians' floats; 23 is exact.
+        gaussian_bits: mantissa bits of the Gaussians' floats; 23 is exact, 16 costs no PSNR that can be measured.
+        float_type: of the Gaussians' numbers in the shards. float16 holds what 10 mantissa bits do, in as many bytes
+            of a shard, and in half of the memory.
         point_bits: mantissa bits of points and normals.
         webp_method: libwebp's effort on the images, 0 (fast) to 6 (small).
         max_shard_bytes: largest shard.
@@ -64,20 +73,43 @@ class Store:
     reconstructions: int
     novel: int
     gaussian_bits: int = 23
+    float_type: FloatType = "float32"
     point_bits: int = 23
     webp_method: int = 4
     max_shard_bytes: int = MAX_SHARD_BYTES
 
 
 @dataclass(frozen=True, slots=True)
+class Limit:
+    """The most objects of a class, in each split, that a data set takes: the first in the order of their ids."""
+
+    train: int
+    test: int
+
+    def __post_init__(self) -> None:
+        if min(self.train, self.test) < 1:
+            raise ValueError(f"train is {self.train} and test {self.test} (both must be at least 1)")
+
+
+@dataclass(frozen=True, slots=True)
 class Preset:
-    """Everything that decides a data set; a table of build.toml."""
+    """Everything that decides a data set; a table of build.toml.
+
+    Attributes:
+        about: what the data set is called.
+        rig: the cameras.
+        render: the look of the meshes.
+        fit: how Gaussians are fitted.
+        store: what is kept.
+        limit_per_class: None takes all objects. The data set's version and card say that there is a limit.
+    """
 
     about: About
     rig: Rig
     render: RenderSetup
     fit: FitRecipe | ClassicRecipe
     store: Store
+    limit_per_class: Limit | None = None
 
     def __post_init__(self) -> None:
         limits = {
@@ -101,15 +133,73 @@ def evenly(total: int, count: int) -> Int64[Array, " c"]:
     return np.linspace(0, total - 1, count).round().astype(np.int64)
 
 
-def load_preset(name: str) -> Preset:
-    """The preset `name` of build.toml.
+def adapt(preset: Preset, renderer: str | None, limit_per_class: tuple[int, int] | None) -> Preset:
+    """The preset with another renderer, or for a part of the objects only, which its name and words then say.
 
     Raises:
-        ValueError: no such preset, or one with unknown keys or values out of range.
+        ValueError: no such renderer, or a limit below 1.
+    """
+    if renderer is not None:
+        preset = dataclasses.replace(preset, render=dataclasses.replace(preset.render, renderer=renderer))
+    if limit_per_class is None:
+        return preset
+    try:
+        limit = Limit(*limit_per_class)
+    except ValueError as error:
+        raise ValueError(f"limit_per_class: {error}") from None
+    about = dataclasses.replace(
+        preset.about,
+        version=f"{preset.about.version}-first-{limit.train}-{limit.test}",
+        title=f"{preset.about.title}, a part",
+        source=f"Not all objects: of each class the first {limit.train} for training and the first {limit.test} for "
+        f"testing, in the order of their ids.\n\n{preset.about.source.strip()}",
+    )
+    return dataclasses.replace(preset, about=about, limit_per_class=limit)
+
+
+def select(files: Sequence[MeshFile], limit: Limit | None) -> list[MeshFile]:
+    """The meshes that a preset takes, in the order of their ids."""
+    in_order = sorted(files, key=lambda file: file.object_id)
+    if limit is None:
+        return in_order
+    most = dataclasses.asdict(limit)
+    taken: Counter[tuple[str, str]] = Counter()
+    selected = []
+    for file in in_order:
+        taken[file.label, file.split] += 1
+        if taken[file.label, file.split] <= most[file.split]:
+            selected.append(file)
+    return selected
+
+
+def load_preset(name: str) -> Preset:
+    """A preset of build.toml by its name, or one of a file of one's own by its path.
+
+    Such a file, `*.toml`, says what it `extends`, and has the tables of a preset with what it changes; to make another
+    data set it has to give that another version or name.
+
+    Raises:
+        ValueError: no such preset or file, unknown keys, or values out of range.
     """
     source = importlib.resources.files("gsbench_cards") / "modelnet10-gs" / "build.toml"
     with importlib.resources.as_file(source) as path:
         presets = read_toml(path)["presets"]
+    if not name.endswith(".toml"):
+        return parse(_find(name, presets, "preset"), Preset, f"build.toml, preset {name}")
+    table = read_toml(Path(name))
+    extends = table.pop("extends", None)
+    if not isinstance(extends, str):
+        raise ValueError(f"{name}: key 'extends' is missing (must be one of {', '.join(presets)})")
+    base = _find(extends, presets, f"{name}: extends")
+    preset = parse(overlay(base, table), Preset, name)
+    if (preset.about.name, preset.about.version) == (base["about"]["name"], base["about"]["version"]):
+        raise ValueError(f"{name}: about.version is {preset.about.version!r} like that of {extends} (must be its own)")
+    return preset
+
+
+def _find(name: str, presets: dict[str, Any], where: str) -> dict[str, Any]:
     if name not in presets:
-        raise ValueError(f"preset: no '{name}'{suggest(name, presets)} (allowed: {', '.join(presets)})")
-    return parse(presets[name], Preset, f"build.toml, preset {name}")
+        allowed = f"{', '.join(presets)}, or a file *.toml"
+        raise ValueError(f"{where}: no '{name}'{suggest(name, presets)} (allowed: {allowed})")
+    found: dict[str, Any] = presets[name]
+    return found

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from gsbench.cli.arguments import positive_int
+from gsbench.cli.arguments import positive_int, two_counts
 from gsbench.cli.messages import failed_check
 from gsbench.cli.progress import progress_bar, steps_bar
 
@@ -19,15 +19,7 @@ def add_commands(commands: Any) -> None:
         description="Renders meshes, fits Gaussians to the views, and writes both as a data folder.",
         allow_abbrev=False,
     )
-    build.add_argument("--meshes", metavar="DIR", type=Path, required=True, help="<label>/<train|test>/<object_id>.off")
-    build.add_argument("--out", metavar="DIR", type=Path, required=True, help="new or empty folder to write")
-    build.add_argument(
-        "--preset", metavar="NAME", default="lite", help="mini, lite or full of build.toml (default: lite)"
-    )
-    build.add_argument("--workers", metavar="N", type=positive_int, help="processes (default: one a core)")
-    build.add_argument(
-        "--device", choices=("cpu", "cuda"), default="cpu", help="what Gaussians are fitted on (default: cpu)"
-    )
+    _add_build_options(build)
     build.set_defaults(run=_build)
 
     verify = commands.add_parser(
@@ -41,11 +33,51 @@ def add_commands(commands: Any) -> None:
     verify.set_defaults(run=_verify)
 
 
+def _add_build_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--meshes", metavar="DIR", type=Path, required=True, help="<label>/<train|test>/<object_id>.off")
+    add("--out", metavar="DIR", type=Path, required=True, help="new or empty folder to write")
+    add(
+        "--preset",
+        metavar="NAME|PRESET.toml",
+        default="lite",
+        help='a preset of build.toml, or a file that says `extends = "NAME"` and what it changes (default: lite)',
+    )
+    add("--renderer", metavar="NAME", help="software or pyrender (default: the preset's)")
+    add(
+        "--limit-per-class",
+        metavar="TRAIN,TEST",
+        type=two_counts,
+        help="take no more than the first so many objects of each class; the data set says so",
+    )
+    add("--workers", metavar="N", type=positive_int, help="processes (default: one a core)")
+    add("--device", choices=("cpu", "cuda", "auto"), default="cpu", help="what Gaussians are fitted on (default: cpu)")
+    add("--engine", choices=("local", "ray"), default="local", help="this machine, or a cluster (default: local)")
+    add(
+        "--ray-address",
+        metavar="ADDRESS",
+        help="HOST:PORT, ray://HOST:PORT or auto: a cluster that runs and sees both folders (default: start one here)",
+    )
+    add("--gpu-share", metavar="F", type=float, default=0.25, help="of a GPU, for an object with Ray (default: .25)")
+
+
 def _build(args: argparse.Namespace) -> int:
     from gsbench.build import build
 
     with steps_bar() as progress:
-        manifest = build(args.meshes, args.out, args.preset, args.workers, progress, args.device)
+        manifest = build(
+            args.meshes,
+            args.out,
+            args.preset,
+            args.workers,
+            progress,
+            args.device,
+            renderer=args.renderer,
+            limit_per_class=args.limit_per_class,
+            engine=args.engine,
+            ray_address=args.ray_address,
+            gpu_share=args.gpu_share,
+        )
     quality = ", ".join(f"{key} {value:.2f}" for key, value in manifest.quality.items())
     print(f"{args.out}: {manifest.name} {manifest.version}, fingerprint {manifest.fingerprint()[:8]}, mean {quality}")
     for object_id, reason in manifest.set_aside.items():
