@@ -30,7 +30,7 @@ def turn(points: Float32[Array, "n 3"], quarters: int) -> Float32[Array, "n 3"]:
     return np.stack([(x, y), (-y, x), (-x, -y), (y, -x)][quarters % 4] + (z,), axis=1)
 
 
-def probe_points() -> Float32[Array, "4m 3"]:
+def probe_points() -> Float32[Array, "p 3"]:
     """`[4m 3]` the probes: m in the quarter x, y >= 0 of [-1, 1]^3, then the same turned once, twice, three times."""
     steps = np.arange(1, ORBITS + 1)[:, None] * np.array(_GOLDEN_3)
     first = (steps % 1 * (1, 1, 2) - (0, 0, 1)).astype(np.float32)
