@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gsbench.fit import FitRecipe, Stage, fit, fit_many
-from gsbench.fit.hull import hull_gaussians
+from gsbench.fit.hull import choose, hull_gaussians
 from gsbench.fit.targets import scaled_cameras, target_planes
 from gsbench.geometry import camera_centers, quats_to_matrices, spiral_rig
 from gsbench.types import Cameras, Gaussians, Views
@@ -120,6 +120,22 @@ def test_hull_lies_on_the_surface(views):
     colours = start.sh[:, 0] * 0.28209479 + 0.5
     expected = 0.5 + 0.3 * np.sin(5 * start.means + np.array([0, 1, 2]))
     assert np.median(np.abs(colours - expected)) < 0.06
+
+
+def test_more_start_where_the_hull_is_thin():
+    """A plate one voxel thick gets 2^detail times as many Gaussians as the wall of a block, and smaller ones."""
+    blurred = np.array([9**3 * 2 / 3] * 800 + [9**3 / 3] * 200, np.float32)
+    rng = np.random.default_rng(0)
+    for detail, share in ((0.0, 0.2), (2.0, 0.5), (3.0, 2 / 3)):
+        recipe = dataclasses.replace(RECIPE, init_detail=detail)
+        places, spacings = choose(blurred, recipe, rng)
+        assert (np.diff(places) >= 0).all()
+        assert abs(np.mean(places >= 800) - share) < 2 / len(places)
+        # Each covers its part of the surface: squares of the spacing add up to the number of voxels.
+        assert np.sum(spacings**2) == pytest.approx(1000, rel=0.02)
+    sparse = blurred.copy()
+    sparse[0] = 1
+    assert choose(sparse, recipe, rng)[1].min() == pytest.approx(spacings.min(), rel=0.02)
 
 
 @pytest.mark.parametrize(("size", "thin"), [(128, 0.025), (600, 0.004)])

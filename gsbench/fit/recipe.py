@@ -22,8 +22,8 @@ class Stage:
 class FitRecipe:
     """A fixed number of Gaussians, from a visual hull, by Adam (betas .9, .99), one view a step, white background.
 
-    Learning rates hold where the sphere that all cameras see has radius 1, and decay exponentially over all stages to
-    `lr_decay` times themselves.
+    Learning rates hold where the sphere that all cameras see has radius 1, and fall in a straight line over all stages
+    to `lr_decay` times themselves.
 
     Attributes:
         stages: coarse to fine; widths must divide the views' width.
@@ -40,6 +40,8 @@ class FitRecipe:
         init_opacity: of every Gaussian at first.
         init_radius, init_thickness: standard deviations of a Gaussian at first along the surface and across it, over
             the distance to its neighbours.
+        init_detail: how much closer Gaussians stand at first where the hull is thin or has an edge: a plate as thin as
+            a voxel gets 2 to this power times as many as a thick wall of the same area; 0 for equally many.
         relocate_every: after as many steps each, Gaussians that faded move onto others; 0 for never. On CUDA only: from
             a hull hardly any fades.
         relocate_below: the opacity below which a Gaussian has faded.
@@ -49,21 +51,22 @@ class FitRecipe:
     stages: tuple[Stage, ...]
     num_gaussians: int = 2048
     sh_degree: int = 3
-    sh_start: float = 0.5
-    lr_means: float = 0.004
-    lr_scales: float = 0.18
-    lr_quats: float = 0.02
-    lr_opacities: float = 0.15
-    lr_dc: float = 0.04
-    lr_sh: float = 0.01
-    lr_decay: float = 0.1
+    sh_start: float = 0.1
+    lr_means: float = 0.002
+    lr_scales: float = 0.13
+    lr_quats: float = 0.014
+    lr_opacities: float = 0.1
+    lr_dc: float = 0.03
+    lr_sh: float = 0.015
+    lr_decay: float = 0.04
     huber: float = 0.05
     alpha_weight: float = 0.3
     antialiased: bool = False
     hull_resolution: int = 72
     init_opacity: float = 0.9
-    init_radius: float = 0.55
+    init_radius: float = 0.5
     init_thickness: float = 0.1
+    init_detail: float = 3.0
     relocate_every: int = 0
     relocate_below: float = 0.005
     method: Literal["hull"] = "hull"
@@ -80,7 +83,7 @@ class FitRecipe:
             if not 0 < getattr(self, name) <= 1:
                 raise ValueError(f"{name}: {getattr(self, name)}, allowed above 0, up to 1")
         rates = ("lr_means", "lr_scales", "lr_quats", "lr_opacities", "lr_dc", "lr_sh")
-        for name in (*rates, "alpha_weight", "sh_start", "relocate_every"):
+        for name in (*rates, "alpha_weight", "sh_start", "init_detail", "relocate_every"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name}: {getattr(self, name)}, it must be >= 0")
 

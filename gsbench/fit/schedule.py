@@ -19,7 +19,7 @@ def learning_rates(recipe: FitRecipe) -> dict[str, float]:
 
 def decay_at(recipe: FitRecipe, step: int) -> float:
     """What the learning rates are multiplied by at `step`, counted from 0."""
-    return recipe.lr_decay ** (step / max(recipe.iterations - 1, 1))
+    return 1 - (1 - recipe.lr_decay) * step / max(recipe.iterations - 1, 1)
 
 
 def sh_degree_at(recipe: FitRecipe, step: int) -> int:

@@ -71,12 +71,7 @@ def make_records(projected, order, count, records):
         for channel in range(3):
             record[at.R_RED + channel] = projected[at.RED + channel, i]
         record[at.R_DEPTH] = projected[at.DEPTH, i]
-        record[at.R_SLOPE], record[at.R_INVERSE_A], record[at.R_INVERSE_VAR_Y] = (
-            b / a,
-            1 / a,
-            1 / projected[at.VAR_Y, i],
-        )
-        record[at.R_REACH] = reach
+        record[at.R_RIDGE_X], record[at.R_RIDGE_Y] = -b / a, -b / c
         record[at.R_HALF_X] = math.sqrt(reach * projected[at.VAR_X, i])
         record[at.R_HALF_Y] = math.sqrt(reach * projected[at.VAR_Y, i])
 

@@ -1,7 +1,7 @@
 """Vectors of 16 floats for numba: `+ - * /`, comparison, selection, loads, stores and sums, one LLVM instruction each.
 
-LLVM's auto-vectoriser gives up on the rasteriser's loops, so they are written in these types instead: a tile row of 16
-pixels (or 16 Gaussians) is one `<16 x float>` value, which becomes one AVX-512 register, two of AVX2 or four of NEON.
+LLVM's auto-vectoriser gives up on the rasteriser's loops, so they are written in these types instead: 4x4 pixels
+(or 16 Gaussians) are one `<16 x float>` value, which becomes one AVX-512 register, two of AVX2 or four of NEON.
 Every operation is contractible (multiply-add becomes FMA) and nothing else, so results depend on no loop order.
 """
 
@@ -20,7 +20,6 @@ WIDTH = 16
 _FLOAT, _INT = ir.FloatType(), ir.IntType(32)
 _LANES_IR, _INTS_IR, _MASK_IR = (ir.VectorType(element, WIDTH) for element in (_FLOAT, _INT, ir.IntType(1)))
 _CONTRACT = ("contract",)
-_REASSOC = ("reassoc",)
 
 
 class _LanesType(types.Type):
@@ -194,17 +193,6 @@ def bits(typingctx, mask):
         return builder.zext(builder.bitcast(args[0], ir.IntType(WIDTH)), ir.IntType(64))
 
     return types.int64(MASK), codegen
-
-
-@intrinsic
-def total(typingctx, value):
-    """The sum of the 16 lanes, as a tree."""
-
-    def codegen(context, builder, sig, args):
-        zero = ir.Constant(_FLOAT, -0.0)
-        return _call(builder, "llvm.vector.reduce.fadd.v16f32", _FLOAT, [zero, args[0]], _REASSOC)
-
-    return types.float32(LANES), codegen
 
 
 @intrinsic

@@ -19,20 +19,17 @@ PROJECTED_ROWS = 12
 D_X, D_Y, D_CONIC_A, D_CONIC_B, D_CONIC_C, D_LOG_ALPHA, D_RED, D_DEPTH = 0, 1, 2, 3, 4, 5, 6, 9
 D_PROJECTED_ROWS = 10
 
-# A record: position, the exponent's quadratic form and log2(opacity) (alpha = 2^exponent), colour, depth; then what
-# tells which pixel rows of a tile the Gaussian reaches: slope b/a, 1/a, 1/variance in y, the squared Mahalanobis radius
-# where alpha falls to 1/255; last, half its extent in pixels.
+# A record: position, the exponent's quadratic form and log2(opacity) (alpha = 2^exponent), colour, depth; where along x
+# (y) the exponent is highest at an offset of 1 in y (x); last, half its extent in pixels.
 R_X, R_Y, R_A, R_B, R_C, R_LOG, R_RED, R_DEPTH = 0, 1, 2, 3, 4, 5, 6, 9
-R_SLOPE, R_INVERSE_A, R_INVERSE_VAR_Y, R_REACH, R_HALF_X, R_HALF_Y = 10, 11, 12, 13, 14, 15
+R_RIDGE_X, R_RIDGE_Y, R_HALF_X, R_HALF_Y = 10, 11, 12, 13
 RECORD = 16
 
 # What the tiles return for a record: moments over the offsets from its centre (1, x, y, xx, xy, yy) of the loss's
 # derivative by log(alpha), then the derivatives by colour and depth.
 M_ONE, M_X, M_Y, M_XX, M_XY, M_YY, M_RED, M_DEPTH = 0, 1, 2, 3, 4, 5, 6, 9
 
-TILE = 16
+# A tile is 4x4 blocks of 4x4 pixels, one vector each; blocks and pixels are counted row after row.
+TILE, BLOCK, BLOCKS = 16, 4, 16
 # Planes of an image: red, green, blue, alpha, sum of weight times depth.
 PLANES = 5
-# A tile's copy of a record: the record; then for each pixel row the exponent's terms linear and constant in x, and the
-# offset in y from the centre.
-LOCAL, LINEAR, CONSTANT, OFFSET_Y = RECORD + 3 * TILE, RECORD, RECORD + TILE, RECORD + 2 * TILE

@@ -1,10 +1,11 @@
 """The tiles: front-to-back compositing, and its gradient walked back to front.
 
-A tile is 16x16 pixels, a pixel row one vector of 16 lanes. `gather` picks from the tile's list the Gaussians that reach
-it, and for each the pixel rows where alpha can be 1/255 or more; only those (Gaussian, row) pairs are evaluated.
-`composite` keeps alpha and weight (alpha times transmittance) of each pair, so that `backward` needs neither division
-nor a second exponential: with B the gradient-weighted colour behind, d = c.g - B is the derivative by the weight, w d
-that by log(alpha), and B + alpha d the next B.
+A tile is 4x4 blocks of 4x4 pixels, a block one vector of 16 lanes: most Gaussians are small, and reach fewer such
+blocks than rows of 16. `gather` picks from the tile's list the Gaussians that reach it, and for each the blocks where
+alpha can be 1/255 or more; only those (Gaussian, block) pairs are evaluated. `composite` keeps alpha and weight (alpha
+times transmittance) of each pair, so that `backward` needs neither division nor a second exponential: with B the
+gradient-weighted colour behind, d = c.g - B is the derivative by the weight, w d that by log(alpha), and B + alpha d
+the next B.
 """
 
 # numba checks the types of what follows; mypy does not know its intrinsics.
@@ -15,108 +16,121 @@ from numba import njit
 
 from gsbench.render import layout as at
 from gsbench.render.binning_kernels import ALPHA_MIN
+from gsbench.render.lanes_block_kernels import columns, load_block, load_block_bytes, rows, store_block, totals
 from gsbench.render.lanes_kernels import (
+    WIDTH,
     bits,
     broadcast,
     exp2,
-    iota,
     load,
-    load_bytes,
     maximum,
     minimum,
     select,
     splat,
     store,
-    total,
     trailing_zeros,
 )
 
 ALPHA_MAX = 0.999
 TRANSMITTANCE_MIN = 1e-4
 LOG2_ALPHA_MIN = np.log2(ALPHA_MIN)
-_PAIR = 2 * at.TILE
+# Blocks are kept down to a little below the limit, for what rounding may add.
+_LOG2_ALPHA_NEAR = LOG2_ALPHA_MIN - 0.01
+_PAIR, _PIXELS = 2 * WIDTH, at.PLANES * WIDTH
 
 
 @njit
-def _gather(records, ranks, start, stop, x0, y0, rows, scratch):
-    """Copies the records that reach the tile and lists them by pixel row; returns their number."""
-    local, members, masks, row_lists, row_counts, _, _, _ = scratch
+def _gather(records, ranks, start, stop, x0, y0, inside, scratch):
+    """Copies the records that reach the tile and lists them by block; returns their number."""
+    local, members, masks, block_lists, block_counts, _, _, _ = scratch
     capacity = masks.size
-    py = iota() + (y0 + 0.5)
-    row_counts[:] = 0
+    # The lanes are the tile's blocks here: the centres of their first pixels.
+    left, top = columns() * at.BLOCK + (x0 + 0.5), rows() * at.BLOCK + (y0 + 0.5)
+    zero = splat(0.0)
+    block_counts[:] = 0
     count = 0
     for position in range(start, stop):
         base = ranks[position] * at.RECORD
-        dy = py - broadcast(records, base + at.R_Y)
-        # Where in x the Gaussian still reaches 1/255 in each row: centre +- sqrt(reach).
-        reach = (broadcast(records, base + at.R_REACH) - dy * dy * broadcast(records, base + at.R_INVERSE_VAR_Y)) * (
-            1.0001 * broadcast(records, base + at.R_INVERSE_A)
+        low_x, low_y = left - broadcast(records, base + at.R_X), top - broadcast(records, base + at.R_Y)
+        high_x, high_y = low_x + (at.BLOCK - 1.0), low_y + (at.BLOCK - 1.0)
+        near_x, near_y = minimum(maximum(low_x, zero), high_x), minimum(maximum(low_y, zero), high_y)
+        # Of a block's points the exponent is highest on a side that faces the centre, where the side meets the ridge.
+        ridge_x = minimum(maximum(near_y * broadcast(records, base + at.R_RIDGE_X), low_x), high_x)
+        ridge_y = minimum(maximum(near_x * broadcast(records, base + at.R_RIDGE_Y), low_y), high_y)
+        a, b, c = _form_of(records, base)
+        highest = maximum(
+            (a * near_x + b * ridge_y) * near_x + c * ridge_y * ridge_y,
+            (a * ridge_x + b * near_y) * ridge_x + c * near_y * near_y,
         )
-        center = broadcast(records, base + at.R_X) - dy * broadcast(records, base + at.R_SLOPE)
-        gap = center - minimum(maximum(center, splat(x0 + 0.5)), splat(x0 + at.TILE - 0.5))
-        mask = bits(gap * gap <= reach) & rows
+        mask = bits(highest + broadcast(records, base + at.R_LOG) >= _LOG2_ALPHA_NEAR) & inside
         if mask == 0:
             continue
-        to = count * at.LOCAL
-        store(local, to, load(records, base))
-        store(local, to + at.LINEAR, dy * broadcast(records, base + at.R_B))
-        constant = dy * dy * broadcast(records, base + at.R_C) + broadcast(records, base + at.R_LOG)
-        store(local, to + at.CONSTANT, constant)
-        store(local, to + at.OFFSET_Y, dy)
+        store(local, count * at.RECORD, load(records, base))
         members[count] = ranks[position]
         masks[count] = mask
         while mask != 0:
-            row = trailing_zeros(mask)
+            block = trailing_zeros(mask)
             mask &= mask - 1
-            row_lists[row * capacity + row_counts[row]] = count
-            row_counts[row] += 1
+            block_lists[block * capacity + block_counts[block]] = count
+            block_counts[block] += 1
         count += 1
     return count
 
 
 @njit
-def _composite(x0, keep, scratch):
-    """Composites the gathered Gaussians into `pixels`: colour, alpha and depth sums, 16 lanes a row."""
-    local, _, masks, row_lists, row_counts, pairs, pixels, _ = scratch
+def _form_of(records, base):
+    return broadcast(records, base + at.R_A), broadcast(records, base + at.R_B), broadcast(records, base + at.R_C)
+
+
+@njit
+def _pixels_of(block, x0, y0):
+    """The centres of a block's pixels."""
+    return columns() + (x0 + block % 4 * at.BLOCK + 0.5), rows() + (y0 + block // 4 * at.BLOCK + 0.5)
+
+
+@njit
+def _composite(x0, y0, keep, scratch):
+    """Composites the gathered Gaussians into `pixels`: colour, alpha and depth sums, 16 lanes a block."""
+    local, _, masks, block_lists, block_counts, pairs, pixels, _ = scratch
     capacity = masks.size
-    px = iota() + (x0 + 0.5)
     zero = splat(0.0)
-    for row in range(at.TILE):
+    for block in range(at.BLOCKS):
+        px, py = _pixels_of(block, x0, y0)
         transmittance = splat(1.0)
         red, green, blue, opaque, depth = zero, zero, zero, zero, zero
-        for j in range(row_counts[row]):
-            member = row_lists[row * capacity + j]
-            base = member * at.LOCAL
-            dx = px - broadcast(local, base + at.R_X)
-            linear = broadcast(local, base + at.R_A) * dx + broadcast(local, base + at.LINEAR + row)
-            exponent = linear * dx + broadcast(local, base + at.CONSTANT + row)
+        for j in range(block_counts[block]):
+            member = block_lists[block * capacity + j]
+            base = member * at.RECORD
+            dx, dy = px - broadcast(local, base + at.R_X), py - broadcast(local, base + at.R_Y)
+            a, b, c = _form_of(local, base)
+            exponent = (a * dx + b * dy) * dx + (c * dy * dy + broadcast(local, base + at.R_LOG))
             alpha = select(exponent >= LOG2_ALPHA_MIN, minimum(exp2(exponent), splat(ALPHA_MAX)), zero)
             weight = alpha * transmittance
             left = transmittance - weight
             live = left > TRANSMITTANCE_MIN
             if bits(live) == 0:
-                # Every pixel of the row is closed: what lies behind gets no gradient either.
-                for rest in range(j, row_counts[row]):
-                    masks[row_lists[row * capacity + rest]] &= ~(1 << row)
+                # Every pixel of the block is closed: what lies behind gets no gradient either.
+                for rest in range(j, block_counts[block]):
+                    masks[block_lists[block * capacity + rest]] &= ~(1 << block)
                 break
             weight = select(live, weight, zero)
             transmittance = select(live, left, zero)
             if keep:
-                pair = (member * at.TILE + row) * _PAIR
+                pair = (member * at.BLOCKS + block) * _PAIR
                 store(pairs, pair, select(live, alpha, zero))
-                store(pairs, pair + at.TILE, weight)
+                store(pairs, pair + WIDTH, weight)
             r, g, b = _colour_of(local, base)
             red = red + weight * r
             green = green + weight * g
             blue = blue + weight * b
             depth = depth + weight * broadcast(local, base + at.R_DEPTH)
             opaque = opaque + weight
-        place = row * at.PLANES * at.TILE
+        place = block * _PIXELS
         store(pixels, place, red)
-        store(pixels, place + at.TILE, green)
-        store(pixels, place + 2 * at.TILE, blue)
-        store(pixels, place + 3 * at.TILE, opaque)
-        store(pixels, place + 4 * at.TILE, depth)
+        store(pixels, place + WIDTH, green)
+        store(pixels, place + 2 * WIDTH, blue)
+        store(pixels, place + 3 * WIDTH, opaque)
+        store(pixels, place + 4 * WIDTH, depth)
 
 
 @njit
@@ -126,40 +140,40 @@ def _colour_of(local, base):
 
 
 @njit
-def _backward(x0, count, with_depth, scratch, moments):
+def _backward(x0, y0, count, with_depth, scratch, moments):
     """Adds to `moments` what the gathered Gaussians get from `d_pixels`: by colour, minus B behind all, by depth."""
     local, members, masks, _, _, pairs, _, d_pixels = scratch
-    px = iota() + (x0 + 0.5)
     zero = splat(0.0)
     for member in range(count - 1, -1, -1):
         mask = masks[member]
         if mask == 0:
             continue
-        base = member * at.LOCAL
-        dx = px - broadcast(local, base + at.R_X)
+        base = member * at.RECORD
+        x, y = broadcast(local, base + at.R_X), broadcast(local, base + at.R_Y)
         red, green, blue = _colour_of(local, base)
         one, mx, my, mxx, mxy, myy = zero, zero, zero, zero, zero, zero
         d_red, d_green, d_blue, d_depth = zero, zero, zero, zero
         while mask != 0:
-            row = trailing_zeros(mask)
+            block = trailing_zeros(mask)
             mask &= mask - 1
-            pair = (member * at.TILE + row) * _PAIR
-            alpha, weight = load(pairs, pair), load(pairs, pair + at.TILE)
-            place = row * at.PLANES * at.TILE
-            g_red, g_green = load(d_pixels, place), load(d_pixels, place + at.TILE)
-            g_blue, behind = load(d_pixels, place + 2 * at.TILE), load(d_pixels, place + 3 * at.TILE)
+            pair = (member * at.BLOCKS + block) * _PAIR
+            alpha, weight = load(pairs, pair), load(pairs, pair + WIDTH)
+            place = block * _PIXELS
+            g_red, g_green = load(d_pixels, place), load(d_pixels, place + WIDTH)
+            g_blue, behind = load(d_pixels, place + 2 * WIDTH), load(d_pixels, place + 3 * WIDTH)
             by_weight = red * g_red + green * g_green + blue * g_blue - behind
             if with_depth:
-                g_depth = load(d_pixels, place + 4 * at.TILE)
+                g_depth = load(d_pixels, place + 4 * WIDTH)
                 by_weight = by_weight + broadcast(local, base + at.R_DEPTH) * g_depth
                 d_depth = d_depth + weight * g_depth
-            store(d_pixels, place + 3 * at.TILE, behind + alpha * by_weight)
+            store(d_pixels, place + 3 * WIDTH, behind + alpha * by_weight)
             d_red = d_red + weight * g_red
             d_green = d_green + weight * g_green
             d_blue = d_blue + weight * g_blue
             # The cap is flat: nothing passes to the exponent there.
             value = select(alpha < ALPHA_MAX, weight * by_weight, zero)
-            dy = broadcast(local, base + at.OFFSET_Y + row)
+            px, py = _pixels_of(block, x0, y0)
+            dx, dy = px - x, py - y
             by_y, by_x = value * dy, value * dx
             one = one + value
             mx = mx + by_x
@@ -167,78 +181,69 @@ def _backward(x0, count, with_depth, scratch, moments):
             mxx = mxx + by_x * dx
             mxy = mxy + by_x * dy
             myy = myy + by_y * dy
-        m = moments[members[member]]
-        _add_totals(m, at.M_ONE, one, mx, my)
-        _add_totals(m, at.M_XX, mxx, mxy, myy)
-        _add_totals(m, at.M_RED, d_red, d_green, d_blue)
-        if with_depth:
-            m[at.M_DEPTH] += total(d_depth)
+        place = members[member] * at.RECORD
+        sums = totals(one, mx, my, mxx, mxy, myy, d_red, d_green, d_blue, d_depth)
+        store(moments, place, load(moments, place) + sums)
 
 
 @njit
-def _add_totals(moments, first, a, b, c):
-    moments[first] += total(a)
-    moments[first + 1] += total(b)
-    moments[first + 2] += total(c)
+def _blocks_inside(y0, height):
+    return (1 << 4 * min(4, -(-(height - y0) // at.BLOCK))) - 1
 
 
 @njit
-def _rows_inside(y0, height):
-    return (1 << min(at.TILE, height - y0)) - 1
+def _block_position(block, x0, y0, stride):
+    return (y0 + block // 4 * at.BLOCK) * stride + x0 + block % 4 * at.BLOCK
 
 
 @njit(cache=True, error_model="numpy")
 def render_tiles(records, ranks, starts, width, height, background, scratch, planes):
     """Fills `planes` `[5 h w]` (padded to whole tiles): red, green, blue over the background, alpha, depth sum."""
     stride = planes.shape[2]
-    tiles_x = stride // at.TILE
+    tiles_x, plane_size = stride // at.TILE, planes.shape[1] * stride
     flat, records = planes.ravel(), records.ravel()
     pixels = scratch[6]
     for tile in range(starts.size - 1):
         x0, y0 = tile % tiles_x * at.TILE, tile // tiles_x * at.TILE
-        _gather(records, ranks, starts[tile], starts[tile + 1], x0, y0, _rows_inside(y0, height), scratch)
-        _composite(x0, False, scratch)
-        for row in range(at.TILE):
-            place = row * at.PLANES * at.TILE
-            opaque = load(pixels, place + 3 * at.TILE)
+        _gather(records, ranks, starts[tile], starts[tile + 1], x0, y0, _blocks_inside(y0, height), scratch)
+        _composite(x0, y0, False, scratch)
+        for block in range(at.BLOCKS):
+            place, position = block * _PIXELS, _block_position(block, x0, y0, stride)
+            opaque = load(pixels, place + 3 * WIDTH)
             for plane in range(at.PLANES):
-                value = load(pixels, place + plane * at.TILE)
+                value = load(pixels, place + plane * WIDTH)
                 if plane < 3:
                     value = value + (1.0 - opaque) * background[plane]
-                store(flat, (plane * planes.shape[1] + y0 + row) * stride + x0, value)
+                store_block(flat, position + plane * plane_size, stride, value)
 
 
 @njit(cache=True, error_model="numpy")
 def backward_tiles(records, ranks, starts, width, height, background, scratch, d_planes, with_depth, moments):
     """Adds to `moments` `[n 16]` the derivatives of a loss whose derivatives by `planes` are `d_planes`."""
     stride = d_planes.shape[2]
-    tiles_x = stride // at.TILE
-    flat, records = d_planes.ravel(), records.ravel()
+    tiles_x, plane_size = stride // at.TILE, d_planes.shape[1] * stride
+    flat, records, moments = d_planes.ravel(), records.ravel(), moments.ravel()
     d_pixels = scratch[7]
     for tile in range(starts.size - 1):
         x0, y0 = tile % tiles_x * at.TILE, tile // tiles_x * at.TILE
-        count = _gather(records, ranks, starts[tile], starts[tile + 1], x0, y0, _rows_inside(y0, height), scratch)
+        count = _gather(records, ranks, starts[tile], starts[tile + 1], x0, y0, _blocks_inside(y0, height), scratch)
         if count == 0:
             continue
-        _composite(x0, True, scratch)
-        for row in range(at.TILE):
-            place = row * at.PLANES * at.TILE
+        _composite(x0, y0, True, scratch)
+        for block in range(at.BLOCKS):
+            place, position = block * _PIXELS, _block_position(block, x0, y0, stride)
             for plane in range(at.PLANES):
-                store(
-                    d_pixels, place + plane * at.TILE, load(flat, (plane * d_planes.shape[1] + y0 + row) * stride + x0)
-                )
+                store(d_pixels, place + plane * WIDTH, load_block(flat, position + plane * plane_size, stride))
             # Every weight adds its alpha gradient and takes the background away.
-            _store_behind(d_pixels, place, load(d_pixels, place + 3 * at.TILE), background)
-        _backward(x0, count, with_depth, scratch, moments)
+            _store_behind(d_pixels, place, load(d_pixels, place + 3 * WIDTH), background)
+        _backward(x0, y0, count, with_depth, scratch, moments)
 
 
 @njit
 def _store_behind(d_pixels, place, d_alpha, background):
     behind = load(d_pixels, place) * background[0] - d_alpha
-    behind = (
-        behind + load(d_pixels, place + at.TILE) * background[1] + load(d_pixels, place + 2 * at.TILE) * background[2]
-    )
-    store(d_pixels, place + 3 * at.TILE, behind)
+    behind = behind + load(d_pixels, place + WIDTH) * background[1] + load(d_pixels, place + 2 * WIDTH) * background[2]
+    store(d_pixels, place + 3 * WIDTH, behind)
 
 
 @njit(cache=True, error_model="numpy")
@@ -249,34 +254,33 @@ def fit_tiles(records, ranks, starts, width, height, background, scratch, target
     over pixels of Huber(colour, `huber`) / `huber` a channel plus `alpha_weight` |alpha difference|.
     """
     stride = target.shape[2]
-    tiles_x = stride // at.TILE
-    flat, records = target.ravel(), records.ravel()
+    tiles_x, plane_size = stride // at.TILE, target.shape[1] * stride
+    flat, records, moments = target.ravel(), records.ravel(), moments.ravel()
     for tile in range(starts.size - 1):
         x0, y0 = tile % tiles_x * at.TILE, tile // tiles_x * at.TILE
-        count = _gather(records, ranks, starts[tile], starts[tile + 1], x0, y0, _rows_inside(y0, height), scratch)
+        count = _gather(records, ranks, starts[tile], starts[tile + 1], x0, y0, _blocks_inside(y0, height), scratch)
         if count == 0:
             continue
-        _composite(x0, True, scratch)
-        for row in range(at.TILE):
-            position = (y0 + row) * stride + x0
-            _loss_row(
-                x0, row, width, background, scratch, flat, position, target.shape[1] * stride, huber, alpha_weight
-            )
-        _backward(x0, count, False, scratch, moments)
+        _composite(x0, y0, True, scratch)
+        for block in range(at.BLOCKS):
+            px, py = _pixels_of(block, x0, y0)
+            inside = (px < splat(width)) & (py < splat(height))
+            position = _block_position(block, x0, y0, stride)
+            _loss_block(block, inside, background, scratch, flat, position, stride, plane_size, huber, alpha_weight)
+        _backward(x0, y0, count, False, scratch, moments)
 
 
 @njit
-def _loss_row(x0, row, width, background, scratch, target, position, plane_size, huber, alpha_weight):
+def _loss_block(block, inside, background, scratch, target, position, stride, plane_size, huber, alpha_weight):
     pixels, d_pixels = scratch[6], scratch[7]
-    place = row * at.PLANES * at.TILE
-    inside = iota() + (x0 + 0.5) < splat(width)
+    place = block * _PIXELS
     zero, limit = splat(0.0), splat(huber)
-    opaque = load(pixels, place + 3 * at.TILE)
+    opaque = load(pixels, place + 3 * WIDTH)
     for channel in range(3):
-        colour = load(pixels, place + channel * at.TILE) + (1.0 - opaque) * background[channel]
-        error = colour - load_bytes(target, position + channel * plane_size) * (1 / 255)
+        colour = load(pixels, place + channel * WIDTH) + (1.0 - opaque) * background[channel]
+        error = colour - load_block_bytes(target, position + channel * plane_size, stride) * (1 / 255)
         slope = maximum(minimum(error, limit), -limit) * (1 / huber)
-        store(d_pixels, place + channel * at.TILE, select(inside, slope, zero))
-    error = opaque - load_bytes(target, position + 3 * plane_size) * (1 / 255)
+        store(d_pixels, place + channel * WIDTH, select(inside, slope, zero))
+    error = opaque - load_block_bytes(target, position + 3 * plane_size, stride) * (1 / 255)
     slope = select(error > 0.0, splat(alpha_weight), select(error < 0.0, splat(-alpha_weight), zero))
     _store_behind(d_pixels, place, select(inside, slope, zero), background)

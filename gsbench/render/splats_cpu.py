@@ -83,7 +83,7 @@ class Workspace:
         self._starts = np.zeros(self.tiles_x * self.tiles_y + 1, np.int64)
         self._ends = np.empty_like(self._starts)
         self._ranks = np.empty(0, np.int32)
-        self._pixels = aligned_empty(layout.TILE * layout.PLANES * layout.TILE)
+        self._pixels = aligned_empty(layout.BLOCKS * layout.PLANES * WIDTH)
         self._d_pixels = aligned_empty(*self._pixels.shape)
         self._sh_degree, self._antialiased, self._count = 0, False, 0
         self._reserve_tile(64)
@@ -171,15 +171,15 @@ class Workspace:
         )
 
     def _reserve_tile(self, capacity: int) -> None:
-        """Room for `capacity` Gaussians in one tile: local copies, ranks, row masks, row lists and counts, pairs."""
+        """Room for `capacity` Gaussians in one tile: local copies, ranks, block masks, block lists, counts, pairs."""
         self._capacity = capacity
         self._scratch = (
-            aligned_empty(capacity * layout.LOCAL),
+            aligned_empty(capacity * layout.RECORD),
             np.empty(capacity, np.int32),
             np.empty(capacity, np.int64),
-            np.empty(layout.TILE * capacity, np.int32),
-            np.empty(layout.TILE, np.int64),
-            aligned_empty(capacity * layout.TILE * 2 * layout.TILE),
+            np.empty(layout.BLOCKS * capacity, np.int32),
+            np.empty(layout.BLOCKS, np.int64),
+            aligned_empty(capacity * layout.BLOCKS * 2 * WIDTH),
             self._pixels,
             self._d_pixels,
         )

@@ -39,13 +39,14 @@ def hull_gaussians(
         ValueError: no voxel lies inside every silhouette.
     """
     origin, voxel, occupied = carve(rgba, cameras, recipe.hull_resolution)
-    surface = _surface(occupied).nonzero()
-    chosen = surface[torch.from_numpy(choose(len(surface), recipe.num_gaussians, rng)).to(rgba.device)]
+    surface, blurred = _surface(occupied).nonzero(), _blurred(occupied)
+    places, spacings = choose(blurred[surface.unbind(1)].cpu().numpy(), recipe, rng)
+    chosen = surface[torch.from_numpy(places).to(rgba.device)]
     corners = chosen.cpu().numpy()
     means = (origin + (corners + rng.random(corners.shape)) * voxel).astype(np.float32)
-    normals = unit_normals(_slopes_at(occupied, chosen).cpu().numpy())
+    normals = unit_normals(_slopes_at(blurred, chosen).cpu().numpy())
     colours = _observe(means, normals, rgba, cameras)
-    return discs(means, normals, colours, voxel * np.sqrt(len(surface) / recipe.num_gaussians), recipe)
+    return discs(means, normals, colours, voxel * spacings, recipe)
 
 
 def carve(
@@ -135,13 +136,18 @@ def _surface(occupied: Bool[Tensor, "x y z"]) -> Bool[Tensor, "x y z"]:
     return occupied & ~inner
 
 
-def _slopes_at(occupied: Bool[Tensor, "x y z"], places: Int64[Tensor, "n 3"]) -> Float32[Tensor, "n 3"]:
-    """Downhill in the occupancy blurred over 5 voxels, at some voxels; whole numbers, so exact on every device."""
+def _blurred(occupied: Bool[Tensor, "x y z"]) -> Float32[Tensor, "x y z"]:
+    """The occupancy blurred over 5 voxels along each axis; whole numbers, so exact on every device."""
     blurred = occupied.float()
     for _ in range(2):
         for axis in range(3):
             up, down = _shifted(blurred, axis)
             blurred = blurred + up + down
+    return blurred
+
+
+def _slopes_at(blurred: Float32[Tensor, "x y z"], places: Int64[Tensor, "n 3"]) -> Float32[Tensor, "n 3"]:
+    """Downhill in the blurred occupancy, at some voxels."""
     x, y, z = places.unbind(1)
     slopes = [up - down for up, down in (_shifted(blurred, axis) for axis in range(3))]
     return torch.stack([slope[x, y, z] for slope in slopes], dim=1)

@@ -1,0 +1,111 @@
+"""What the tiles of Gaussians need of the 16-wide vectors beyond `lanes_kernels`: blocks of 4x4 pixels, many sums."""
+
+# numba checks the types of what follows; mypy does not know its intrinsics.
+# mypy: ignore-errors
+
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
+
+from gsbench.render.lanes_kernels import LANES, WIDTH, splat
+
+SIDE = 4
+_FLOAT, _BYTE, _INT = ir.FloatType(), ir.IntType(8), ir.IntType(32)
+_LANES_IR = ir.VectorType(_FLOAT, WIDTH)
+
+
+@intrinsic
+def columns(typingctx):
+    """Columns of 4x4 pixels, row after row: 0, 1, 2, 3, 0, 1, ... 3."""
+    lanes = [float(i % SIDE) for i in range(WIDTH)]
+    return LANES(), lambda context, builder, sig, args: ir.Constant(_LANES_IR, lanes)
+
+
+@intrinsic
+def rows(typingctx):
+    """Rows of 4x4 pixels, row after row: 0, 0, 0, 0, 1, ... 3."""
+    lanes = [float(i // SIDE) for i in range(WIDTH)]
+    return LANES(), lambda context, builder, sig, args: ir.Constant(_LANES_IR, lanes)
+
+
+def _shuffle(builder, a, b, lanes):
+    return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(_INT, len(lanes)), list(lanes)))
+
+
+def _row_addresses(context, builder, array_type, array, index, stride, element):
+    data = context.make_array(array_type)(context, builder, array).data
+    for _ in range(SIDE):
+        yield builder.bitcast(builder.gep(data, [index]), ir.VectorType(element, SIDE).as_pointer())
+        index = builder.add(index, stride)
+
+
+def _load_rows(context, builder, array_type, args, element, align):
+    a, b, c, d = (
+        builder.load(address, align=align) for address in _row_addresses(context, builder, array_type, *args, element)
+    )
+    halves = (_shuffle(builder, *pair, range(2 * SIDE)) for pair in ((a, b), (c, d)))
+    return _shuffle(builder, *halves, range(WIDTH))
+
+
+@intrinsic
+def load_block(typingctx, array, index, stride):
+    """4x4 floats, rows `stride` apart, from flat position `index` of a contiguous float32 array."""
+
+    def codegen(context, builder, sig, args):
+        return _load_rows(context, builder, sig.args[0], args, _FLOAT, 4)
+
+    return LANES(array, types.intp, types.intp), codegen
+
+
+@intrinsic
+def load_block_bytes(typingctx, array, index, stride):
+    """4x4 bytes, rows `stride` apart, from flat position `index` of a contiguous uint8 array, as floats."""
+
+    def codegen(context, builder, sig, args):
+        return builder.uitofp(_load_rows(context, builder, sig.args[0], args, _BYTE, 1), _LANES_IR)
+
+    return LANES(array, types.intp, types.intp), codegen
+
+
+@intrinsic
+def store_block(typingctx, array, index, stride, value):
+    """Writes 4x4 floats, rows `stride` apart, at flat position `index` of a contiguous float32 array."""
+
+    def codegen(context, builder, sig, args):
+        addresses = _row_addresses(context, builder, sig.args[0], *args[:3], _FLOAT)
+        for row, address in enumerate(addresses):
+            lanes = range(SIDE * row, SIDE * (row + 1))
+            builder.store(_shuffle(builder, args[3], args[3], lanes), address, align=4)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, types.intp, LANES), codegen
+
+
+def _fold(distance):
+    """Of two vectors one: groups of `distance` lanes added to their neighbours, first those of `a`, then of `b`."""
+    near = [lane for lane in range(2 * WIDTH) if lane // distance % 2 == 0]
+
+    @intrinsic
+    def fold(typingctx, a, b):
+        def codegen(context, builder, sig, args):
+            far = [lane + distance for lane in near]
+            return builder.fadd(_shuffle(builder, *args, near), _shuffle(builder, *args, far))
+
+        return LANES(LANES, LANES), codegen
+
+    return fold
+
+
+_fold_8, _fold_4, _fold_2, _fold_1 = (_fold(distance) for distance in (8, 4, 2, 1))
+
+
+@njit
+def totals(a, b, c, d, e, f, g, h, i, j):
+    """The sums of ten vectors' lanes, each as a tree, in the lanes of one: that of `a` first, six zeros last.
+
+    Every addition folds two vectors into one: a third of the work of ten sums one by one.
+    """
+    zero = splat(0.0)
+    eight = _fold_2(_fold_4(_fold_8(a, b), _fold_8(c, d)), _fold_4(_fold_8(e, f), _fold_8(g, h)))
+    two = _fold_2(_fold_4(_fold_8(i, j), zero), zero)
+    return _fold_1(eight, two)
