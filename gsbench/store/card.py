@@ -10,6 +10,7 @@ from string import Template
 import pyarrow.parquet as pq
 
 from gsbench.results import write_atomic
+from gsbench.store.audit_text import audit_text
 from gsbench.store.folder import Folder, read_table
 from gsbench.store.manifest import Manifest
 from gsbench.store.quality import Scores, distribution
@@ -65,6 +66,7 @@ def _card(folder: Folder, about: About, scores: Scores) -> str:
         missing=_missing(manifest.missing),
         set_aside=_set_aside(manifest.set_aside),
         duplicates=_duplicates(folder),
+        audit=audit_text(folder),
         recipe=json.dumps(manifest.recipe, indent=1),
     )
     return f"---\n{_front_matter(folder.path, manifest, about)}---\n\n{text}"
