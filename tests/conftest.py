@@ -39,6 +39,20 @@ if "--benchmark-enable" not in sys.argv:  # benchmarks time the code as users ru
     _weave_checks_in()
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests marked `gpu` that were asked for are skipped where there is none, before any fixture is made."""
+    chosen = [item for item in items if item.get_closest_marker("gpu")]
+    if chosen:
+        from gsbench.render.splats_cuda import require_gsplat  # here, since it loads torch
+
+        try:
+            require_gsplat()
+        except ValueError as error:
+            for item in chosen:
+                item.add_marker(pytest.mark.skip(reason=str(error)))
+
+
 @pytest.fixture(scope="session")
 def modelnet10() -> Path:
     """The folder of the real ModelNet10 meshes, for tests marked `modelnet`."""

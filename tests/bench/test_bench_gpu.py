@@ -1,4 +1,4 @@
-"""The fit of the full preset on CUDA, views at 800x800: objects a second and PSNR by size of batch, and where time goes.
+"""The fit of the full preset on CUDA, views at 800x800: objects a second, PSNR, and where time goes.
 
 Objects are a real one of each class where GSBENCH_MODELNET10 names the meshes, else procedural ones; a batch larger
 than ten holds them again and again, each time with another seed.
