@@ -71,6 +71,11 @@ def equal(a: Gaussians, b: Gaussians) -> bool:
     return all(getattr(a, name).tobytes() == getattr(b, name).tobytes() for name in fields)
 
 
+def colours(target: np.ndarray) -> torch.Tensor:
+    """The colour planes of bytes as one view in 0..1."""
+    return torch.from_numpy(np.moveaxis(target[:3], 0, -1)[None] / 255)
+
+
 @pytest.mark.parametrize(("height", "width"), [(45, 50), (32, 48), (9, 7)])
 @pytest.mark.parametrize("weight", [0.0, 0.2, 1.0])
 def test_loss_gradient_is_that_of_autograd(height, width, weight):
@@ -83,9 +88,9 @@ def test_loss_gradient_is_that_of_autograd(height, width, weight):
     loss = ImageLoss(width, height)
     loss.gradient(planes[::-1].copy(), target, weight)  # buffers that are used again start afresh
     ours = loss.gradient(planes, target, weight)
-    image = torch.tensor(planes[None, :3, :height, :width], dtype=torch.float64, requires_grad=True)
-    cuda.loss(image, torch.tensor(target[None, :3, :height, :width] / 255), weight).backward()
-    expected = image.grad[0].numpy()
+    image = torch.from_numpy(np.moveaxis(planes[:3, :height, :width], 0, -1)[None].astype(np.float64)).requires_grad_()
+    cuda.loss(image, colours(target[:, :height, :width]), weight).backward()
+    expected = np.moveaxis(image.grad[0].numpy(), -1, 0)
     # Where a colour is reached, |x| has no derivative: 0 is ours and torch's.
     assert np.abs(ours[:3, :height, :width] - expected).max() < 1e-5 * np.abs(expected).max()
     assert not ours[3:].any()
@@ -96,7 +101,7 @@ def test_loss_gradient_is_that_of_autograd(height, width, weight):
 def test_loss_holds_the_usual_ssim():
     rng = np.random.default_rng(0)
     a, b = rng.random((2, 24, 30, 3)), rng.random((2, 24, 30, 3))
-    images = [torch.from_numpy(np.moveaxis(image, -1, 1).copy()) for image in (a, b)]
+    images = [torch.from_numpy(image) for image in (a, b)]
     assert cuda.loss(*images, 1.0).item() == pytest.approx(1 - ssim(a, b), abs=1e-6)
     assert cuda.loss(*images, 0.0).item() == pytest.approx(np.abs(a - b).mean())
 
@@ -154,13 +159,13 @@ def test_gradient_is_by_position_in_image_halves():
     one = Gaussians(*(np.array(field, np.float32) for field in fields))
     target = np.full((4, 32, 48), 255, np.uint8)
     target[:3, 4:11, 9:20] = 0
-    wanted = torch.from_numpy(target[None, :3, :height, :width] / 255)
+    wanted = colours(target[:, :height, :width])
 
     def loss_at(dx: float, dy: float) -> float:
         Ks = cameras.Ks.copy()
         Ks[0, :2, 2] += dx, dy
         rgb = rasterize(one, Cameras(cameras.viewmats, Ks, width, height)).rgb
-        return cuda.loss(torch.from_numpy(rgb.astype(np.float64)).permute(0, 3, 1, 2), wanted, 0.2).item()
+        return cuda.loss(torch.from_numpy(rgb.astype(np.float64)), wanted, 0.2).item()
 
     step = 0.02
     by_x = (loss_at(step, 0) - loss_at(-step, 0)) / (2 * step) * width / 2

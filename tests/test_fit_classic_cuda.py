@@ -46,7 +46,6 @@ def dense(means, quats, scales, opacities, colors, viewmats, Ks, width, height, 
 def without_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gsplat, "rasterization", dense)
     monkeypatch.setattr(cuda, "require_gsplat", lambda: gsplat)
-    monkeypatch.setattr(cuda, "_DEVICE", "cpu")
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +54,8 @@ def views() -> Views:
 
 
 def start(module, views: Views, recipe: ClassicRecipe, seed: int = 0):
-    return module.optimise(views, recipe, np.random.default_rng(seed))
+    device = {"device": "cpu"} if module is cuda else {}
+    return module.optimise(views, recipe, np.random.default_rng(seed), **device)
 
 
 @pytest.mark.usefixtures("without_gpu")

@@ -1,13 +1,12 @@
 """Views to Gaussians: one entry for every device."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from jaxtyping import Float32
 
 from gsbench.fit import cpu
 from gsbench.fit.classic import cpu as classic_cpu
-from gsbench.fit.classic import cuda as classic_cuda
 from gsbench.fit.classic.recipe import ClassicRecipe
 from gsbench.fit.fitted import Fitted
 from gsbench.fit.frame import from_frame, to_frame, unit_frame
@@ -29,7 +28,7 @@ def fit(views: Views, recipe: FitRecipe | ClassicRecipe, seed: int, held_out: Vi
 
     Raises:
         ValueError: fewer than two views, views without a common point, a stage whose resolution does not divide the
-            views', an unknown device, or CUDA where there is none.
+            views', pruning that leaves no Gaussian, an unknown device, or CUDA where there is none.
     """
     return fit_many([views], recipe, [seed], [held_out], device)[0]
 
@@ -55,11 +54,11 @@ def fit_many(
     frames = [unit_frame(each) for each in views]
     unit_views = [to_frame(each, *frame) for each, frame in zip(views, frames, strict=True)]
     rngs = [np.random.default_rng(seed) for seed in seeds]
-    if isinstance(recipe, ClassicRecipe):
-        optimise = classic_cpu.optimise if device == "cpu" else classic_cuda.optimise
-        optimised = [optimise(each, recipe, rng) for each, rng in zip(unit_views, rngs, strict=True)]
-    else:
+    if isinstance(recipe, FitRecipe):
         optimised = [_from_hull(each, recipe, rng) for each, rng in zip(unit_views, rngs, strict=True)]
+    else:
+        optimise = _classic_on(device)
+        optimised = [optimise(each, recipe, rng) for each, rng in zip(unit_views, rngs, strict=True)]
     placed = [from_frame(gaussians, *frame) for gaussians, frame in zip(optimised, frames, strict=True)]
     return [_score(gaussians, each, recipe, device) for gaussians, each in zip(placed, held_out, strict=True)]
 
@@ -68,6 +67,14 @@ def _from_hull(views: Views, recipe: FitRecipe, rng: np.random.Generator) -> Gau
     if recipe.relocate_every:
         raise ValueError(f"relocate_every: {recipe.relocate_every}, on 'cpu' only 0 is allowed: no Gaussian moves")
     return cpu.optimise(hull_gaussians(views, recipe, rng), views, recipe, rng)
+
+
+def _classic_on(device: str) -> Callable[[Views, ClassicRecipe, np.random.Generator], Gaussians]:
+    if device == "cpu":
+        return classic_cpu.optimise
+    from gsbench.fit.classic import cuda as classic_cuda  # here, since it loads torch
+
+    return classic_cuda.optimise
 
 
 def _score(gaussians: Gaussians, held_out: Views, recipe: FitRecipe | ClassicRecipe, device: str) -> Fitted:

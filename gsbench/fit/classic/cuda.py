@@ -1,58 +1,53 @@
 """The published optimisation on CUDA, one object after another: gsplat's rasteriser and its DefaultStrategy.
 
-What differs from the CPU: gsplat adds gradients up in no fixed order, so that a seed does not decide every bit.
+A seed does not decide every bit, since gsplat adds gradients up by atomics, in no fixed order.
 """
 
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+import torch
+from jaxtyping import Float, Float32
+from torch import Tensor
 
 from gsbench.fit.classic.recipe import ClassicRecipe
 from gsbench.fit.classic.schedule import means_rate_at, resets_at, sh_degree_at
 from gsbench.fit.classic.start import random_gaussians, scene_extent
+from gsbench.fit.cuda.scores import ssim
 from gsbench.fit.schedule import view_order
 from gsbench.fit.targets import target_planes
 from gsbench.geometry import normalize_quats
-from gsbench.image_kernels import REACH, SIGMA
 from gsbench.render.splats_cuda import require_gsplat
-from gsbench.types import Gaussians, Views
+from gsbench.types import Array, Gaussians, Views
 
-if TYPE_CHECKING:
-    from torch import Tensor
-    from torch.optim import Adam
-
-_DEVICE = "cuda"
 # gsplat has it as a constant.
 _SPLIT_SHRINK = 1.6
 
 
-def optimise(views: Views, recipe: ClassicRecipe, rng: np.random.Generator) -> Gaussians:
+def optimise(views: Views, recipe: ClassicRecipe, rng: np.random.Generator, device: str = "cuda") -> Gaussians:
     """Gaussians that look like `views`, whose cameras all see the unit ball about the origin.
 
     Raises:
         ValueError: no CUDA, a `split_shrink` that gsplat does not have, or pruning left no Gaussian.
     """
     gsplat = require_gsplat()
-    import torch
-
     if recipe.split_shrink != _SPLIT_SHRINK:
         raise ValueError(f"split_shrink: {recipe.split_shrink}, on 'cuda' only {_SPLIT_SHRINK} is allowed (gsplat's)")
     cameras, extent = views.cameras, scene_extent(views.cameras)
-    targets = torch.from_numpy(target_planes(views, cameras.width)[:, :3]).to(_DEVICE)
-    viewmats, Ks = (torch.from_numpy(array).to(_DEVICE) for array in (cameras.viewmats, cameras.Ks))
-    raw = _to_raw(random_gaussians(recipe, rng))
-    optimizers = _optimizers(raw, recipe)
-    strategy = _strategy(gsplat, recipe)
+    planes = target_planes(views, cameras.width)[:, :3]
+    targets = torch.from_numpy(np.moveaxis(planes, 1, -1)).contiguous().to(device)
+    viewmats, Ks = (torch.from_numpy(array).to(device) for array in (cameras.viewmats, cameras.Ks))
+    raw = _to_raw(random_gaussians(recipe, rng), device)
+    optimizers, strategy = _optimizers(raw, recipe), _strategy(gsplat, recipe)
     state = strategy.initialize_state(scene_scale=extent)
     order = view_order(len(views), recipe.iterations, rng)
     with torch.random.fork_rng():
         torch.manual_seed(int(rng.integers(2**63)))  # gsplat draws the places of split Gaussians from torch
         for iteration, view in enumerate(order, start=1):
             one = slice(view, view + 1)
-            degree = sh_degree_at(recipe, iteration)
-            image, info = _render(gsplat, raw, viewmats[one], Ks[one], cameras.width, cameras.height, degree, recipe)
+            size = (cameras.width, cameras.height)
+            image, info = _render(gsplat, raw, viewmats[one], Ks[one], size, sh_degree_at(recipe, iteration), recipe)
             strategy.step_pre_backward(raw, optimizers, state, iteration, info)
             loss(image, targets[one] / 255, recipe.ssim_weight).backward()
             optimizers["means"].param_groups[0]["lr"] = means_rate_at(recipe, iteration) * extent
@@ -67,26 +62,9 @@ def optimise(views: Views, recipe: ClassicRecipe, rng: np.random.Generator) -> G
     return _from_raw(raw)
 
 
-def loss(
-    image: "Float[Tensor, 'v 3 h w']", target: "Float[Tensor, 'v 3 h w']", ssim_weight: float
-) -> "Float[Tensor, '']":
-    """(1 - s) L1 + s (1 - SSIM) (Wang 2004), means over pixels and channels; windows see zeros beyond the border."""
-    import torch
-
-    offsets = torch.arange(-REACH, REACH + 1, device=image.device, dtype=image.dtype)
-    taps = torch.exp(-(offsets**2) / (2 * SIGMA**2))
-    taps = (taps / taps.sum()).expand(3, 1, 1, -1)
-
-    def windowed(x: "Tensor") -> "Tensor":
-        along = torch.nn.functional.conv2d(x, taps, padding=(0, REACH), groups=3)
-        return torch.nn.functional.conv2d(along, taps.transpose(2, 3), padding=(REACH, 0), groups=3)
-
-    m, v = windowed(image), windowed(target)
-    squares, product = windowed(image * image + target * target), windowed(image * target)
-    c1, c2 = 0.01**2, 0.03**2
-    similarity = (2 * m * v + c1) * (2 * (product - m * v) + c2)
-    similarity = similarity / ((m * m + v * v + c1) * (squares - m * m - v * v + c2))
-    return (1 - ssim_weight) * (image - target).abs().mean() + ssim_weight * (1 - similarity.mean())
+def loss(image: Float[Tensor, "v h w 3"], target: Float[Tensor, "v h w 3"], ssim_weight: float) -> Float[Tensor, ""]:
+    """(1 - s) L1 + s (1 - SSIM), means over views, pixels and channels."""
+    return (1 - ssim_weight) * (image - target).abs().mean() + ssim_weight * (1 - ssim(image, target).mean())
 
 
 def _strategy(gsplat: ModuleType, recipe: ClassicRecipe) -> Any:
@@ -119,31 +97,26 @@ def _strategy(gsplat: ModuleType, recipe: ClassicRecipe) -> Any:
 
 def _render(
     gsplat: ModuleType,
-    raw: "dict[str, Tensor]",
-    viewmats: "Float[Tensor, '1 4 4']",
-    Ks: "Float[Tensor, '1 3 3']",
-    width: int,
-    height: int,
+    raw: dict[str, Tensor],
+    viewmats: Float[Tensor, "1 4 4"],
+    Ks: Float[Tensor, "1 3 3"],
+    size: tuple[int, int],
     sh_degree: int,
     recipe: ClassicRecipe,
-) -> "tuple[Float[Tensor, '1 3 h w'], dict[str, Any]]":
+) -> tuple[Float[Tensor, "1 h w 3"], dict[str, Any]]:
     """The image over white, and what gsplat's strategy asks for."""
-    import torch
-
     images, _, info = gsplat.rasterization(
         *(raw["means"], raw["quats"], raw["scales"].exp(), raw["opacities"].sigmoid()),
-        *(torch.cat([raw["dc"], raw["sh"]], dim=1), viewmats, Ks, width, height),
+        *(torch.cat([raw["dc"], raw["sh"]], dim=1), viewmats, Ks, *size),
         sh_degree=sh_degree,
         packed=False,
-        backgrounds=torch.ones(1, 3, device=_DEVICE),
+        backgrounds=torch.ones(1, 3, device=Ks.device),
         rasterize_mode="antialiased" if recipe.antialiased else "classic",
     )
-    return images.permute(0, 3, 1, 2), info
+    return images, info
 
 
-def _optimizers(raw: "dict[str, Tensor]", recipe: ClassicRecipe) -> "dict[str, Adam]":
-    import torch
-
+def _optimizers(raw: dict[str, Tensor], recipe: ClassicRecipe) -> dict[str, torch.optim.Adam]:
     rates = {
         "means": recipe.lr_means,
         "quats": recipe.lr_quats,
@@ -158,11 +131,9 @@ def _optimizers(raw: "dict[str, Tensor]", recipe: ClassicRecipe) -> "dict[str, A
     }
 
 
-def _to_raw(start: Gaussians) -> "dict[str, Tensor]":
-    import torch
-
-    def parameter(array: Float[Any, "..."]) -> "Tensor":
-        return torch.nn.Parameter(torch.from_numpy(np.ascontiguousarray(array, np.float32)).to(_DEVICE))
+def _to_raw(start: Gaussians, device: str) -> dict[str, Tensor]:
+    def parameter(array: Float32[Array, "..."]) -> Tensor:
+        return torch.nn.Parameter(torch.from_numpy(np.ascontiguousarray(array)).to(device))
 
     return {
         "means": parameter(start.means),
@@ -174,12 +145,8 @@ def _to_raw(start: Gaussians) -> "dict[str, Tensor]":
     }
 
 
-def _from_raw(raw: "dict[str, Tensor]") -> Gaussians:
-    import torch
-
+def _from_raw(raw: dict[str, Tensor]) -> Gaussians:
     arrays = {name: tensor.detach().cpu() for name, tensor in raw.items()}
+    scales, opacities = arrays["scales"].exp().numpy(), arrays["opacities"].sigmoid().numpy()
     sh = torch.cat([arrays["dc"], arrays["sh"]], dim=1).numpy()
-    quats = normalize_quats(arrays["quats"].numpy())
-    return Gaussians(
-        arrays["means"].numpy(), quats, arrays["scales"].exp().numpy(), arrays["opacities"].sigmoid().numpy(), sh
-    )
+    return Gaussians(arrays["means"].numpy(), normalize_quats(arrays["quats"].numpy()), scales, opacities, sh)
