@@ -8,7 +8,6 @@ from gsbench.cli.messages import failed_check
 
 if TYPE_CHECKING:
     from gsbench.leaderboard import Truth
-    from gsbench.store.manifest import Manifest
     from gsbench.tasks import Task
 
 BOARD = Path("leaderboard")
@@ -55,32 +54,14 @@ def _submit(args: argparse.Namespace) -> int:
 
 def _truth(task: "Task", board: Path, data: str | None) -> "Truth":
     """What the board knows of the task's data set, or what the data itself says."""
-    from gsbench.leaderboard import Truth, load_truth, truth_path
+    from gsbench.leaderboard import load_truth, make_truth, truth_path
 
     known = truth_path(board, task)
     if data is None and known.exists():
         return load_truth(known)
-    from gsbench.store.folder import open_folder, read_labels, resolve
-    from gsbench.store.leaks import leaks_of
+    from gsbench.store.folder import resolve
 
-    folder = open_folder(resolve(data or task.dataset))
-    manifest = folder.manifest
-    return Truth(
-        dataset=manifest.name,
-        revision=manifest.version,
-        fingerprint=manifest.fingerprint(),
-        split=task.split,
-        description=_describe(manifest),
-        classes=manifest.classes,
-        labels=read_labels(folder, task.split),
-        leaked=leaks_of(folder),
-    )
-
-
-def _describe(manifest: "Manifest") -> str:
-    train = sum(next(iter(manifest.counts.values()))["train"].values())
-    title = manifest.recipe.get("about", {}).get("title", manifest.name)
-    return f"{title}. {len(manifest.classes)} classes, {train} training objects as {', '.join(manifest.counts)}."
+    return make_truth(resolve(data or task.dataset), task.split)
 
 
 def _leaderboard(args: argparse.Namespace) -> int:

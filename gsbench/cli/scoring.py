@@ -12,6 +12,7 @@ from gsbench.cli.progress import progress_bar
 from gsbench.tasks import DRAWS, REGIMES, Features, Modality, Sampling, ViewsFrom
 
 if TYPE_CHECKING:
+    from gsbench.leaderboard import Truth
     from gsbench.recipe import Recipe
     from gsbench.results import Result
 
@@ -89,17 +90,24 @@ def _eval(args: argparse.Namespace) -> int:
             out=args.out,
             progress=progress,
         )
-    print(_as_json(results) if args.json else _as_table(results))
+    from gsbench.leaderboard import make_truth
+    from gsbench.store.folder import resolve
+
+    truth = make_truth(resolve(str(data)), "test")
+    print(_as_json(results, truth) if args.json else _as_table(results, truth))
     return 0
 
 
-def _as_table(results: "list[Result]") -> str:
+def _as_table(results: "list[Result]", truth: "Truth") -> str:
+    import numpy as np
     from tabulate import tabulate
 
-    from gsbench.leaderboard.table import describe_figure, describe_input, percent
+    from gsbench.leaderboard.entries import correct_objects
+    from gsbench.leaderboard.table import accuracy_without, describe_figure, describe_input, leak_columns, percent
     from gsbench.metrics import mean_and_std
 
     first = results[0]
+    without = accuracy_without(truth, np.stack([correct_objects(result, truth) for result in results]))
     regime = f"{first.task.regime} %" + ("" if first.task.regime == 100 else f", draw {first.task.draw}")
     row = {
         "model": first.model.name,
@@ -108,6 +116,7 @@ def _as_table(results: "list[Result]") -> str:
         "labels": regime,
         "accuracy": percent(*mean_and_std([result.metrics["accuracy"] for result in results])),
         "class acc.": percent(*mean_and_std([result.metrics["class_accuracy"] for result in results])),
+        **leak_columns(truth, without),
         "n": len(results),
         "published": describe_figure(first.reported),
     }
@@ -115,10 +124,14 @@ def _as_table(results: "list[Result]") -> str:
     return tabulate([row], headers="keys", tablefmt="github", disable_numparse=True) + source
 
 
-def _as_json(results: "list[Result]") -> str:
+def _as_json(results: "list[Result]", truth: "Truth") -> str:
+    from gsbench.leaderboard.entries import correct_objects
+    from gsbench.leaderboard.table import accuracy_without
+
     records = [asdict(result) for result in results]
-    for record in records:
+    for record, result in zip(records, results, strict=True):
         del record["predictions"]
+        record["accuracy_without_leaked"] = accuracy_without(truth, correct_objects(result, truth)[None])
     return json.dumps(records, indent=1)
 
 

@@ -2,18 +2,12 @@
 
 from pathlib import Path
 
-from gsbench.leaderboard.entries import (
-    CheckError,
-    Truth,
-    load_entries,
-    load_truth,
-    submit,
-    truth_path,
-)
+from gsbench.leaderboard.entries import CheckError, load_entries, submit
 from gsbench.leaderboard.table import make_rows, markdown, to_csv
+from gsbench.leaderboard.truth import Truth, load_truth, make_truth, truth_path
 from gsbench.results import write_atomic
 
-__all__ = ["CheckError", "Truth", "check", "load_truth", "publish", "submit", "truth_path"]
+__all__ = ["CheckError", "Truth", "check", "load_truth", "make_truth", "publish", "submit", "truth_path"]
 
 START, END = "<!-- leaderboard:start -->", "<!-- leaderboard:end -->"
 

@@ -5,67 +5,25 @@
 """
 
 import dataclasses
-import json
-import re
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int
+from jaxtyping import Bool, Float64
 
+from gsbench.leaderboard.truth import Truth, load_truth, safe_name, save_truth, some_of, truth_path
 from gsbench.metrics import classification_metrics
-from gsbench.recipe import parse
 from gsbench.results import Result, load_result, load_scored, write_atomic
-from gsbench.store.audit import Level
-from gsbench.tasks import Task
 from gsbench.types import Array
 
 TOLERANCE = 1e-9
 """How far a stated metric may be from the recomputed one: the rounding of a sum, nothing else."""
 
-_SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]*")
-
 
 class CheckError(ValueError):
     """A well-formed Result or board whose contents do not hold; the message names file, key and both values."""
-
-
-@dataclass(frozen=True, slots=True)
-class Truth:
-    """The labels of a data set's test objects: ids and class names only.
-
-    Attributes:
-        dataset: the data set's name.
-        revision: its version or Hub revision when the labels were read.
-        fingerprint: as in `Task`; it, not the revision, ties entries to these labels.
-        split: `test`.
-        description: what the data is, in one line.
-        classes: class names in the order of a prediction's probabilities.
-        labels: object_id -> class name.
-        leaked: level -> the test objects with such a twin among the training objects; a level is left out where
-            nobody has looked.
-    """
-
-    dataset: str
-    revision: str
-    fingerprint: str
-    split: str
-    description: str
-    classes: tuple[str, ...]
-    labels: dict[str, str]
-    leaked: dict[Level, tuple[str, ...]] = field(default_factory=dict)
-
-    def indices(self) -> Int[Array, " n"]:
-        """`[n]` class indices in the order of `labels`."""
-        position = {name: i for i, name in enumerate(self.classes)}
-        return np.array([position[name] for name in self.labels.values()], dtype=np.int64)
-
-    def kept(self, level: Level) -> Bool[Array, " n"]:
-        """`[n]` which objects are left when those that leaked at `level` are taken out, in the order of `labels`."""
-        leaked = set(self.leaked[level])
-        return np.array([object_id not in leaked for object_id in self.labels])
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,65 +39,16 @@ class Entry:
     correct: Bool[Array, " n"]
 
 
-def truth_path(board: Path, task: Task) -> Path:
-    """Where the labels of a task's data set stand on a board."""
-    return board / "datasets" / f"{_safe('task.dataset', task.dataset)}@{task.fingerprint[:8]}.json"
-
-
-def load_truth(path: Path) -> Truth:
-    """Reads a truth file.
-
-    Raises:
-        ValueError: it is no truth file; the message names the file and the key.
-    """
-    try:
-        table = json.loads(path.read_bytes())
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be read ({error.strerror})") from None
-    except ValueError as error:
-        raise ValueError(f"{path}: not JSON: {error}") from None
-    if not isinstance(table, dict):
-        raise ValueError(f"{path}: is no JSON object (must hold {', '.join(Truth.__annotations__)})")
-    truth = parse(table, Truth, str(path))
-    for object_id, label in truth.labels.items():
-        if label not in truth.classes:
-            raise ValueError(f"{path}: labels.{object_id} is '{label}' (allowed: {', '.join(truth.classes)})")
-    if not truth.labels:
-        raise ValueError(f"{path}: labels is empty (must map object_id to class name)")
-    for level, ids in truth.leaked.items():
-        if unknown := set(ids) - truth.labels.keys():
-            raise ValueError(f"{path}: leaked.{level} names {_some(unknown)} (allowed: objects of labels)")
-        if set(ids) == truth.labels.keys():
-            raise ValueError(f"{path}: leaked.{level} names every object (at least one must be left to score)")
-    return truth
-
-
-def save_truth(truth: Truth, path: Path) -> None:
-    """Writes a truth file atomically, one object a line, sorted by id.
-
-    Raises:
-        OSError: the folder cannot be written or the disk is full.
-    """
-    table = asdict(truth) | {"labels": dict(sorted(truth.labels.items()))}
-    write_atomic(path, (json.dumps(table, indent=1) + "\n").encode())
-
-
 def entry_path(board: Path, result: Result) -> Path:
     """Where a Result stands on a board.
 
     Raises:
         ValueError: the data set's or the model's name cannot be part of a path.
     """
-    _safe("task.dataset", result.task.dataset)
-    _safe("task.fingerprint", result.task.fingerprint)
-    name = _safe("model.name", result.file_name())
-    return board / "entries" / _safe("task", result.task.slug()) / name
-
-
-def _safe(key: str, name: str) -> str:
-    if not _SAFE_NAME.fullmatch(name):
-        raise ValueError(f"{key}: '{name}' cannot name a file (allowed: letters, digits and . _ @ + -)")
-    return name
+    safe_name("task.dataset", result.task.dataset)
+    safe_name("task.fingerprint", result.task.fingerprint)
+    name = safe_name("model.name", result.file_name())
+    return board / "entries" / safe_name("task", result.task.slug()) / name
 
 
 def submit(result_path: Path, board: Path, truth: Truth) -> Path:
@@ -208,6 +117,11 @@ def verify(result: Result, probabilities: Float64[Array, "n c"], truth: Truth, w
     return correct
 
 
+def correct_objects(result: Result, truth: Truth) -> Bool[Array, " n"]:
+    """`[n]` which objects a Result got right, in the order of the truth's labels; raises as `verify` does."""
+    return verify(result, np.array(list(result.predictions.values()), np.float64), truth, result.file_name())
+
+
 def _text(value: float | None) -> str:
     return "missing" if value is None else f"{value:.10g}"
 
@@ -216,7 +130,7 @@ def _in_order(result: Result, probabilities: Float64[Array, "n c"], truth: Truth
     """The rows of `probabilities` in the order of the truth's labels."""
     predictions, labels = result.predictions, truth.labels
     if predictions.keys() != labels.keys():
-        missing, unknown = _some(labels.keys() - predictions.keys()), _some(predictions.keys() - labels.keys())
+        missing, unknown = some_of(labels.keys() - predictions.keys()), some_of(predictions.keys() - labels.keys())
         wrong = "; ".join(
             f"{kind}: {names}" for kind, names in (("missing objects", missing), ("unknown objects", unknown)) if names
         )
@@ -228,11 +142,6 @@ def _in_order(result: Result, probabilities: Float64[Array, "n c"], truth: Truth
         return probabilities
     row = {object_id: number for number, object_id in enumerate(predictions)}
     return probabilities[[row[object_id] for object_id in labels]]
-
-
-def _some(ids: Iterable[str]) -> str:
-    ordered = sorted(ids)
-    return ", ".join(ordered[:3]) + (f" and {len(ordered) - 3} more" if len(ordered) > 3 else "")
 
 
 def check_one_recipe(results: Iterable[tuple[Path, Result]]) -> None:

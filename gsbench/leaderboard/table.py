@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import Bool
 from tabulate import tabulate
 
-from gsbench.leaderboard.entries import Entry, Truth, check_one_recipe
+from gsbench.leaderboard.entries import Entry, check_one_recipe
+from gsbench.leaderboard.truth import Truth
 from gsbench.metrics import accuracy_interval, mean_and_std, typical_mcnemar
 from gsbench.recipe import Reported
 from gsbench.results import Result
@@ -72,22 +73,20 @@ def make_rows(truth: Truth, entries: list[Entry]) -> list[Row]:
     for entry in sorted(entries, key=lambda entry: (-entry.result.task.regime, str(entry.path))):
         by_model = tasks.setdefault(_any_draw(entry.result.task).slug(), {})
         by_model.setdefault(entry.result.model.name, []).append(entry)
-    kept = {level: truth.kept(level) for level in LEVELS if level in truth.leaked}
-    return [row for by_model in tasks.values() for row in _rank([_row(group, kept) for group in by_model.values()])]
+    return [row for by_model in tasks.values() for row in _rank([_row(truth, group) for group in by_model.values()])]
 
 
 def _any_draw(task: Task) -> Task:
     return dataclasses.replace(task, draw=0)
 
 
-def _row(entries: list[Entry], kept: dict[Level, Bool[Array, " n"]]) -> Row:
+def _row(truth: Truth, entries: list[Entry]) -> Row:
     results = [entry.result for entry in entries]
     check_one_recipe([(entry.path, entry.result) for entry in entries])
     correct = np.stack([entry.correct for entry in entries])
     metrics = {key: mean_and_std([result.metrics[key] for result in results]) for key in results[0].metrics}
     draws = len({result.task.draw for result in results})
-    without = {level: float(correct[:, objects].mean()) for level, objects in kept.items()}
-    return Row(results[0], draws, correct, metrics, without, accuracy_interval(correct))
+    return Row(results[0], draws, correct, metrics, accuracy_without(truth, correct), accuracy_interval(correct))
 
 
 def _rank(rows: list[Row]) -> list[Row]:
@@ -120,7 +119,7 @@ def _section(truth: Truth, rows: list[Row]) -> str:
             "Labels": _labels(row),
             "Accuracy": percent(*row.metrics["accuracy"]),
             "Class acc.": percent(*row.metrics["class_accuracy"]),
-            **_without(truth, row),
+            **leak_columns(truth, row.without),
             "n": str(len(row.correct)),
             "95 % interval": " to ".join(f"{100 * bound:.1f}" for bound in row.interval),
             "In its task": _standing(row),
@@ -140,10 +139,23 @@ def _leaked_levels(truth: Truth) -> list[Level]:
     return [level for level in LEVELS if truth.leaked.get(level)]
 
 
-def _without(truth: Truth, row: Row) -> dict[str, str]:
-    remaining = {level: len(truth.labels) - len(truth.leaked[level]) for level in _leaked_levels(truth)}
-    twins = {level: _TWINS[level].partition(" ")[2] for level in remaining}
-    return {f"No {twins[level]} ({count})": f"{100 * row.without[level]:.1f}" for level, count in remaining.items()}
+def accuracy_without(truth: Truth, correct: Bool[Array, "r n"]) -> dict[Level, float]:
+    """Level -> mean accuracy of `r` runs on the test objects that have not leaked at that level, where that is known.
+
+    Args:
+        truth: of the data set.
+        correct: whether each run got each object right, in the order of the truth's labels.
+    """
+    return {level: float(correct[:, truth.kept(level)].mean()) for level in LEVELS if level in truth.leaked}
+
+
+def leak_columns(truth: Truth, without: dict[Level, float]) -> dict[str, str]:
+    """What `accuracy_without` gives as cells of a table; a level without leaks has none."""
+    columns = {}
+    for level in _leaked_levels(truth):
+        left = len(truth.labels) - len(truth.leaked[level])
+        columns[f"No {_TWINS[level].partition(' ')[2]} ({left})"] = f"{100 * without[level]:.1f}"
+    return columns
 
 
 def _leaks(truth: Truth) -> str:

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from gsbench.leaderboard import Truth, check, publish
-from gsbench.leaderboard.entries import entry_path, save_truth, truth_path
+from gsbench.leaderboard.entries import entry_path
+from gsbench.leaderboard.truth import save_truth, truth_path
 from gsbench.metrics import classification_metrics
 from gsbench.results import ModelInfo, Result, RunInfo, save_result
 from gsbench.tasks import Task
