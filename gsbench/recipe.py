@@ -35,6 +35,7 @@ class Train:
         bn_momentum_floor: batch-norm momentum after decay; it decays by half with every drop of the `step` schedule.
         label_smoothing: cross-entropy label smoothing.
         precision: `fp32`, or `bf16` for mixed precision, or `auto`: bf16 where the device multiplies it natively.
+        views_per_sample: cuts an object's views into samples of so many, which divides their number; None: one sample.
     """
 
     epochs: int
@@ -50,6 +51,11 @@ class Train:
     bn_momentum_floor: float = 0.01
     label_smoothing: float = 0.0
     precision: Literal["auto", "fp32", "bf16"] = "auto"
+    views_per_sample: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.views_per_sample is not None and self.views_per_sample < 1:
+            raise ValueError(f"views_per_sample is {self.views_per_sample} (must be at least 1)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +78,29 @@ class Augment:
 
 
 @dataclass(frozen=True, slots=True)
+class Images:
+    """How images reach the model; the defaults augment nothing.
+
+    Attributes:
+        size: width and height in pixels; views of another size are resized once, when they are read.
+        crop_scale: smallest and largest share of a view's area that a random crop of aspect ratio 3/4 to 4/3 keeps;
+            it is resized to `size`. (1, 1) crops nothing.
+        flip: whether views are mirrored left to right at random.
+    """
+
+    size: int = 224
+    crop_scale: tuple[float, float] = (1.0, 1.0)
+    flip: bool = False
+
+    def __post_init__(self) -> None:
+        low, high = self.crop_scale
+        if not 0 < low <= high <= 1:
+            raise ValueError(f"crop_scale is {low:g} to {high:g} (allowed: above 0, up to 1, the smaller one first)")
+        if self.size < 1:
+            raise ValueError(f"size is {self.size} (must be at least 1)")
+
+
+@dataclass(frozen=True, slots=True)
 class Reported:
     """A published figure: on what it was scored and where it stands."""
 
@@ -85,6 +114,8 @@ class Reported:
 
 
 _DECISIVE = ("model", "options", "train", "augment")
+_DECISIVE_LATER = {"images": Images(), "pretraining": (), "supervision": "labels", "pretrained": None}
+"""With the value of a recipe that is silent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +128,11 @@ class Recipe:
         model: `module:Class` of the Baseline.
         paper: link or citation.
         train: the schedule.
-        augment: training-time augmentation.
+        augment: training-time augmentation of points and Gaussians.
+        images: size and training-time augmentation of images.
+        pretraining: schedules that run before `train`, in this order, on the same loss, each with a new optimizer.
+        supervision: `labels`, or `pairs`: trained on pretext tasks with all training objects and without labels.
+        pretrained: safetensors that the model starts from: `hub:ORG/NAME`, or a file (from the recipe's folder).
         options: keywords of the model's constructor.
         reported: published figures, any number.
         variants: named tables that are laid over this recipe, key by key.
@@ -109,13 +144,25 @@ class Recipe:
     paper: str
     train: Train
     augment: Augment = field(default_factory=Augment)
+    images: Images = field(default_factory=Images)
+    pretraining: tuple[Train, ...] = ()
+    supervision: Literal["labels", "pairs"] = "labels"
+    pretrained: str | None = None
     options: dict[str, Any] = field(default_factory=dict)
     reported: tuple[Reported, ...] = ()
     variants: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def sha256(self) -> str:
-        """Hex digest of what decides a score: the model, its options, its training and augmentation."""
-        decisive = {key: value for key, value in dataclasses.asdict(self).items() if key in _DECISIVE}
+        """Hex digest of what decides a score: the model, its options and start, its training, the augmentation.
+
+        A key that recipes did not have at first counts where it is set, so that older recipes keep their digest.
+        """
+        record = dataclasses.asdict(self)
+        later = {key: record[key] for key, default in _DECISIVE_LATER.items() if getattr(self, key) != default}
+        for how in (record["train"], *record["pretraining"]):
+            if how["views_per_sample"] is None:
+                del how["views_per_sample"]
+        decisive = {key: record[key] for key in _DECISIVE} | later
         return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 
 

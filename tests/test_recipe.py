@@ -1,11 +1,16 @@
 """Recipes: read, overlaid, hashed; and every wrong key or value refused with what is allowed."""
 
 import dataclasses
+import json
+from pathlib import Path
 from typing import Literal
 
 import pytest
 
-from gsbench.recipe import load_recipe, parse, read_toml, suggest
+from gsbench.baseline import find_recipe
+from gsbench.recipe import Images, load_recipe, parse, read_toml, suggest
+
+ENTRIES = Path(__file__).resolve().parent.parent / "leaderboard" / "entries"
 
 GOOD = """
 name = "net"
@@ -69,6 +74,78 @@ def test_the_hash_covers_what_decides_a_score_and_nothing_else(path):
     assert load_recipe(path, "quick").sha256() != plain.sha256() != load_recipe(path, "wide").sha256()
     told_otherwise = dataclasses.replace(plain, title="Other", paper="-", reported=(), variants={}, name="other")
     assert told_otherwise.sha256() == plain.sha256()
+
+
+def test_recipes_keep_the_digest_of_their_entries():
+    models = [json.loads(path.read_text())["model"] for path in sorted(ENTRIES.glob("*/*.json"))]
+    assert models, "there are entries"
+    for model in models:
+        assert find_recipe(model["name"])[0].sha256() == model["recipe_sha256"], model["name"]
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        "[images]\nsize = 64",
+        "[images]\nflip = true",
+        "[images]\ncrop_scale = [0.5, 1]",
+        "[[pretraining]]\nepochs = 1\nbatch_size = 1\nlr = 1",
+        "[[pretraining]]\nepochs = 1\nbatch_size = 1\nlr = 1\nviews_per_sample = 1",
+    ],
+)
+def test_keys_of_images_and_stages_count_for_the_hash(path, extra):
+    plain = load_recipe(path)
+    path.write_text(f"{GOOD}\n{extra}\n")
+    changed = load_recipe(path)
+    assert changed.sha256() != plain.sha256()
+    assert len({changed.sha256(), load_recipe(path, "quick").sha256(), load_recipe(path, "wide").sha256()}) == 3
+
+
+@pytest.mark.parametrize(
+    "extra", ['supervision = "pairs"', 'pretrained = "hub:timm/resnet18.tv_in1k"', "train.views_per_sample = 1"]
+)
+def test_supervision_weights_and_samples_count_for_the_hash(path, extra):
+    plain = load_recipe(path)
+    path.write_text(
+        GOOD.replace("lr = 1", f"lr = 1\n{extra[6:]}") if extra.startswith("train.") else f"{extra}\n{GOOD}"
+    )
+    assert load_recipe(path).sha256() != plain.sha256()
+
+
+def test_defaults_that_are_spelt_out_change_no_hash(path):
+    plain = load_recipe(path)
+    path.write_text(f'supervision = "labels"\npretraining = []\n{GOOD}\n[images]\nsize = 224\ncrop_scale = [1, 1]\n')
+    assert load_recipe(path).sha256() == plain.sha256()
+
+
+def test_stages_are_read_in_their_order(path):
+    stage = "[[pretraining]]\nepochs = {}\nbatch_size = 64\nlr = 5e-5\nviews_per_sample = 1\n"
+    path.write_text(f"{GOOD}\n{stage.format(30)}\n{stage.format(3)}\n")
+    recipe = load_recipe(path)
+    assert [how.epochs for how in recipe.pretraining] == [30, 3]
+    assert recipe.pretraining[0].views_per_sample == 1
+    assert recipe.train.views_per_sample is None
+    assert recipe.images == Images(224, (1.0, 1.0), flip=False)
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        ("[images]\ncrop_scale = [0, 1]", r"images: crop_scale is 0 to 1 \(allowed: above 0, up to 1"),
+        ("[images]\ncrop_scale = [1, 0.5]", r"images: crop_scale is 1 to 0\.5"),
+        ("[images]\nsize = 0", r"images: size is 0 \(must be at least 1\)"),
+        ("[images]\nsizes = 64", r"images: unknown key 'sizes'; did you mean 'size'"),
+        ("[[pretraining]]\nepochs = 1", r"pretraining\[0\]: key 'batch_size' is missing"),
+        (
+            "[[pretraining]]\nepochs = 1\nbatch_size = 1\nlr = 1\nviews_per_sample = 0",
+            r"pretraining\[0\]: views_per_sample is 0",
+        ),
+    ],
+)
+def test_wrong_images_and_stages_are_refused(path, extra, message):
+    path.write_text(f"{GOOD}\n{extra}\n")
+    with pytest.raises(ValueError, match=message):
+        load_recipe(path)
 
 
 @pytest.mark.parametrize(
