@@ -13,51 +13,34 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-import gsbench.build
 from gsbench.build import build
 from gsbench.build.objects import build_object, load_rows, save_object
-from gsbench.build.preset import Preset, Store, load_preset
-from gsbench.fit import FitRecipe, Stage
+from gsbench.build.preset import Preset, load_preset
 from gsbench.meshes.off import save_off
 from gsbench.meshes.shapes import make_shape
 from gsbench.meshes.split import MeshFile, list_meshes, mesh_sha256
-from gsbench.render.meshes import render_views
+from gsbench.results import TEMPORARY_PREFIX
 from gsbench.store.arrays import rows_of
-from gsbench.store.folder import open_folder, read_table
+from gsbench.store.folder import open_folder, read_labels, read_table
 from gsbench.store.manifest import Manifest
 from gsbench.store.schema import CONFIGS
 from gsbench.store.verify import verify
-from gsbench.types import Mesh
 
 Built = tuple[Path, Manifest, list[tuple[object, ...]]]
-SIZE = 32
+TINY = str(Path(__file__).parent / "tiny_preset.toml")
 GAUSSIANS = 64
 
 
 def tiny_preset() -> Preset:
-    mini = load_preset("mini")
-    rig = dataclasses.replace(mini.rig, views=12, held_out=3, size=SIZE)
-    fit = FitRecipe(stages=(Stage(SIZE, 24),), num_gaussians=GAUSSIANS, sh_degree=1, hull_resolution=24)
-    store = Store(
-        points=50,
-        views=4,
-        view_size=16,
-        reconstructions=2,
-        novel=5,
-        gaussian_bits=10,
-        point_bits=12,
-        max_shard_bytes=30_000,
-    )
-    return dataclasses.replace(mini, rig=rig, fit=fit, store=store)
+    return load_preset(TINY)
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _gl() -> None:
-    triangle = Mesh(np.eye(3, dtype=np.float32), np.array([[0, 1, 2]], np.int32))
-    try:
-        render_views(triangle, tiny_preset().rig.cameras(8), tiny_preset().render)
-    except ValueError as error:
-        pytest.skip(f"views need EGL: {error}")
+def assert_same_bytes(folder: Path, other: Path) -> None:
+    files = sorted(path.relative_to(other) for path in other.rglob("*") if path.is_file())
+    assert len(files) > 8
+    assert files == sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    for name in files:
+        assert (folder / name).read_bytes() == (other / name).read_bytes(), name
 
 
 @pytest.fixture(scope="session")
@@ -81,9 +64,7 @@ def built(meshes: Path, tmp_path_factory: pytest.TempPathFactory) -> Built:
     """The folder that two workers built, its manifest, and the progress that was told."""
     out = tmp_path_factory.mktemp("built") / "tiny"
     told: list[tuple[object, ...]] = []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(gsbench.build, "load_preset", lambda _name: tiny_preset())
-        manifest = build(meshes, out, workers=2, progress=lambda *step: told.append(step))
+    manifest = build(meshes, out, TINY, workers=2, progress=lambda *step: told.append(step))
     return out, manifest, told
 
 
@@ -139,15 +120,9 @@ def test_the_manifest_keeps_the_whole_recipe(built: Built) -> None:
     assert recipe["fit"]["lr_scales"] == tiny_preset().fit.lr_scales
 
 
-def test_the_number_of_workers_changes_no_byte(
-    built: Built, meshes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(gsbench.build, "load_preset", lambda _name: tiny_preset())
-    build(meshes, tmp_path / "again", workers=1)
-    files = sorted(path.relative_to(built[0]) for path in built[0].rglob("*") if path.is_file())
-    assert len(files) > 8
-    for name in files:
-        assert (tmp_path / "again" / name).read_bytes() == (built[0] / name).read_bytes(), name
+def test_the_number_of_workers_changes_no_byte(built: Built, meshes: Path, tmp_path: Path) -> None:
+    build(meshes, tmp_path / "again", TINY, workers=1)
+    assert_same_bytes(tmp_path / "again", built[0])
 
 
 def test_an_object_is_a_function_of_its_file_and_id(meshes: Path, tmp_path: Path) -> None:
@@ -189,7 +164,13 @@ def test_a_data_set_needs_both_splits(tmp_path: Path) -> None:
     [
         ({"preset": "light"}, "preset: no 'light'; did you mean 'lite'"),
         ({"meshes": Path("nowhere")}, "nowhere: no such folder"),
+        ({"preset": "light.toml"}, "light.toml: cannot be read"),
         ({"workers": 0}, "workers: 0 .must be at least 1"),
+        ({"renderer": "blender"}, "renderer is 'blender'"),
+        ({"device": "gpu"}, "device: 'gpu' .allowed: cpu, cuda, auto"),
+        ({"engine": "spark"}, "engine: 'spark' .allowed: local, ray"),
+        ({"ray_address": "auto"}, "ray_address: auto .only the engine ray has one"),
+        ({"limit_per_class": (0, 1)}, "limit_per_class: train is 0"),
     ],
 )
 def test_bad_arguments_are_named_before_anything_is_made(
@@ -210,26 +191,75 @@ def test_an_output_that_is_taken_or_cannot_be_written_is_named(meshes: Path, tmp
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 32 kB."""
+    """A file system of 160 kB: room for some of the objects."""
     disk = tmp_path / "disk"
     disk.mkdir()
     if (
         os.geteuid()
-        or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32k", "tmpfs", disk], check=False).returncode
+        or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=160k", "tmpfs", disk], check=False).returncode
     ):
         pytest.skip("a small file system can only be mounted by root")
     yield disk
     subprocess.run(["umount", disk], check=True)
 
 
-@pytest.mark.slow
-def test_a_disk_that_fills_up_is_one_line_and_leaves_nothing(
-    meshes: Path, small_disk: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_disk_that_fills_up_is_one_line_and_the_build_goes_on_when_there_is_room(
+    built: Built, meshes: Path, small_disk: Path
 ) -> None:
-    monkeypatch.setattr(gsbench.build, "load_preset", lambda _name: tiny_preset())
-    with pytest.raises(ValueError, match=r"out: cannot be written .*No space left on device"):
-        build(meshes, small_disk / "out", workers=1)
-    assert list(small_disk.iterdir()) == []
+    with pytest.raises(
+        ValueError, match=r"out: cannot be written \(No space left on device\); what is finished stays in"
+    ):
+        build(meshes, small_disk / "out", TINY, workers=1)
+    assert [path.name for path in small_disk.iterdir()] == [".out.building"]
+    assert not list(small_disk.rglob(f"{TEMPORARY_PREFIX}*"))
+    finished = len(list(small_disk.rglob("*.json"))) - 1
+    assert 0 < finished < 10
+    subprocess.run(["mount", "-o", "remount,size=10m", small_disk], check=True)
+    told: list[tuple[object, ...]] = []
+    build(meshes, small_disk / "out", TINY, workers=1, progress=lambda *step: told.append(step))
+    assert told[0][:3] == ("objects", finished, 10)
+    assert_same_bytes(small_disk / "out", built[0])
+
+
+def test_a_part_of_the_objects_is_a_data_set_that_says_so(meshes: Path, tmp_path: Path) -> None:
+    manifest = build(meshes, tmp_path / "part", TINY, workers=1, limit_per_class=(1, 1))
+    assert manifest.counts["points"] == {"train": {"chair": 1, "table": 1}, "test": {"chair": 1, "table": 1}}
+    assert manifest.version == "0.0-tiny-first-1-1"
+    assert manifest.recipe["limit_per_class"] == {"train": 1, "test": 1}
+    assert "of each class the first 1 for training" in (tmp_path / "part/README.md").read_text()
+    assert set(read_labels(open_folder(tmp_path / "part"), "train")) == {"chair_0001", "table_0001"}
+
+
+OWN = """
+extends = "lite"
+about.version = "mine-1"
+fit.num_gaussians = 4096
+"""
+
+
+def test_a_preset_of_ones_own_changes_what_it_says(tmp_path: Path) -> None:
+    (tmp_path / "own.toml").write_text(OWN)
+    own, lite = load_preset(str(tmp_path / "own.toml")), load_preset("lite")
+    assert (own.fit.num_gaussians, own.about.version) == (4096, "mine-1")
+    changed = dataclasses.replace(own.fit, num_gaussians=lite.fit.num_gaussians)
+    assert dataclasses.replace(own, fit=changed, about=lite.about) == lite
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("extends", "extend"), "own.toml: key 'extends' is missing .must be one of mini, lite"),
+        (("lite", "light"), "own.toml: extends: no 'light'; did you mean 'lite'"),
+        (("num_gaussians", "gaussians"), "own.toml: fit: unknown key 'gaussians'; did you mean 'num_gaussians'"),
+        (("4096", "0"), "own.toml: fit: num_gaussians: 0"),
+        (("version", "title"), "own.toml: about.version is '1.0.0-lite' like that of lite"),
+        (("=", ":"), "own.toml: not TOML"),
+    ],
+)
+def test_a_wrong_preset_of_ones_own_is_named(tmp_path: Path, change: tuple[str, str], message: str) -> None:
+    (tmp_path / "own.toml").write_text(OWN.replace(*change))
+    with pytest.raises(ValueError, match=message):
+        load_preset(str(tmp_path / "own.toml"))
 
 
 @pytest.mark.parametrize("name", ["mini", "lite", "full"])

@@ -54,12 +54,14 @@ class Description:
     Attributes:
         format: of the work folder.
         recipe: the whole preset.
-        programs: versions, the hash of this package's code, and the device of the fit, `cpu` or `cuda`.
+        code: hash of this package's modules.
+        programs: versions, and the device of the fit, `cpu` or `cuda`.
         meshes: the objects by id.
     """
 
     format: int
     recipe: dict[str, Any]
+    code: str
     programs: dict[str, str]
     meshes: dict[str, Source]
 
@@ -70,11 +72,11 @@ def describe(files: Sequence[MeshFile], recipe: Preset, device: str, known: Mapp
     programs += _DRAWN_WITH if recipe.render.renderer == "pyrender" else ()
     programs += _FITTED_WITH if device == "cuda" else ()
     versions = {"python": platform.python_version(), **{name: _version(name) for name in programs}}
-    code = {"gsbench": gsbench.__version__, "gsbench code": _code_sha256()[:12]}
     return Description(
         format=FORMAT,
         recipe=json.loads(json.dumps(dataclasses.asdict(recipe))),  # as it is read again: JSON has no tuples
-        programs={**code, **versions, "device": device},
+        code=_code_sha256()[:12],
+        programs={"gsbench": gsbench.__version__, **versions, "device": device},
         meshes={file.object_id: _source(file, known.get(file.object_id)) for file in files},
     )
 
@@ -110,7 +112,7 @@ def _source(file: MeshFile, known: Source | None) -> Source:
 
 def first_difference(theirs: Description, ours: Description) -> str | None:
     """The first thing that makes two builds different ones, in words; None if one can go on with the other's work."""
-    for name in ("recipe", "programs"):
+    for name in ("recipe", "programs", "code"):
         before, now = dict(_leaves(name, getattr(theirs, name))), dict(_leaves(name, getattr(ours, name)))
         for key in dict.fromkeys([*before, *now]):
             if before.get(key) != now.get(key):

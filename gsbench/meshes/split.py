@@ -34,13 +34,14 @@ def list_meshes(root: str | os.PathLike[str]) -> list[MeshFile]:
             meshes, hidden ones and folders without `train` or `test` are passed over.
 
     Raises:
-        ValueError: no such folder, no such layout, no meshes in it, or two meshes with one object id.
+        ValueError: no such folder, no such layout, no meshes in it, two meshes with one object id, or a link that leads
+            out of the folder or nowhere. (The folder itself may be a link.)
     """
     root = Path(root)
     if not root.is_dir():
         raise ValueError(f"{root}: no such folder; meshes are read from FOLDER/<label>/<train|test>/<object_id>.off")
-    inner = [folder for name in ("ModelNet10", "ModelNet40") if (folder := root / name).is_dir()]
-    meshes = [mesh for folder in (inner or [root]) for mesh in _list_classes(folder)]
+    inner = [folder for name in ("ModelNet10", "ModelNet40") if _leads_inside(folder := root / name, root).is_dir()]
+    meshes = [mesh for folder in (inner or [root]) for mesh in _list_classes(folder, root)]
     if not meshes:
         raise ValueError(f"{root}: no meshes found, the layout must be <label>/<train|test>/<object_id>.off")
     seen: dict[str, MeshFile] = {}
@@ -61,13 +62,27 @@ def mesh_sha256(path: str | os.PathLike[str]) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _list_classes(folder: Path) -> list[MeshFile]:
-    classes = sorted(child for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
+def _list_classes(folder: Path, root: Path) -> list[MeshFile]:
     return [
         MeshFile(path.stem, label.name, split, path)
-        for label in classes
+        for label in _list_visible(folder)
+        if _leads_inside(label, root).is_dir()
         for split in SPLITS
-        if (label / split).is_dir()
-        for path in sorted((label / split).iterdir())
-        if path.suffix.lower() in MESH_SUFFIXES and not path.name.startswith(".") and path.is_file()
+        if _leads_inside(label / split, root).is_dir()
+        for path in _list_visible(label / split)
+        if path.suffix.lower() in MESH_SUFFIXES and _leads_inside(path, root).is_file()
     ]
+
+
+def _list_visible(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+
+
+def _leads_inside(path: Path, root: Path) -> Path:
+    """The path itself; a ValueError if it is a link to anything that is not in `root`."""
+    if path.is_symlink() and not (path.exists() and path.resolve().is_relative_to(root.resolve())):
+        raise ValueError(
+            f"{path}: a link to {os.readlink(path)}, which is not in {root} (put there what it leads to, or name the "
+            "folder that holds it)"
+        )
+    return path

@@ -50,3 +50,28 @@ def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
 def test_sha256_is_of_the_bytes(tmp_path: Path) -> None:
     (tmp_path / "a.off").write_bytes(b"OFF\r\n\0")
     assert mesh_sha256(tmp_path / "a.off") == hashlib.sha256(b"OFF\r\n\0").hexdigest()
+
+
+def test_links_inside_the_folder_and_to_the_folder_are_followed(tmp_path: Path) -> None:
+    _touch(tmp_path, "meshes/chair/train/chair_0001.off")
+    first = tmp_path / "meshes/chair/train/chair_0001.off"
+    (first.parent / "chair_0002.off").symlink_to(first)
+    (tmp_path / "meshes/chair/test").symlink_to("train")
+    (tmp_path / "elsewhere").symlink_to("meshes")
+    (first.parent / "notes.txt").symlink_to("/etc/hostname")
+    with pytest.raises(ValueError, match="object id 'chair_0001' is taken"):
+        list_meshes(tmp_path / "elsewhere")
+    (tmp_path / "meshes/chair/test").unlink()
+    assert [mesh.object_id for mesh in list_meshes(tmp_path / "elsewhere")] == ["chair_0001", "chair_0002"]
+
+
+@pytest.mark.parametrize("link", ["chair", "chair/test", "chair/test/chair_0002.off"])
+@pytest.mark.parametrize("target", ["outside", "nowhere"])
+def test_links_out_of_the_folder_or_nowhere_are_refused(tmp_path: Path, link: str, target: str) -> None:
+    _touch(tmp_path, "meshes/table/train/table_0001.off")
+    (tmp_path / "outside").mkdir()
+    path = tmp_path / "meshes" / link
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.symlink_to(tmp_path / target)
+    with pytest.raises(ValueError, match=f"meshes/{link}: a link to .*/{target}, which is not in"):
+        list_meshes(tmp_path / "meshes")
