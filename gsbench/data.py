@@ -66,6 +66,22 @@ class Objects:
         points, mask, images = (None if t is None else t.to(device) for t in (self.points, self.mask, self.images))
         return Objects(self.ids, self.labels.to(device), points, mask, images)
 
+    def split_views(self, count: int) -> "Objects":
+        """Each object's views in runs of `count`, each an object of its own, with no copy of the images.
+
+        Raises:
+            ValueError: the objects have points, or `count` does not divide the number of views.
+        """
+        if self.images is None or self.points is not None:
+            raise ValueError(f"views_per_sample is {count} (allowed: leave it out, unless the model sees images alone)")
+        views = self.images.shape[1]
+        if views % count:
+            raise ValueError(f"views_per_sample is {count} (must divide the {views} views of an object)")
+        runs = views // count
+        ids = tuple(object_id for object_id in self.ids for _ in range(runs))
+        images = self.images.unflatten(1, (runs, count)).flatten(0, 1)
+        return Objects(ids, self.labels.repeat_interleave(runs), images=images)
+
     def batch(self, index: Int64[Tensor, " b"]) -> Batch:
         """The objects at `index`, which lies on the objects' device."""
         ids = tuple(self.ids[i] for i in index.tolist())

@@ -41,54 +41,107 @@ def train(
     checkpoint: Path | None = None,
     progress: Progress | None = None,
 ) -> Trained:
-    """Trains a model in place; its last epoch's weights are the outcome.
+    """Trains a model in place, by the recipe's `pretraining` and then its `train`; the last weights are the outcome.
 
-    Each epoch draws from its own seed, so a run that was interrupted and goes on from its checkpoint ends with the
-    weights of one that was not. On a CPU the same seed gives the same weights, bit by bit, at one number of threads.
+    Each epoch, counted over all schedules, draws from its own seed, so a run that was interrupted and goes on from its
+    checkpoint ends with the weights of one that was not. On a CPU the same seed gives the same weights, bit by bit, at
+    one number of threads.
 
     Args:
         model: a Baseline on `device`, initialised from `seed` by the caller.
         objects: the training objects, on `device`.
-        recipe: the schedule and the augmentation.
+        recipe: the schedules and the augmentation.
         seed: of the order, the augmentation and dropout.
         device: where to train.
         checkpoint: a file written after each epoch and continued from if it exists.
         progress: told of each step.
 
     Raises:
-        ValueError: the loss is no longer finite, or the checkpoint is of another run.
+        ValueError: the loss is no longer finite, a batch does not fit into memory, a schedule's `views_per_sample` does
+            not divide the number of views, or the checkpoint is of another run.
     """
-    how = recipe.train
     if device.type == "cpu":
         keep_freed_memory()
-    precision = resolve_precision(how.precision, device)
-    optimizer = _optimizer(model, how)
-    batches = -(-len(objects) // how.batch_size)
+    stages = _stages(recipe, objects)
+    run = _Run(model, recipe, seed, device, progress, sum(stage.how.epochs * stage.batches for stage in stages))
+    precision = resolve_precision(recipe.train.precision, device)
     run_key = f"{recipe.sha256()}/{seed}/{ids_sha256(objects.ids)}/{tuple(objects.input.shape)}/{precision}"
-    first, seconds = _resume(checkpoint, run_key, model, optimizer, device)
+    done, seconds, optimizer_state = _resume(checkpoint, run_key, model, device)
     model.train()
-    for epoch in range(first, how.epochs):
-        start = time.perf_counter()
-        for step, index in enumerate(_epoch_order(len(objects), batches, seed, epoch)):
-            _set_schedule(model, optimizer, how, epoch + step / batches)
-            batch = augment(objects.batch(index.to(device)), recipe.augment, _generator(seed, epoch, step, device))
-            with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-                loss = model.loss(batch, how.label_smoothing)  # type: ignore[operator]
-            value = float(loss.detach())
-            if not np.isfinite(value):
-                raise ValueError(
-                    f"{recipe.name}: the loss is {value} at step {step + 1} of epoch {epoch + 1} "
-                    f"(must be finite; a lower train.lr than {how.lr} may help)"
-                )
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            if progress:
-                progress(epoch * batches + step + 1, how.epochs * batches, value)
-        seconds += time.perf_counter() - start
-        if checkpoint:
-            _save(checkpoint, run_key, epoch + 1, seconds, model, optimizer)
-    return Trained(how.epochs, seconds, precision)
+    for stage in stages:
+        optimizer = _optimizer(model, stage.how)
+        if stage.first_epoch < done < stage.end_epoch:
+            optimizer.load_state_dict(optimizer_state)
+        for epoch in range(max(stage.first_epoch, done), stage.end_epoch):
+            start = time.perf_counter()
+            _run_epoch(run, stage, optimizer, epoch)
+            seconds += time.perf_counter() - start
+            if checkpoint:
+                _save(checkpoint, run_key, epoch + 1, seconds, model, optimizer)
+    return Trained(stages[-1].end_epoch, seconds, precision)
+
+
+@dataclass(frozen=True, slots=True)
+class _Stage:
+    """One of a recipe's schedules, with its samples; epochs and steps are counted over all schedules."""
+
+    how: Train
+    samples: Objects
+    first_epoch: int
+    first_step: int
+
+    @property
+    def end_epoch(self) -> int:
+        return self.first_epoch + self.how.epochs
+
+    @property
+    def batches(self) -> int:
+        return -(-len(self.samples) // self.how.batch_size)
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """What does not change from one epoch to the next."""
+
+    model: nn.Module
+    recipe: Recipe
+    seed: int
+    device: torch.device
+    progress: Progress | None
+    steps: int
+
+
+def _stages(recipe: Recipe, objects: Objects) -> list[_Stage]:
+    stages: list[_Stage] = []
+    epoch = step = 0
+    for how in (*recipe.pretraining, recipe.train):
+        samples = objects if how.views_per_sample is None else objects.split_views(how.views_per_sample)
+        stages.append(_Stage(how, samples, epoch, step))
+        epoch, step = stages[-1].end_epoch, step + how.epochs * stages[-1].batches
+    return stages
+
+
+def _run_epoch(run: _Run, stage: _Stage, optimizer: torch.optim.Optimizer, epoch: int) -> None:
+    how, own_epoch, batches = stage.how, epoch - stage.first_epoch, stage.batches
+    precision = resolve_precision(how.precision, run.device)
+    for step, index in enumerate(_epoch_order(len(stage.samples), batches, run.seed, epoch)):
+        _set_schedule(run.model, optimizer, how, own_epoch + step / batches)
+        batch = stage.samples.batch(index.to(run.device))
+        generator = _generator(run.seed, epoch, step, run.device)
+        batch = augment(batch, run.recipe.augment, generator)
+        with torch.autocast(run.device.type, torch.bfloat16, enabled=precision == "bf16"):
+            loss = run.model.loss(batch, how.label_smoothing)  # type: ignore[operator]
+        value = float(loss.detach())
+        if not np.isfinite(value):
+            raise ValueError(
+                f"{run.recipe.name}: the loss is {value} at step {step + 1} of epoch {epoch + 1} "
+                f"(must be finite; a lower train.lr than {how.lr} may help)"
+            )
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if run.progress:
+            run.progress(stage.first_step + own_epoch * batches + step + 1, run.steps, value)
 
 
 def resolve_precision(precision: str, device: torch.device) -> str:
@@ -156,11 +209,11 @@ def _save(
 
 
 def _resume(
-    path: Path | None, run_key: str, model: nn.Module, optimizer: torch.optim.Optimizer, device: torch.device
-) -> tuple[int, float]:
-    """Loads a checkpoint if there is one; returns epochs done and seconds taken."""
+    path: Path | None, run_key: str, model: nn.Module, device: torch.device
+) -> tuple[int, float, dict[str, Any]]:
+    """Loads a checkpoint if there is one; returns epochs done, seconds taken and the optimizer's state."""
     if path is None or not path.exists():
-        return 0, 0.0
+        return 0, 0.0, {}
     try:
         state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # torch raises many kinds for a file that is none of its own
@@ -168,8 +221,7 @@ def _resume(
     if state.get("run") != run_key:
         raise ValueError(f"{path}: checkpoint of another recipe, seed or training set, remove it to start anew")
     model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    return state["epoch"], state["seconds"]
+    return state["epoch"], state["seconds"], state["optimizer"]
 
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
