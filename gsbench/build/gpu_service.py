@@ -196,7 +196,7 @@ def serve(setup: Setup, address: str, key: bytes, ready: Connection) -> None:
     """The life of a GPU process; says None when it is ready, else why it cannot be."""
     logging.basicConfig(format="gsbench: NOTE: %(message)s")
     os.dup2(2, 1)  # gsplat tells on stdout that it compiles
-    threading.Thread(target=end_with_parent, daemon=True).start()
+    end_with_parent()
     try:
         _draw_once(setup)
         service = Service(setup, address, key)
