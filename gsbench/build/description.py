@@ -24,7 +24,7 @@ _DRAWN_WITH = ("pyrender", "PyOpenGL")
 _FITTED_WITH = ("torch", "gsplat")
 _DECIDE_NOTHING = (
     "audit", "augment", "baseline", "cli", "data", "doctor", "evaluation", "figures", "formats", "leaderboard",
-    "metrics", "train",
+    "metrics", "train", "verification",
 )  # fmt: skip
 
 
@@ -123,7 +123,7 @@ def first_difference(theirs: Description, ours: Description) -> str | None:
         return f"you have {len(more)} meshes that it has not, such as {more[0]}"
     for object_id, source in theirs.meshes.items():
         if not _same_mesh(source, ours.meshes[object_id]):
-            return f"its mesh of {object_id} differs from yours"
+            return f"its mesh of {object_id} is not the one that you have"
     return None
 
 

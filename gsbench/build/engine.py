@@ -12,7 +12,7 @@ from typing import Any, Protocol
 ATTEMPTS = 3
 """After so many deaths of the process that ran it, a task is given up."""
 
-FRESH_PROCESSES = 10
+FRESH_PROCESSES = 5
 """After so many fresh processes that a task asked for, it is taken that it will never be content."""
 
 OUT_OF_MEMORY = 99

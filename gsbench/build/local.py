@@ -89,7 +89,7 @@ class _Worker:
             kind, value = self.connection.recv()
         except (EOFError, OSError):
             self._process.join()
-            return "died", _describe_exit(self._process.exitcode or 0)
+            return "died", describe_exit(self._process.exitcode or 0)
         self.ready = True
         return kind, value
 
@@ -114,7 +114,8 @@ def _wait_for_news(workers: Sequence[_Worker]) -> list[_Worker]:
     return [worker for worker in workers if worker.connection in ready]
 
 
-def _describe_exit(code: int) -> str:
+def describe_exit(code: int) -> str:
+    """How a process ended, by the exit code that Python gives it."""
     if code == OUT_OF_MEMORY:
         return "out of memory"
     if code >= 0:
