@@ -3,6 +3,7 @@
 import concurrent.futures
 import concurrent.futures.process
 import multiprocessing
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
@@ -28,7 +29,7 @@ def map_in_processes(function: Callable[[Item], Value], items: Sequence[Item], w
         yield from map(function, items)
         return
     context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(workers, context) as pool:
+    with concurrent.futures.ProcessPoolExecutor(workers, context, _ignore_interrupts) as pool:
         try:
             yield from pool.map(function, items, chunksize=_CHUNK)
         except concurrent.futures.process.BrokenProcessPool:
@@ -37,3 +38,8 @@ def map_in_processes(function: Callable[[Item], Value], items: Sequence[Item], w
             ) from None
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _ignore_interrupts() -> None:
+    """An interrupt goes to every process of a terminal; only the parent's ends the run, and says so in one line."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

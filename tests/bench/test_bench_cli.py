@@ -36,7 +36,8 @@ def make_result() -> tuple[Result, Truth]:
         predictions=dict(zip(ids, probabilities.tolist(), strict=True)),
     )
     names = {i: CLASSES[label] for i, label in zip(ids, labels, strict=True)}
-    return result, Truth("made-up", "1.0", "ab" * 32, "test", "Made up.", CLASSES, names)
+    leaked = {"files": tuple(ids[:4]), "surfaces": tuple(ids[:65]), "near": tuple(ids[:81])}
+    return result, Truth("made-up", "1.0", "ab" * 32, "test", "Made up.", CLASSES, names, leaked)
 
 
 @pytest.fixture
