@@ -220,6 +220,9 @@ def end(error: BaseException) -> None:
 def _draw_once(setup: Setup) -> None:
     """One Gaussian in one small image: gsplat compiles at its first use, and says only then that it cannot."""
     device = torch.device(setup.device)
+    if device.type == "cuda":
+        # What torch would choose as well, but not without a warning.
+        os.environ.setdefault("TORCH_CUDA_ARCH_LIST", "{}.{}".format(*torch.cuda.get_device_capability()))
     shapes = ((3,), (4,), (3,), (), (1, 3))
     fields = [torch.ones(1, 1, *shape, device=device) for shape in shapes]
     viewmat, K = torch.eye(4, device=device)[None, None], torch.eye(3, device=device)[None, None]

@@ -40,8 +40,21 @@ def test_gradients_match_the_cpu(antialiased):
     ours = splats_cpu.unpack(d_params, len(gaussians))
     scene = [torch.from_numpy(getattr(gaussians, name)).cuda()[None].requires_grad_() for name in FIELDS]
     camera = [torch.from_numpy(array[:1]).cuda()[None] for array in (cameras.viewmats, cameras.Ks)]
-    rgb, _, _ = splats_cuda.rasterize_tensors(*scene, *camera, 64, 48, torch.ones(3).cuda(), antialiased, 3)
+    rgb, _ = splats_cuda.rasterize_tensors(*scene, *camera, 64, 48, torch.ones(3).cuda(), antialiased, 3)
     (rgb[0, 0] * torch.from_numpy(d_rgb).cuda()).sum().backward()
     for name, tensor in zip(FIELDS, scene, strict=True):
         expected = tensor.grad[0].cpu().numpy()
         assert np.linalg.norm(getattr(ours, name) - expected) < 1e-3 * np.linalg.norm(expected), name
+
+
+def test_a_batch_is_its_scenes():
+    """Two scenes of two cameras each in one call, against each alone, colours of all bands over a background."""
+    scenes, cameras = [random_gaussians(150, 3, seed) for seed in (0, 1)], rig(2, 90, 70)
+    batch = [torch.from_numpy(np.stack([getattr(each, name) for each in scenes])).cuda() for name in FIELDS]
+    views = [torch.from_numpy(np.stack([array] * 2)).cuda() for array in (cameras.viewmats, cameras.Ks)]
+    background = torch.tensor([0.2, 0.5, 0.9]).cuda()
+    rgb, alpha = splats_cuda.rasterize_tensors(*batch, *views, 90, 70, background, False, 3)
+    for place, scene in enumerate(scenes):
+        alone = rasterize(scene, cameras, (0.2, 0.5, 0.9), device="cuda")
+        np.testing.assert_allclose(rgb[place].cpu().numpy(), alone.rgb, atol=1e-4)
+        np.testing.assert_allclose(alpha[place].cpu().numpy(), alone.alpha, atol=1e-5)
