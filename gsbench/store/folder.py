@@ -4,7 +4,7 @@ import importlib.resources
 import os
 import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -202,6 +202,13 @@ def read_table(folder: Folder, config: str, split: str, columns: Sequence[str] |
     Raises:
         ValueError: no such config, split or column, or a shard that is missing or damaged; the message names it.
     """
+    return pa.concat_tables([table for _, table in read_shards(folder, config, split, columns)])
+
+
+def read_shards(
+    folder: Folder, config: str, split: str, columns: Sequence[str] | None = None
+) -> Iterator[tuple[str, pa.Table]]:
+    """As `read_table`, one shard at a time with its path in the folder: for what is too large to be read at once."""
     schema = folder.manifest.schema(config)
     shards = folder.manifest.shards_of(config, split)
     if not shards:
@@ -210,7 +217,8 @@ def read_table(folder: Folder, config: str, split: str, columns: Sequence[str] |
     for column in columns or ():
         if column not in names:
             raise ValueError(f"{config}: no column '{column}'{suggest(column, names)} (it has: {', '.join(names)})")
-    return pa.concat_tables([_read_shard(folder.path / shard, columns) for shard in shards])
+    for shard in shards:
+        yield shard, _read_shard(folder.path / shard, columns)
 
 
 def _read_shard(path: Path, columns: Sequence[str] | None) -> pa.Table:

@@ -1,0 +1,84 @@
+"""Points and Gaussians of a task's objects: which of them, with which channels, normalised."""
+
+import hashlib
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from jaxtyping import Float32, Int64
+
+from gsbench.data.objects import Objects
+from gsbench.store.arrays import ragged
+from gsbench.store.folder import Folder, read_table
+from gsbench.store.schema import MAX_FPS_ORDER
+from gsbench.tasks import Task
+from gsbench.types import Array
+
+_COLUMNS = {
+    "points": ("points",),
+    "xyz": ("means", "fps_order"),
+    "xyz+geo": ("means", "scales", "quats", "fps_order"),
+    "xyz+geo+sh": ("means", "scales", "quats", "sh", "fps_order"),
+}
+
+
+def open_points(folder: Folder, task: Task, split: str, chosen: set[str] | None) -> Objects:
+    """The points or Gaussians of a task's objects, as `open_objects` describes them.
+
+    Args:
+        folder: the data set.
+        task: on points or Gaussians.
+        split: `train` or `test`.
+        chosen: ids of the objects to read; None for all.
+    """
+    assert task.num_points is not None, "a task on points or Gaussians has a number of points"
+    if task.modality == "gaussians" and task.sampling == "fps" and task.num_points > MAX_FPS_ORDER:
+        raise ValueError(f"num_points is {task.num_points} (allowed: up to {MAX_FPS_ORDER} with sampling fps)")
+    names = _COLUMNS["points" if task.modality == "points" else str(task.features)]
+    table = read_table(folder, task.modality, split, ["object_id", "label", *names])
+    ids: list[str] = table["object_id"].to_pylist()
+    keep = [i for i, object_id in enumerate(ids) if chosen is None or object_id in chosen]
+    inner: dict[str, tuple[int, ...]] = {"fps_order": (), "quats": (4,), "sh": (folder.manifest.sh_coefficients, 3)}
+    arrays = {name: ragged(table[name], inner.get(name, (3,))) for name in names}
+    clouds = [
+        _cloud({name: values[at[i] : at[i + 1]] for name, (values, at) in arrays.items()}, ids[i], task) for i in keep
+    ]
+    points = np.zeros((len(keep), task.num_points, clouds[0].shape[1]), np.float32)
+    mask = np.zeros(points.shape[:2], np.bool_)
+    for row, cloud in enumerate(clouds):
+        points[row, : len(cloud)], mask[row, : len(cloud)] = cloud, True
+    if not mask[:, -1].any():
+        most = int(mask.sum(1).max())
+        raise ValueError(f"num_points is {task.num_points} (allowed: up to {most}, the most that an object here has)")
+    labels = torch.from_numpy(table["label"].to_numpy()[keep])
+    return Objects(tuple(ids[i] for i in keep), labels, torch.from_numpy(points), torch.from_numpy(mask))
+
+
+def _cloud(columns: Mapping[str, Array], object_id: str, task: Task) -> Float32[Array, "p c"]:
+    """One object's sampled points with the task's channels."""
+    assert task.num_points is not None, "a task on points or Gaussians has a number of points"
+    positions = columns["points" if task.modality == "points" else "means"]
+    if not len(positions):
+        raise ValueError(f"{object_id}: no {task.modality} (each object needs at least one)")
+    if task.sampling == "uniform":
+        index = _uniform(object_id, len(positions), task.num_points)
+    elif task.modality == "gaussians":
+        index = columns["fps_order"][: task.num_points]
+    else:
+        index = np.arange(min(len(positions), task.num_points))
+    chosen = positions[index].astype(np.float64)
+    chosen -= chosen.mean(0)
+    radius = max(float(np.linalg.norm(chosen, axis=1).max()), 1e-12)
+    channels = [chosen / radius]
+    if "scales" in columns:
+        quats = columns["quats"][index]
+        channels += [np.log(columns["scales"][index]) - np.log(radius), np.where(quats[:, :1] < 0, -quats, quats)]
+    if "sh" in columns:
+        channels.append(columns["sh"][index].reshape(len(index), -1))
+    return np.concatenate(channels, axis=1).astype(np.float32)
+
+
+def _uniform(object_id: str, available: int, wanted: int) -> Int64[Array, " p"]:
+    """A uniform draw without replacement that depends on the object alone, so that every model sees the same points."""
+    seed = int.from_bytes(hashlib.sha256(f"uniform/{object_id}".encode()).digest()[:8])
+    return np.random.default_rng(seed).permutation(available)[:wanted]

@@ -1,0 +1,88 @@
+"""From a data folder and a task to its objects."""
+
+import dataclasses
+
+import numpy as np
+
+from gsbench.data.clouds import open_points
+from gsbench.data.images import open_images, views_of
+from gsbench.data.objects import Objects
+from gsbench.recipe import Images
+from gsbench.store.arrays import ragged
+from gsbench.store.folder import Folder, read_labels, read_table
+from gsbench.tasks import Modality, Task, ViewsFrom, ids_sha256, regime_ids
+
+
+def most_inputs(folder: Folder, modality: Modality, views_from: ViewsFrom) -> int:
+    """The largest number of points, Gaussians or views that an object of the data set's test split has.
+
+    Raises:
+        ValueError: the data set lacks the modality.
+    """
+    if modality == "gaussians":
+        return int(max(read_table(folder, modality, "test", ["num_gaussians"])["num_gaussians"].to_pylist()))
+    if modality == "points":
+        _, offsets = ragged(read_table(folder, modality, "test", ["points"])["points"], (3,))
+        return int(np.diff(offsets).max())
+    return max(map(len, views_of(folder, views_from, "test").values()))
+
+
+def training_ids(folder: Folder, regime: int, draw: int) -> list[str]:
+    """The training objects of a regime, sorted.
+
+    Raises:
+        ValueError: they are not those that the data set's manifest freezes; the message names both hashes.
+    """
+    ids = regime_ids(read_labels(folder, "train"), regime, draw)
+    frozen = folder.manifest.regimes.get(f"{regime}/{draw}")
+    if frozen and frozen.sha256 != (digest := ids_sha256(ids)):
+        raise ValueError(
+            f"{folder.path}: regime {regime}/{draw} has ids of sha256 {digest[:12]} "
+            f"(must be {frozen.sha256[:12]}, as manifest.json says)"
+        )
+    return ids
+
+
+def open_objects(folder: Folder, task: Task, split: str, how: Images | None = None) -> Objects:
+    """Reads the objects of a task: of `train` those of its regime, of `test` all.
+
+    An object gives the first `num_points` of its furthest-point order, or as many drawn uniformly without replacement,
+    the same ones each time. Those are centred on their mean and scaled into the unit sphere; a Gaussian's log-scales
+    move with them, by minus the log of the radius, and its quaternion takes the sign with w >= 0. An object with fewer
+    points is padded. Of images it gives `num_views`, evenly spaced along the rig.
+
+    Args:
+        folder: the data set.
+        task: what is fed to the model.
+        split: `train` or `test`.
+        how: the images' size, to which they are resized with antialiasing; None leaves it as it is stored.
+
+    Raises:
+        ValueError: the data set lacks the modality, the split or the regime's objects; or the task asks for more points
+            or views than there are, or than the stored order is long; or images are damaged, differ in size, or would
+            not fit into memory.
+    """
+    chosen = training_ids(folder, task.regime, task.draw) if split == "train" else sorted(read_labels(folder, split))
+    if task.modality != "images":
+        return open_points(folder, task, split, set(chosen))
+    assert task.num_views is not None, "a task on images has a number of views"
+    assert task.views_from is not None, "a task on images says what they show"
+    return open_images(folder, task.views_from, split, chosen, task.num_views, None if how is None else how.size)
+
+
+def open_pairs(folder: Folder, points: Task, images: Task, split: str, how: Images | None = None) -> Objects:
+    """Reads points and images of the same objects, for a model that sees both.
+
+    Args:
+        folder: the data set.
+        points: a task on points or Gaussians.
+        images: a task on images, of the same regime and draw.
+        split: `train` or `test`.
+        how: as in `open_objects`.
+
+    Raises:
+        ValueError: as `open_objects`.
+    """
+    assert (points.regime, points.draw) == (images.regime, images.draw), "pairs are of the same objects"
+    clouds, views = open_objects(folder, points, split), open_objects(folder, images, split, how)
+    return dataclasses.replace(clouds, images=views.images)
