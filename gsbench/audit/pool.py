@@ -1,10 +1,13 @@
 """One function over many items in processes of one thread each, or in this process."""
 
-import concurrent.futures
-import concurrent.futures.process
 import multiprocessing
+import multiprocessing.connection
+import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -19,27 +22,38 @@ def map_in_processes(function: Callable[[Item], Value], items: Sequence[Item], w
     Args:
         function: can be pickled, and uses one thread.
         items: can be pickled.
-        workers: processes; 1 is this one.
+        workers: processes; 1 is this one. They end when this process does, however it ends.
 
     Raises:
-        ValueError: a process died.
+        ValueError: the memory does not suffice, or a process died.
     """
     workers = min(workers, len(items))
-    if workers <= 1:
-        yield from map(function, items)
-        return
+    try:
+        if workers <= 1:
+            yield from map(function, items)
+        else:
+            yield from _map_in_pool(function, items, workers)
+    except (BrokenProcessPool, MemoryError):
+        raise ValueError("audit: the memory does not suffice, or a worker process died; try fewer workers") from None
+
+
+def _map_in_pool(function: Callable[[Item], Value], items: Sequence[Item], workers: int) -> Iterator[Value]:
     context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(workers, context, _ignore_interrupts) as pool:
+    with ProcessPoolExecutor(workers, context, _begin) as pool:
         try:
             yield from pool.map(function, items, chunksize=_CHUNK)
-        except concurrent.futures.process.BrokenProcessPool:
-            raise ValueError(
-                "audit: a worker process died, most likely for want of memory; try fewer workers"
-            ) from None
         finally:
             pool.shutdown(cancel_futures=True)
 
 
-def _ignore_interrupts() -> None:
-    """An interrupt goes to every process of a terminal; only the parent's ends the run, and says so in one line."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _begin() -> None:
+    """The first thing that a worker does."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all: the parent ends the run, and says so
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)
