@@ -81,6 +81,12 @@ def an_id_twice(tmp_path, meshes):
     return [meshes], r"object id 'chair_1' is taken by"
 
 
+def a_link_out_of_the_folder(tmp_path, meshes):
+    (tmp_path / "elsewhere.off").write_text("")
+    (meshes / "chair/train/chair_9.off").symlink_to(tmp_path / "elsewhere.off")
+    return [meshes], r"chair_9\.off: a link to .*elsewhere\.off, which is not in"
+
+
 def out_in_no_folder(tmp_path, meshes):
     return [meshes, "--out", tmp_path / "no" / "audit.json"], r"audit\.json: cannot be written, .*no must be a folder"
 
@@ -89,7 +95,18 @@ def out_is_a_folder(tmp_path, meshes):
     return [meshes, "--out", tmp_path], r"is a folder \(allowed: a file to write\)"
 
 
-@pytest.mark.parametrize("wrong", [no_folder, a_file, empty_folder, an_id_twice, out_in_no_folder, out_is_a_folder])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        no_folder,
+        a_file,
+        empty_folder,
+        an_id_twice,
+        a_link_out_of_the_folder,
+        out_in_no_folder,
+        out_is_a_folder,
+    ],
+)
 def test_bad_input_is_one_line(capsys, meshes, tmp_path, wrong):
     arguments, message = wrong(tmp_path, meshes)
     before = sorted(os.listdir(tmp_path))
