@@ -1,13 +1,13 @@
-"""Training-time augmentation of point clouds and Gaussians, for a whole batch at once on its device."""
+"""Training-time augmentation of point clouds, Gaussians and images, for a whole batch at once on its device."""
 
 import dataclasses
 import math
 
 import torch
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Float32, Int64, UInt8
 from torch import Tensor
 
-from gsbench.recipe import Augment
+from gsbench.recipe import Augment, Images
 from gsbench.types import Batch
 
 XYZ, GEO = 3, 10
@@ -80,3 +80,80 @@ def _rotate_z(points: Float32[Tensor, "b n c"], angles: Float32[Tensor, " b"]) -
         )
         quats = torch.stack(turned, -1)
         points[..., 6:GEO] = torch.where(quats[..., :1] < 0, -quats, quats)
+
+
+_ASPECT = 4 / 3
+"""A crop is at most so much wider than high, or higher than wide."""
+
+_TRIES = 10
+"""Crops drawn for an image, of which the first that fits is taken, else the whole image."""
+
+
+def augment_images(batch: Batch, how: Images, generator: torch.Generator) -> Batch:
+    """The batch with each view cropped, resized and mirrored at random; points stay as they are.
+
+    A crop is drawn as torchvision's RandomResizedCrop draws it, and resized bilinearly to the size of the images. It is
+    never larger than they are, so that there is nothing to smooth.
+
+    Args:
+        batch: any.
+        how: the shares that a crop may keep, and whether views are mirrored.
+        generator: of the batch's device.
+    """
+    if batch.images is None:
+        return batch
+    images = batch.images.flatten(0, 1)
+    if how.crop_scale != (1.0, 1.0):
+        images = _cropped(images, how.crop_scale, generator)
+    if how.flip:
+        mirrored = _uniform(len(images), generator) < 0.5
+        images = torch.where(mirrored[:, None, None, None], images.flip(3), images)
+    return dataclasses.replace(batch, images=images.unflatten(0, batch.images.shape[:2]))
+
+
+def _cropped(
+    images: UInt8[Tensor, "n 3 h w"], scale: tuple[float, float], generator: torch.Generator
+) -> UInt8[Tensor, "n 3 h w"]:
+    """Resizing is linear, and the same for each row and for each column: two matrix products an image."""
+    count, _, height, width = images.shape
+    top, left, rows, columns = draw_crops(count, height, width, scale, generator)
+    lines = images.permute(0, 3, 2, 1).float().flatten(2)  # [n w h3]
+    lines = (_resampling(left, columns, width) @ lines).unflatten(2, (height, 3)).transpose(1, 2).flatten(2)  # [n h w3]
+    pixels = (_resampling(top, rows, height) @ lines).unflatten(2, (width, 3))
+    return pixels.round_().clamp_(0, 255).byte().permute(0, 3, 1, 2)
+
+
+def draw_crops(
+    count: int, height: int, width: int, scale: tuple[float, float], generator: torch.Generator
+) -> tuple[Int64[Tensor, " n"], Int64[Tensor, " n"], Int64[Tensor, " n"], Int64[Tensor, " n"]]:
+    """Top, left, height and width of `count` crops of an image, in pixels.
+
+    The share of the area is uniform in `scale`, the logarithm of the aspect ratio between those of 3/4 and 4/3.
+    """
+    low, high = scale
+    draws = torch.rand(2, count, _TRIES, generator=generator, device=generator.device)
+    area = height * width * (low + (high - low) * draws[0])
+    ratio = ((2 * draws[1] - 1) * math.log(_ASPECT)).exp()
+    rows, columns = (area / ratio).sqrt().round().long(), (area * ratio).sqrt().round().long()
+    fits = (rows <= height) & (columns <= width) & (rows > 0) & (columns > 0)
+    first = fits.int().argmax(1, keepdim=True)
+    whole = ~fits.any(1)
+    rows = rows.gather(1, first)[:, 0].masked_fill(whole, height)
+    columns = columns.gather(1, first)[:, 0].masked_fill(whole, width)
+    top = (_uniform(count, generator) * (height - rows + 1)).long()
+    left = (_uniform(count, generator) * (width - columns + 1)).long()
+    return top, left, rows, columns
+
+
+def _resampling(start: Int64[Tensor, " n"], length: Int64[Tensor, " n"], size: int) -> Float32[Tensor, "n size size"]:
+    """The matrices that map a line of `size` pixels to its part `start`..`start + length`, resized to `size`.
+
+    The part is no longer than that, so a pixel's weights are a triangle around its centre, one pixel to each side.
+    """
+    pixel = torch.arange(size, device=start.device)
+    step = (length / size)[:, None]
+    centers = start[:, None] + (pixel + 0.5) * step
+    distance = (pixel + 0.5 - centers[..., None]).abs()
+    inside = (pixel >= start[:, None]) & (pixel < (start + length)[:, None])
+    weights = (1 - distance).clamp(min=0) * inside[:, None]
+    return weights / weights.sum(2, keepdim=True)

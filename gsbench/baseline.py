@@ -17,8 +17,8 @@ SHIPPED = "gsbench_baselines"
 class Baseline(Protocol):
     """What gsbench trains and scores: a `torch.nn.Module` with these members.
 
-    The constructor takes `in_channels` (channels of a point or Gaussian, or of an image), `num_classes`, and the
-    recipe's `[options]` as keywords.
+    The constructor takes `in_channels` (channels of a point or Gaussian, or of an image), `num_classes`, the recipe's
+    `[options]` as keywords, and `pretrained` where a recipe names weights to start from.
 
     Attributes:
         inputs: the modalities that it takes: some of `points`, `gaussians`, `images`.
@@ -120,17 +120,24 @@ def build_model(recipe: Recipe, path: Path, in_channels: int, num_classes: int) 
     """Builds the recipe's model.
 
     Raises:
-        ValueError: an option that the class does not take, or a value it refuses.
+        ValueError: an option that the class does not take, or a value it refuses; or weights to start from that it does
+            not take, or that cannot be had.
     """
     kind = load_class(recipe, path)
     parameters = inspect.signature(kind).parameters
-    allowed = [name for name in parameters if name not in ("in_channels", "num_classes")]
+    allowed = [name for name in parameters if name not in ("in_channels", "num_classes", "pretrained")]
     for key in recipe.options:
         if key not in allowed:
             raise ValueError(
                 f"{path}: options: unknown key '{key}'{suggest(key, allowed)} (allowed: {', '.join(allowed) or 'none'})"
             )
+    keywords = dict(recipe.options)
+    if recipe.pretrained is not None:
+        if "pretrained" not in parameters:
+            raise ValueError(f"{path}: pretrained: {recipe.model} takes no weights to start from (must be left out)")
+        is_file = not recipe.pretrained.startswith("hub:")
+        keywords["pretrained"] = str(path.parent / recipe.pretrained) if is_file else recipe.pretrained
     try:
-        return kind(in_channels=in_channels, num_classes=num_classes, **recipe.options)
+        return kind(in_channels=in_channels, num_classes=num_classes, **keywords)
     except ValueError as error:
-        raise ValueError(f"{path}: options: {error}") from None
+        raise ValueError(f"{path}: {'pretrained or ' if recipe.pretrained else ''}options: {error}") from None

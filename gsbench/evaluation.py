@@ -86,7 +86,9 @@ def evaluate(
         raise ValueError(f"{unused[0]} is {unused[1]}, and {recipe.name} sees {kind} (allowed: leave it out)")
     task = make_task(folder, kind, regime, draw, features, sampling, count, views_from)
     place = _device(device)
-    train_objects, test_objects = (open_objects(folder, task, split).to(place) for split in ("train", "test"))
+    train_objects, test_objects = (
+        open_objects(folder, task, split, recipe.images).to(place) for split in ("train", "test")
+    )
     for path in (out, checkpoints):
         _check_writable(path)
     num_classes = len(folder.manifest.classes)
@@ -111,7 +113,9 @@ def _score(net: nn.Module, recipe: Recipe, task: Task, test: Objects, run: RunIn
     return Result(
         schema_version=SCHEMA_VERSION,
         task=task,
-        model=ModelInfo(recipe.name, recipe.title, recipe.sha256(), sum(p.numel() for p in net.parameters())),
+        model=ModelInfo(
+            recipe.name, recipe.title, recipe.sha256(), sum(p.numel() for p in net.parameters()), recipe.pretrained
+        ),
         run=run,
         metrics=classification_metrics(probabilities, test.labels.cpu().numpy()),
         reported=find_reported(recipe, task),

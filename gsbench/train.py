@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from gsbench.augment import augment
+from gsbench.augment import augment, augment_images
 from gsbench.data import Objects
 from gsbench.recipe import Recipe, Train
 from gsbench.results import write_atomic
@@ -128,7 +128,7 @@ def _run_epoch(run: _Run, stage: _Stage, optimizer: torch.optim.Optimizer, epoch
         _set_schedule(run.model, optimizer, how, own_epoch + step / batches)
         batch = stage.samples.batch(index.to(run.device))
         generator = _generator(run.seed, epoch, step, run.device)
-        batch = augment(batch, run.recipe.augment, generator)
+        batch = augment_images(augment(batch, run.recipe.augment, generator), run.recipe.images, generator)
         with torch.autocast(run.device.type, torch.bfloat16, enabled=precision == "bf16"):
             loss = run.model.loss(batch, how.label_smoothing)  # type: ignore[operator]
         value = float(loss.detach())

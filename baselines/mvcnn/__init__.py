@@ -1,0 +1,1 @@
+"""MVCNN (Su et al., ICCV 2015)."""
