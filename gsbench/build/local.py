@@ -34,7 +34,7 @@ class LocalEngine:
         Raises:
             ValueError: the worker processes die before they begin.
         """
-        waiting, trials = deque(tasks), Trials()
+        waiting, trials, begun = deque(tasks), Trials(), False
         workers = [_Worker() for _ in range(min(self._workers, len(tasks)))]
         try:
             while waiting or any(worker.task for worker in workers):
@@ -55,9 +55,11 @@ class LocalEngine:
                             continue
                     if task:
                         finished.append((task.name, value))
+                        begun = True
                 for worker in workers:
-                    if worker.ready and not worker.task and waiting:
-                        worker.give(waiting.popleft())
+                    # The first fit runs alone: where nothing is compiled yet, each of them would compile it all.
+                    if begun or not (waiting and waiting[0].fits and any(other.task for other in workers)):
+                        worker.take_from(waiting)
                 yield from finished
         finally:
             for worker in workers:
@@ -78,10 +80,13 @@ class _Worker:
             self._process.start()
         theirs.close()  # so that the death of the process ends the pipe
 
-    def give(self, task: Task) -> None:
-        self.task = task
+    def take_from(self, waiting: deque[Task]) -> None:
+        """Begins the first of the tasks that wait, unless it is busy or not ready yet."""
+        if self.task or not self.ready or not waiting:
+            return
+        self.task = waiting.popleft()
         with contextlib.suppress(OSError):  # it has just died: the next `receive` tells
-            self.connection.send((task.function, task.arguments))
+            self.connection.send((self.task.function, self.task.arguments))
 
     def receive(self) -> tuple[str, Any]:
         """`ready`; `done` and what the task returned; `failed` and what it raised; `died` and how."""
