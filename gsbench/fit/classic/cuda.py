@@ -42,7 +42,7 @@ def optimise(views: Views, recipe: ClassicRecipe, rng: np.random.Generator, devi
     optimizers, strategy = _optimizers(raw, recipe), _strategy(gsplat, recipe)
     state = strategy.initialize_state(scene_scale=extent)
     order = view_order(len(views), recipe.iterations, rng)
-    with torch.random.fork_rng():
+    with torch.random.fork_rng([torch.cuda.current_device()] if device == "cuda" else []):
         torch.manual_seed(int(rng.integers(2**63)))  # gsplat draws the places of split Gaussians from torch
         for iteration, view in enumerate(order, start=1):
             one = slice(view, view + 1)
