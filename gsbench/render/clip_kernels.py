@@ -1,51 +1,55 @@
 """Triangles that cross the camera's plane, or reach too far past the image for float32, cut to what can be drawn."""
 
-import numpy as np
-from numba import njit
+# numba checks the types of what follows; mypy does not know its intrinsics.
+# mypy: ignore-errors
 
-LANES = 16
+import numpy as np
+
+from gsbench.render.jit_kernels import inlined
+from gsbench.render.triangle_layout import GUARD, LANES
+
 _PLANES = 5
 
 
-@njit
-def _distance(point, plane, near, guard):
+@inlined
+def _distance(point, plane, near):
     """How far inside one of the five planes a point (x z, y z, z) lies: near, right, left, below, above."""
     if plane == 0:
         return point[2] - near
     axis, side = (plane - 1) // 2, 1 - 2 * ((plane - 1) % 2)
-    return guard * point[2] - side * point[axis]
+    return GUARD * point[2] - side * point[axis]
 
 
-@njit
-def _cut(source, count, plane, near, guard, target):
+@inlined
+def _cut(source, count, plane, near, target):
     """Sutherland-Hodgman against one plane; returns the corners written to `target`."""
     written = 0
     for corner in range(count):
-        a, b = source[corner], source[(corner + 1) % count]
-        inside_a, inside_b = _distance(a, plane, near, guard), _distance(b, plane, near, guard)
-        if inside_a >= 0:
-            target[written] = a
+        following = (corner + 1) % count
+        here, there = _distance(source[corner], plane, near), _distance(source[following], plane, near)
+        if here >= 0:
+            for axis in range(3):
+                target[written, axis] = source[corner, axis]
             written += 1
-        if (inside_a >= 0) != (inside_b >= 0):
+        if (here >= 0) != (there >= 0):
             # From the inner to the outer end, whichever way round, so that both triangles at an edge get one point.
-            if inside_a < 0:
-                a, b, inside_a, inside_b = b, a, inside_b, inside_a
-            t = inside_a / (inside_a - inside_b)
-            target[written] = a + t * (b - a)
+            inner, outer = (corner, following) if here >= 0 else (following, corner)
+            t = max(here, there) / (max(here, there) - min(here, there))
+            for axis in range(3):
+                target[written, axis] = source[inner, axis] + t * (source[outer, axis] - source[inner, axis])
             if plane == 0:
                 target[written, 2] = near
             written += 1
     return written
 
 
-@njit
-def clip(seen, triangle, near, guard, polygons, projected):
+@inlined
+def clip(seen, triangle, near, polygons, projected):
     """Cuts one of the 16 triangles of `seen` and writes the pieces, projected, as triangles 0, 1, ... of `projected`.
 
     Args:
         seen: corners as (x z, y z, z), lane by lane; `triangle` is the lane.
         near: the nearest z to keep.
-        guard: the largest |x| and |y| to keep.
         polygons: float64 scratch `[2 9 3]`.
         projected: (x, y, 1/z) of every corner, lane by lane; overwritten.
 
@@ -58,7 +62,7 @@ def clip(seen, triangle, near, guard, polygons, projected):
             source[corner, axis] = seen[(3 * corner + axis) * LANES + triangle]
     count = 3
     for plane in range(_PLANES):
-        count = _cut(source, count, plane, np.float64(near), guard, target)
+        count = _cut(source, count, plane, np.float64(near), target)
         source, target = target, source
         if count < 3:
             return 0
@@ -67,7 +71,7 @@ def clip(seen, triangle, near, guard, polygons, projected):
             point = source[0 if corner == 0 else piece + corner]
             inverse = np.float32(1) / np.float32(point[2])
             at = 3 * corner * LANES + piece
-            projected[at] = min(max(np.float32(point[0]) * inverse, -guard), guard)
-            projected[at + LANES] = min(max(np.float32(point[1]) * inverse, -guard), guard)
+            projected[at] = min(max(np.float32(point[0]) * inverse, -GUARD), GUARD)
+            projected[at + LANES] = min(max(np.float32(point[1]) * inverse, -GUARD), GUARD)
             projected[at + 2 * LANES] = inverse
     return (1 << (count - 2)) - 1

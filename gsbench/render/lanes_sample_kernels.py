@@ -8,10 +8,11 @@ processor's choice of instructions decides nothing.
 # mypy: ignore-errors
 
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from gsbench.render.jit_kernels import inlined
 from gsbench.render.lanes_kernels import LANES, MASK, WIDTH, maximum
 
 _FLOAT, _INT = ir.FloatType(), ir.IntType(32)
@@ -98,7 +99,7 @@ def _rotation(by):
 _rotate_8, _rotate_4, _rotate_2, _rotate_1 = (_rotation(by) for by in (8, 4, 2, 1))
 
 
-@njit
+@inlined
 def fold_sum(value, pixels):
     """In every lane, the sum of the lanes that agree with it modulo `pixels` (1 or 4)."""
     value = value + _rotate_8(value)
@@ -109,7 +110,7 @@ def fold_sum(value, pixels):
     return value
 
 
-@njit
+@inlined
 def fold_max(value, pixels):
     """In every lane, the largest of the lanes that agree with it modulo `pixels` (1 or 4)."""
     value = maximum(value, _rotate_8(value))
@@ -118,6 +119,19 @@ def fold_max(value, pixels):
         value = maximum(value, _rotate_2(value))
         value = maximum(value, _rotate_1(value))
     return value
+
+
+@intrinsic
+def lowest(typingctx, value):
+    """The smallest of the 16 lanes."""
+
+    def codegen(context, builder, sig, args):
+        name = "llvm.vector.reduce.fmin.v16f32"
+        kind = ir.FunctionType(_FLOAT, [_LANES_IR])
+        function = cgutils.get_or_insert_function(builder.module, kind, name)
+        return builder.call(function, args, fastmath=("nnan",))
+
+    return types.float32(LANES), codegen
 
 
 @intrinsic

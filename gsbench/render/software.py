@@ -7,42 +7,62 @@ buffers that they work with. Buffers are as large as one image and one chunk of 
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
-from jaxtyping import Float32, Float64, UInt8
+from jaxtyping import Float32, Float64, Int32, UInt8
 
-from gsbench.render import resolve_kernels, triangle_kernels
+from gsbench.render import face_kernels, resolve_kernels, triangle_kernels
+from gsbench.render import triangle_layout as at
 from gsbench.render.setup import RenderSetup, shade_matrix, supersampling, waves
 from gsbench.types import Array, Cameras, Mesh
 
 MAX_SIZE = 8192  # pixels of an image's side
 _CHUNK = 65536  # faces laid out for the kernels at a time
 _NEAR = 1e-3  # nothing nearer to a camera is drawn, in radii of the object about the origin
-_SAMPLES = 16
+_SAMPLES = at.LANES
+_DEPTH_BINS = 1024
+_PLANES = 65536  # triangles that own whole blocks of an image, before they are written out
 # Depth differences within a pixel up to this many radians of the texture do not show: at most .1 grey levels.
 _FLAT_PHASE = 0.25
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Pattern:
-    """A block of 16 samples: how many pixels it is wide, and where its samples and pixel centres lie (in blocks)."""
+    """A block of 16 samples: how many pixels it is wide, and where its samples lie (in blocks)."""
 
     side: int
     samples: Float32[Array, "2 16"]
-    centres: Float32[Array, "2 16"]
 
-    @property
+    @cached_property
+    def layout(self) -> Float32[Array, "64"]:
+        """The samples' x and y, then those of the blocks of a tile."""
+        y, x = np.divmod(np.arange(at.LANES, dtype=np.float32), at.TILE)
+        return np.concatenate([*self.samples, x, y])
+
+    @cached_property
     def margins(self) -> Float32[Array, "4"]:
         """The least and the largest x, then y, of a sample."""
         return np.array([f(axis) for axis in self.samples for f in (np.min, np.max)], np.float32)
 
+    @cached_property
+    def places(self) -> Int32[Array, "2 p"]:
+        """Row and column of the pixels of a tile, block by block."""
+        block, pixel = np.divmod(np.arange(at.LANES * self.side**2), self.side**2)
+        rows, columns = (self.side * f(block, at.TILE) + f(pixel, self.side) for f in (np.floor_divide, np.mod))
+        return np.stack([rows, columns]).astype(np.int32)
+
+    @cached_property
+    def centres(self) -> Float32[Array, " q"]:
+        """x, then y of the centres of these pixels, in blocks, 16 zeros behind each."""
+        rows, columns = np.pad((self.places + 0.5) / self.side, ((0, 0), (0, at.LANES))).astype(np.float32)
+        return np.concatenate([columns, rows])
+
 
 def _sixteen_rooks() -> _Pattern:
-    """One pixel of 16 samples, no two in a row or column of its 16 x 16 cells (Hammersley's points)."""
-    lanes = np.arange(16)
-    reversed_bits = sum(((lanes >> bit) & 1) << (3 - bit) for bit in range(4))
-    centres = np.stack([lanes + 0.5, np.full(16, 0.5)])
-    return _Pattern(1, ((np.stack([lanes, reversed_bits]) + 0.5) / 16).astype(np.float32), centres.astype(np.float32))
+    """One pixel of 16 samples: a rotated 4x4 grid, no two samples in a row or column of 16 x 16 cells."""
+    row, column = np.divmod(np.arange(16), 4)
+    return _Pattern(1, ((np.stack([4 * column + row, 4 * row + 3 - column]) + 0.5) / 16).astype(np.float32))
 
 
 def _four_rooks() -> _Pattern:
@@ -50,16 +70,13 @@ def _four_rooks() -> _Pattern:
     samples = np.array([[0.125, 0.625], [0.375, 0.125], [0.625, 0.875], [0.875, 0.375]])
     pixels = np.array([[0, 0], [1, 0], [0, 1], [1, 1]])
     lanes = np.arange(16)
-    positions = (samples[lanes // 4] + pixels[lanes % 4]).T / 2
-    centres = np.stack([lanes // 4 + pixels[lanes % 4, 0] / 2 + 0.25, pixels[lanes % 4, 1] / 2 + 0.25])
-    return _Pattern(2, positions.astype(np.float32), centres.astype(np.float32))
+    return _Pattern(2, ((samples[lanes // 4] + pixels[lanes % 4]).T / 2).astype(np.float32))
 
 
 def _centres() -> _Pattern:
     """4x4 pixels, sampled at their centres."""
-    lanes = np.arange(16)
-    positions = ((np.stack([lanes % 4, lanes // 4]) + 0.5) / 4).astype(np.float32)
-    return _Pattern(4, positions, positions)
+    row, column = np.divmod(np.arange(16), 4)
+    return _Pattern(4, ((np.stack([column, row]) + 0.5) / 4).astype(np.float32))
 
 
 _PATTERNS = {1: _four_rooks(), 2: _sixteen_rooks()}
@@ -77,43 +94,68 @@ class _Scene:
         self.unit = 2.0 ** math.ceil(math.log2(largest)) if largest > 0 else 1.0
         self.near = np.float32(_NEAR * (largest / self.unit if largest > 0 else 1.0))
         self.blocks_x, self.blocks_y = -(-cameras.width // pattern.side), -(-cameras.height // pattern.side)
-        self.frame = np.zeros(self.blocks_x * self.blocks_y * 2 * _SAMPLES, np.float32)
-        groups = -(-min(len(mesh.faces), _CHUNK) // _SAMPLES)
-        self._corners = np.zeros((groups, 9, _SAMPLES), np.float32)
-        self._shades = np.zeros((groups, _SAMPLES), np.float32)
-        self._scratch = (
-            np.zeros(9 * _SAMPLES, np.float32),
-            np.zeros(9 * _SAMPLES, np.float32),
-            np.zeros(triangle_kernels.RECORD * _SAMPLES, np.float32),
-            np.zeros((2, 9, 3)),
+        self.tiles_x = -(-self.blocks_x // at.TILE)
+        blocks = self.tiles_x * -(-self.blocks_y // at.TILE) * at.LANES
+        self.frame = (
+            np.full(blocks, at.EMPTY, np.float32),
+            np.zeros(blocks, np.float32),
+            np.zeros(blocks, np.float32),
+            np.empty(blocks * 2 * _SAMPLES, np.float32),
+            np.empty(_PLANES * at.PLANE, np.float32),
+            np.zeros(1, np.int64),
         )
-        self._laid_out = -1
+        faces = min(len(mesh.faces), _CHUNK)
+        groups = -(-faces // at.LANES)
+        self._corners = np.zeros(groups * at.CORNERS * at.LANES, np.float32)
+        self._shades = np.zeros(groups * at.LANES, np.float32)
+        self._table = np.empty(2 ** math.ceil(math.log2(2 * faces)), np.int32)
+        self._scratch = (
+            np.zeros(at.CORNERS * at.LANES, np.float32),
+            np.zeros_like(self._corners),
+            np.zeros(at.CORNERS * at.LANES, np.float32),
+            np.zeros(at.RECORD * at.LANES, np.float32),
+            np.zeros((2, 9, 3)),
+            np.zeros_like(self._shades),
+            np.zeros(len(self._shades), np.int32),
+            np.zeros(len(self._shades), np.int32),
+            np.zeros(_DEPTH_BINS + 1, np.int32),
+        )
+        self._laid_out, self._count = -1, 0
+        self.matrices = self._matrices()
 
     def views(self) -> Iterator[tuple[int, np.ndarray]]:
         """Draws every view in turn; yields its number and the blocks touched (first and last x, first and last y)."""
         starts = range(0, len(self.mesh.faces), _CHUNK)
         for view in range(len(self.cameras)):
             box = np.array([self.blocks_x, -1, self.blocks_y, -1])
-            matrix = self.projection(view).astype(np.float32).ravel()
+            matrix = self.matrices[view].astype(np.float32).ravel()
             for start in starts:
                 self._draw(start, matrix, box)
             yield view, box
 
-    def projection(self, view: int) -> Float64[Array, "3 4"]:
-        """From the scaled world to (x z, y z, z): x and y in blocks, z scaled as the world is."""
-        viewmat, K = (array[view].astype(np.float64) for array in (self.cameras.viewmats, self.cameras.Ks))
-        to_blocks = np.diag([1 / self.pattern.side, 1 / self.pattern.side, 1]) @ K
-        return to_blocks @ np.concatenate([viewmat[:3, :3], viewmat[:3, 3:] / self.unit], axis=1)
+    def _matrices(self) -> Float64[Array, "v 3 4"]:
+        """From the scaled world to (x z, y z, z) of every view: x and y in blocks, z scaled as the world is."""
+        viewmats, Ks = self.cameras.viewmats.astype(np.float64), self.cameras.Ks.astype(np.float64)
+        Ks[:, :2] /= self.pattern.side
+        poses = np.concatenate([viewmats[:, :3, :3], viewmats[:, :3, 3:] / self.unit], axis=2)
+        return _multiply(Ks, poses)
 
     def _draw(self, start: int, matrix: Float32[Array, "12"], box: np.ndarray) -> None:
-        faces = self.mesh.faces[start : start + _CHUNK]
         if self._laid_out != start:
-            triangle_kernels.gather(self.mesh.vertices, faces, 1 / self.unit, self.shading, self._corners, self._shades)
+            self._count = face_kernels.lay_out(
+                *(self.mesh.vertices, self.mesh.faces[start : start + _CHUNK], 1 / self.unit, self.shading),
+                *(self._table, self._corners, self._shades),
+            )
             self._laid_out = start
         triangle_kernels.draw(
-            *(self._corners.reshape(-1), self._shades, len(faces), matrix, self.near, self.pattern.samples.ravel()),
+            *(self._corners, self._shades, self._count, matrix, self.near, self.pattern.layout),
             *(self.pattern.margins, self.blocks_x, self.blocks_y, self._scratch, self.frame, box),
         )
+
+
+def _multiply(a: Float64[Array, "v i j"], b: Float64[Array, "v j k"]) -> Float64[Array, "v i k"]:
+    """Matrix products element by element: a BLAS rounds as its processor likes."""
+    return (a[:, :, :, None] * b[:, None]).sum(2)
 
 
 def _check(mesh: Mesh, cameras: Cameras) -> None:
@@ -135,33 +177,38 @@ def draw_views(mesh: Mesh, cameras: Cameras, setup: RenderSetup) -> UInt8[Array,
     scene = _Scene(mesh, cameras, pattern, shade_matrix(setup))
     pixels = pattern.side**2
     images = np.zeros((len(cameras), cameras.height, cameras.width), np.uint32)
-    row = scene.blocks_x * pixels + 2 * _SAMPLES
-    sums, packed = np.zeros((4, row), np.float32), np.zeros(row, np.uint32)
+    sums = np.zeros((4, at.LANES * pixels + at.LANES), np.float32)
+    packed = np.zeros(at.LANES * pixels, np.uint32)
     dark, light = np.array(setup.dark_colour), np.array(setup.light_colour)
     colours = (255 * np.concatenate([dark, light - dark])).astype(np.float32)
     thickness = np.float32(_FLAT_PHASE / max(2 * np.pi * setup.frequency * scene.unit, 1e-6))
+    on_images = _waves_on_images(scene, setup)
     for view, box in scene.views():
         resolve_kernels.resolve(
-            *(scene.frame, box, scene.blocks_x, pattern.samples.ravel(), pattern.centres.ravel(), pixels),
-            *(_waves_on_image(scene, view, setup), colours, thickness, sums, packed, images[view]),
+            *(scene.frame, box, scene.tiles_x, pattern.layout, pattern.centres, pattern.places, pixels),
+            *(on_images[view], colours, thickness, sums, packed, images[view]),
         )
     return images.view(np.uint8).reshape(*images.shape, 4)
 
 
-def _waves_on_image(scene: _Scene, view: int, setup: RenderSetup) -> Float32[Array, "12"]:
+def _waves_on_images(scene: _Scene, setup: RenderSetup) -> Float32[Array, "v 12"]:
     """(a, b, c, d) of each wave: its phase, in turns, at x, y (blocks) and scaled z is d + z (a x + b y + c)."""
     vectors, phases = waves(setup)
-    matrix = scene.projection(view)
-    to_world = np.linalg.inv(matrix[:, :3])
-    along = vectors * scene.unit @ to_world
-    offsets = phases - along @ matrix[:, 3]
-    return (np.concatenate([along, offsets[:, None]], axis=1) / (2 * np.pi)).astype(np.float32).ravel()
+    x, y, z = np.moveaxis(scene.matrices[:, :, :3], 1, 0)
+    volumes = np.stack([np.cross(y, z), np.cross(z, x), np.cross(x, y)], axis=2)  # the inverses, times x . (y x z)
+    to_world = volumes / (x * volumes[:, :, 0]).sum(1)[:, None, None]
+    along = _multiply(np.broadcast_to(vectors * scene.unit, to_world.shape), to_world)
+    offsets = phases[:, None] - _multiply(along, scene.matrices[:, :, 3:])
+    return (np.concatenate([along, offsets], axis=2) / (2 * np.pi)).astype(np.float32).reshape(-1, 12)
 
 
 def draw_depth(mesh: Mesh, cameras: Cameras) -> Float32[Array, "v h w"]:
     """z of every pixel's centre; see `gsbench.render.meshes.render_depth`."""
     scene = _Scene(mesh, cameras, _DEPTH_PATTERN, np.zeros((3, 3)))
     depth = np.zeros((len(cameras), cameras.height, cameras.width), np.float32)
+    values = np.zeros(_SAMPLES, np.float32)
     for view, box in scene.views():
-        resolve_kernels.resolve_depth(scene.frame, box, scene.blocks_x, scene.unit, depth[view])
+        resolve_kernels.resolve_depth(
+            scene.frame, box, scene.tiles_x, scene.pattern.layout, scene.unit, values, depth[view]
+        )
     return depth
