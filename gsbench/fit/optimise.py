@@ -24,7 +24,8 @@ def fit(views: Views, recipe: FitRecipe | ClassicRecipe, seed: int, held_out: Vi
     """Optimises Gaussians until they look like `views`; `held_out` serves to score them and nothing else.
 
     Nothing but the views is used: Gaussians start on their visual hull, or from random points where the recipe is a
-    `ClassicRecipe`. On CPU the result is bit-identical for a seed.
+    `ClassicRecipe`. On CPU the result is bit-identical for a seed; what holds on CUDA says
+    `gsbench.fit.cuda`.
 
     Raises:
         ValueError: fewer than two views, views without a common point, a stage whose resolution does not divide the
