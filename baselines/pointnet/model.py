@@ -17,24 +17,22 @@ from torch import Tensor, nn
 
 from gsbench.types import Batch
 
-_WIDTHS = (64, 128, 1024)
-
 
 class _Trunk(nn.Module):
-    """The perceptron shared by all points, 64-128-1024."""
+    """The perceptron shared by all points, 64-128-`width`."""
 
-    def __init__(self, in_channels: int) -> None:
+    def __init__(self, in_channels: int, width: int = 1024) -> None:
         super().__init__()
-        channels = (in_channels, *_WIDTHS)
-        self.layers = nn.ModuleList(nn.Linear(i, o) for i, o in itertools.pairwise(channels))
-        self.norms = nn.ModuleList(nn.BatchNorm1d(width) for width in _WIDTHS)
+        widths = (64, 128, width)
+        self.layers = nn.ModuleList(nn.Linear(i, o) for i, o in itertools.pairwise((in_channels, *widths)))
+        self.norms = nn.ModuleList(nn.BatchNorm1d(width) for width in widths)
 
     def first(self, rows: Rows, offsets: Sequence[int], transforms: Tensor | None = None) -> Rows:
         """The first layer, behind a linear map of each set's rows: `[s i i]`, row vectors from the left."""
         return linear(rows, self.layers[0], self.norms[0], offsets, _fold(self.layers[0], transforms))
 
     def rest(self, rows: Rows, offsets: Sequence[int], transforms: Tensor | None = None) -> Tensor:
-        """The other two layers, the first of them behind a map of each set's rows, and the maximum: `[s 1024]`."""
+        """The other two layers, the first of them behind a map of each set's rows, and the maximum: `[s width]`."""
         rows = linear(rows, self.layers[1], self.norms[1], offsets, _fold(self.layers[1], transforms))
         return pool(rows, self.layers[2], self.norms[2], torch.tensor(offsets))
 
@@ -61,8 +59,38 @@ class _Transform(nn.Module):
         return self.head(features).view(-1, self.size, self.size) + torch.eye(self.size, device=features.device)
 
 
-class PointNet(nn.Module):
-    """PointNet with both transforms.
+class Encoder(nn.Module):
+    """PointNet up to its pooled features, with both transforms.
+
+    Args:
+        in_channels: channels of a point; the first three are positions, and the input transform maps only those.
+        width: channels of the features.
+    """
+
+    def __init__(self, in_channels: int, width: int = 1024) -> None:
+        super().__init__()
+        self.input_transform = _Transform(in_channels, 3)
+        self.feature_transform = _Transform(64, 64)
+        self.trunk = _Trunk(in_channels, width)
+
+    def embed(self, batch: Batch) -> Tensor:
+        """The pooled features `[b width]`."""
+        return self._features(batch)[0]
+
+    def _features(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The pooled features, and half the squared norm of A A^T - I over the batch's feature transforms A."""
+        points, offsets = flatten(batch)
+        with row_dtype(points.device) as dtype:
+            rows = Rows(points, dtype)
+            positions = self.input_transform(rows, offsets)
+            first = self.trunk.first(rows, offsets, _extend(positions, points.shape[1]))
+            transform = self.feature_transform(first, offsets)
+            excess = transform @ transform.mT - torch.eye(transform.shape[-1], device=points.device)
+            return self.trunk.rest(first, offsets, transform), 0.5 * excess.square().sum()
+
+
+class PointNet(Encoder):
+    """PointNet's classifier.
 
     Args:
         in_channels: channels of a point; the first three are positions, and the input transform maps only those.
@@ -75,13 +103,10 @@ class PointNet(nn.Module):
     inputs: ClassVar[tuple[str, ...]] = ("points", "gaussians")
 
     def __init__(self, in_channels: int, num_classes: int, dropout: float = 0.3, regularizer: float = 0.001) -> None:
-        super().__init__()
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout is {dropout} (allowed: 0 up to, not including, 1)")
+        super().__init__(in_channels)
         self.regularizer = regularizer
-        self.input_transform = _Transform(in_channels, 3)
-        self.feature_transform = _Transform(64, 64)
-        self.trunk = _Trunk(in_channels)
         self.head = Head(1024, (512, 256), num_classes, dropout)
 
     def loss(self, batch: Batch, label_smoothing: float) -> Tensor:
@@ -90,24 +115,9 @@ class PointNet(nn.Module):
         entropy = F.cross_entropy(self.head(features), batch.labels, label_smoothing=label_smoothing)
         return entropy + self.regularizer * penalty
 
-    def embed(self, batch: Batch) -> Tensor:
-        """The pooled features `[b 1024]`."""
-        return self._features(batch)[0]
-
     def logits(self, batch: Batch) -> Tensor:
         """Class scores `[b c]`."""
         return self.head(self.embed(batch))
-
-    def _features(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The pooled features, and half the squared norm of A A^T - I over the batch's feature transforms A."""
-        points, offsets = flatten(batch)
-        with row_dtype(points.device) as dtype:
-            rows = Rows(points, dtype)
-            positions = self.input_transform(rows, offsets)
-            first = self.trunk.first(rows, offsets, _extend(positions, points.shape[1]))
-            transform = self.feature_transform(first, offsets)
-            excess = transform @ transform.mT - torch.eye(transform.shape[-1], device=points.device)
-            return self.trunk.rest(first, offsets, transform), 0.5 * excess.square().sum()
 
 
 def _extend(positions: Tensor, channels: int) -> Tensor:

@@ -106,8 +106,35 @@ class _Abstraction(nn.Module):
         return Points(points.positions[centers], torch.cat(features, 1), starts)
 
 
-class PointNet2(nn.Module):
-    """PointNet++ with two set abstractions and one over what is left.
+class Encoder(nn.Module):
+    """PointNet++ up to the features of the whole set: two set abstractions and one over what is left.
+
+    Args:
+        in_channels: channels of a point; the first three are positions.
+        grouping: `ssg`, one neighbourhood size a level, or `msg`, three.
+        widths: of the last abstraction's layers.
+    """
+
+    def __init__(self, in_channels: int, grouping: str, widths: Sequence[int] = (256, 512, 1024)) -> None:
+        super().__init__()
+        if grouping not in GROUPINGS:
+            raise ValueError(f"grouping is '{grouping}' (allowed: {', '.join(GROUPINGS)})")
+        first, second = GROUPINGS[grouping]
+        self.first = _Abstraction(in_channels - 3, first)
+        self.second = _Abstraction(self.first.out_channels, second)
+        self.last = _Perceptron(3 + self.second.out_channels, widths)
+
+    def embed(self, batch: Batch) -> Tensor:
+        """The features of the whole set `[b d]`, as many as the last width."""
+        rows, offsets = flatten(batch)
+        features = rows[:, 3:] if rows.shape[1] > 3 else None
+        points = Points(rows[:, :3].contiguous(), features, offsets)
+        with row_dtype(rows.device) as dtype:
+            return self.last.over_all(self.second(self.first(points, dtype), dtype), dtype)
+
+
+class PointNet2(Encoder):
+    """PointNet++'s classifier.
 
     Args:
         in_channels: channels of a point; the first three are positions.
@@ -119,28 +146,14 @@ class PointNet2(nn.Module):
     inputs: ClassVar[tuple[str, ...]] = ("points", "gaussians")
 
     def __init__(self, in_channels: int, num_classes: int, grouping: str = "ssg", dropout: float = 0.5) -> None:
-        super().__init__()
-        if grouping not in GROUPINGS:
-            raise ValueError(f"grouping is '{grouping}' (allowed: {', '.join(GROUPINGS)})")
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout is {dropout} (allowed: 0 up to, not including, 1)")
-        first, second = GROUPINGS[grouping]
-        self.first = _Abstraction(in_channels - 3, first)
-        self.second = _Abstraction(self.first.out_channels, second)
-        self.last = _Perceptron(3 + self.second.out_channels, (256, 512, 1024))
+        super().__init__(in_channels, grouping)
         self.head = Head(1024, (512, 256), num_classes, dropout)
 
     def loss(self, batch: Batch, label_smoothing: float) -> Tensor:
         """Cross-entropy."""
         return F.cross_entropy(self.logits(batch), batch.labels, label_smoothing=label_smoothing)
-
-    def embed(self, batch: Batch) -> Tensor:
-        """The features of the whole set `[b 1024]`."""
-        rows, offsets = flatten(batch)
-        features = rows[:, 3:] if rows.shape[1] > 3 else None
-        points = Points(rows[:, :3].contiguous(), features, offsets)
-        with row_dtype(rows.device) as dtype:
-            return self.last.over_all(self.second(self.first(points, dtype), dtype), dtype)
 
     def logits(self, batch: Batch) -> Tensor:
         """Class scores `[b c]`."""
