@@ -133,6 +133,8 @@ def _serve(connection: Connection) -> None:
     """The life of a worker process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all: the parent decides
     end_with_parent()
+    with contextlib.suppress(OSError):  # where memory runs out, let it be a worker that is killed: that is survived
+        Path("/proc/self/oom_score_adj").write_text("500")
     connection.send(("ready", None))
     while True:
         function, arguments = connection.recv()

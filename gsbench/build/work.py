@@ -101,7 +101,7 @@ def open_work(out: Path, describe: Callable[[Mapping[str, Source]], Description]
             try:
                 yield work
             except BaseException as error:
-                if not any(work.objects.glob("*.npz")):
+                if not any(work.objects.glob("[!.]*.npz")):
                     _remove(path)
                 elif isinstance(error, OSError):
                     reason = error.strerror or error

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import trimesh
 
-from gsbench.meshes import NotFiniteError, load_mesh, load_off, save_off
+from gsbench.meshes import MAX_MESH_BYTES, NotFiniteError, load_mesh, load_off, save_off
 from gsbench.meshes.off import has_glued_header
 from gsbench.types import Mesh
 
@@ -204,4 +204,12 @@ def test_vertices_that_are_not_finite_have_an_error_of_their_own(tmp_path, value
     path = tmp_path / "a.off"
     path.write_text("OFF\n4 1 0\n" + ROWS.replace("1 1 0", f"1 {value} 0") + "4 0 1 2 3\n")
     with pytest.raises(NotFiniteError, match=r"a\.off: vertex 2 is not finite"):
+        load_mesh(path)
+
+
+def test_a_file_that_memory_could_not_hold_is_not_opened(tmp_path):
+    path = tmp_path / "huge.off"
+    with path.open("wb") as file:
+        file.truncate(MAX_MESH_BYTES + 1)  # takes no room on the disk
+    with pytest.raises(ValueError, match=r"huge.off: 1000000001 bytes, files of at most 1000000000 are read"):
         load_mesh(path)
