@@ -18,6 +18,7 @@ from gsbench.data import Objects
 from gsbench.recipe import Recipe, Train
 from gsbench.results import write_atomic
 from gsbench.tasks import ids_sha256
+from gsbench.types import Batch
 
 Progress = Callable[[int, int, float], None]
 """Called after each step with steps done, steps in all, and the step's loss."""
@@ -123,25 +124,54 @@ def _stages(recipe: Recipe, objects: Objects) -> list[_Stage]:
 
 def _run_epoch(run: _Run, stage: _Stage, optimizer: torch.optim.Optimizer, epoch: int) -> None:
     how, own_epoch, batches = stage.how, epoch - stage.first_epoch, stage.batches
-    precision = resolve_precision(how.precision, run.device)
     for step, index in enumerate(_epoch_order(len(stage.samples), batches, run.seed, epoch)):
         _set_schedule(run.model, optimizer, how, own_epoch + step / batches)
         batch = stage.samples.batch(index.to(run.device))
         generator = _generator(run.seed, epoch, step, run.device)
         batch = augment_images(augment(batch, run.recipe.augment, generator), run.recipe.images, generator)
-        with torch.autocast(run.device.type, torch.bfloat16, enabled=precision == "bf16"):
-            loss = run.model.loss(batch, how.label_smoothing)  # type: ignore[operator]
-        value = float(loss.detach())
+        try:
+            value = _backward(run, how, batch)
+        except torch.OutOfMemoryError:
+            value = None  # what the failed step holds is free only behind this block
+        if value is None:
+            raise ValueError(
+                f"{run.recipe.name}: {len(batch.ids)} samples a step are too many for the memory of {run.device} "
+                f"({_most_that_fit(run, how, batch)} would fit: a lower train.batch_size than {how.batch_size})"
+            )
         if not np.isfinite(value):
             raise ValueError(
                 f"{run.recipe.name}: the loss is {value} at step {step + 1} of epoch {epoch + 1} "
                 f"(must be finite; a lower train.lr than {how.lr} may help)"
             )
-        optimizer.zero_grad()
-        loss.backward()
         optimizer.step()
         if run.progress:
             run.progress(stage.first_step + own_epoch * batches + step + 1, run.steps, value)
+
+
+def _backward(run: _Run, how: Train, batch: Batch) -> float:
+    """Leaves the batch's gradients in the parameters; returns its loss."""
+    bf16 = resolve_precision(how.precision, run.device) == "bf16"
+    with torch.autocast(run.device.type, torch.bfloat16, enabled=bf16):
+        loss = run.model.loss(batch, how.label_smoothing)  # type: ignore[operator]
+    run.model.zero_grad()
+    loss.backward()
+    return float(loss.detach())
+
+
+def _most_that_fit(run: _Run, how: Train, batch: Batch) -> int:
+    """How many samples a step has memory for, found by halving."""
+    count = len(batch.ids)
+    fits = False
+    while not fits and count > 1:
+        count //= 2
+        run.model.zero_grad()
+        tensors = (None if each is None else each[:count] for each in (batch.points, batch.mask, batch.images))
+        try:
+            _backward(run, how, Batch(batch.ids[:count], batch.labels[:count], *tensors))
+            fits = True
+        except torch.OutOfMemoryError:
+            pass
+    return count if fits else 0
 
 
 def resolve_precision(precision: str, device: torch.device) -> str:

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from gsbench.augment import augment
+from gsbench.augment import augment, augment_images, draw_crops
 from gsbench.geometry import covariances, rgb_to_dc
-from gsbench.recipe import Augment
+from gsbench.recipe import Augment, Images
 from gsbench.types import Batch
 
 B, N = 64, 50
@@ -130,3 +130,78 @@ def test_images_stay_as_they_are():
     images = torch.zeros(2, 1, 3, 4, 4, dtype=torch.uint8)
     before = Batch(("a", "b"), torch.zeros(2, dtype=torch.int64), images=images)
     assert run(before, scale=(0.5, 2.0), point_dropout=0.5) is before
+
+
+def views(objects=20, count=3, size=24):
+    """Noise with the channels of a pixel side by side, as `Objects` holds images."""
+    shape = (objects, count, size, size, 3)
+    pixels = torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    ids = tuple(map(str, range(objects)))
+    return Batch(ids, torch.zeros(objects, dtype=torch.int64), images=pixels.permute(0, 1, 4, 2, 3))
+
+
+def run_images(before, seed=1, **how):
+    return augment_images(before, Images(**how), torch.Generator().manual_seed(seed))
+
+
+def test_images_stay_without_crop_and_mirror():
+    assert torch.equal(run_images(views()).images, views().images)
+    points = batch()
+    assert run_images(points, crop_scale=(0.5, 1.0), flip=True) is points
+
+
+def test_crops_are_those_of_the_plain_way():
+    """Each view cut out by slicing, then resized alone by torch."""
+    before, scale = views(), (0.2, 1.0)
+    after = run_images(before, seed=7, crop_scale=scale)
+    crops = torch.stack(draw_crops(60, 24, 24, scale, torch.Generator().manual_seed(7)), 1)
+    for image, changed, crop in zip(before.images.flatten(0, 1), after.images.flatten(0, 1), crops, strict=True):
+        top, left, height, width = crop.tolist()
+        part = image[None, :, top : top + height, left : left + width].float()
+        expected = torch.nn.functional.interpolate(part, (24, 24), mode="bilinear", antialias=True, align_corners=False)
+        assert (changed - expected[0]).abs().max() <= 0.501, "rounded to the nearest"
+    assert after.images.shape == before.images.shape
+    assert after.images.flatten(0, 1).is_contiguous(memory_format=torch.channels_last)
+
+
+def test_crops_keep_their_share_and_shape():
+    top, left, height, width = draw_crops(4000, 100, 100, (0.3, 0.6), torch.Generator().manual_seed(0))
+    area = (height * width) / 10_000
+    assert 0.29 < area.min() < 0.31
+    assert 0.59 < area.max() < 0.61
+    assert area.mean().item() == pytest.approx(0.45, abs=0.01), "uniform in the share"
+    ratio = width / height
+    assert 0.73 < ratio.min() < 0.77
+    assert 1.30 < ratio.max() < 1.36
+    assert ratio.log().mean().item() == pytest.approx(0, abs=0.02)
+    for start, length in ((top, height), (left, width)):
+        assert start.min() == 0
+        assert (start + length).max() == 100
+        assert ((start >= 0) & (start + length <= 100)).all()
+
+
+def test_a_crop_that_never_fits_is_the_whole_image():
+    """All shares are 1 and no ratio is: a square image holds none of them."""
+    crops = draw_crops(500, 100, 100, (1.0, 1.0), torch.Generator().manual_seed(0))
+    wide = draw_crops(50, 10, 400, (1.0, 1.0), torch.Generator().manual_seed(0))
+    for top, left, height, width in zip(*wide, strict=True):
+        assert (top, left, height, width) == (0, 0, 10, 400)
+    assert (crops[2] * crops[3] > 9_800).all()
+
+
+def test_half_of_the_views_are_mirrored():
+    before = views(objects=200)
+    after = run_images(before, flip=True)
+    same = (after.images == before.images).flatten(2).all(2)
+    mirrored = (after.images == before.images.flip(4)).flatten(2).all(2)
+    assert (same ^ mirrored).all()
+    assert mirrored.float().mean().item() == pytest.approx(0.5, abs=0.06)
+    assert not (mirrored.all(1) | same.all(1)).all(), "each view by itself"
+
+
+def test_the_generator_decides_on_images():
+    how = {"crop_scale": (0.3, 1.0), "flip": True}
+    first, same, other = run_images(views(), 1, **how), run_images(views(), 1, **how), run_images(views(), 2, **how)
+    assert torch.equal(first.images, same.images)
+    assert not torch.equal(first.images, other.images)
+    assert torch.equal(views().images, run_images(views()).images)

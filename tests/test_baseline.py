@@ -1,8 +1,9 @@
 """How a recipe becomes a model: by name, by path, from a folder outside the tree; and what is refused."""
 
 import pytest
+import torch
 
-from gsbench.baseline import Baseline, build_model, find_recipe, load_class, shipped_recipes
+from gsbench.baseline import Baseline, PairBaseline, build_model, find_recipe, load_class, shipped_recipes
 
 RECIPE = """
 name = "mine"
@@ -56,7 +57,9 @@ def test_every_shipped_recipe_builds():
         recipe, path = find_recipe(name)
         assert recipe.name == name
         assert set(load_class(recipe, path).inputs) <= {"points", "gaussians", "images"}
-        assert isinstance(build_model(recipe, path, 3, 10), Baseline)
+        with torch.device("meta"):  # the largest have 130 million weights
+            protocol = PairBaseline if recipe.supervision == "pairs" else Baseline
+            assert isinstance(build_model(recipe, path, 3, 10), protocol)
 
 
 def test_a_recipe_by_path_finds_the_model_beside_it(recipe_path):
@@ -96,6 +99,8 @@ def test_an_unknown_model(model, message):
         ('"model:Net"', '"no_such_module:Net"', "cannot import 'no_such_module'"),
         ("width = 8", "widht = 8", r"options: unknown key 'widht'; did you mean 'width'\? \(allowed: width\)"),
         ("width = 8", "width = 7", r"options: width is 7 \(must be even\)"),
+        ("width = 8", "pretrained = 'x'", r"options: unknown key 'pretrained'"),
+        ('paper = "-"', 'paper = "-"\npretrained = "x"', r"pretrained: model:Net takes no weights to start from"),
     ],
 )
 def test_a_recipe_that_does_not_fit_its_model(recipe_path, old, new, message):
@@ -103,6 +108,21 @@ def test_a_recipe_that_does_not_fit_its_model(recipe_path, old, new, message):
     with pytest.raises(ValueError, match=message) as caught:
         build_model(*find_recipe(str(recipe_path)), in_channels=3, num_classes=10)
     assert str(recipe_path) in str(caught.value)
+
+
+def test_a_model_of_pairs_is_told_of_no_classes(recipe_path, tmp_path):
+    text = RECIPE.replace('paper = "-"', 'paper = "-"\nsupervision = "pairs"')
+    recipe_path.write_text(text)
+    message = r"Net is not a PairBaseline: it lacks same_object \(needs inputs, loss, embed, same_object where"
+    with pytest.raises(ValueError, match=message):
+        load_class(*find_recipe(str(recipe_path)))
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "recipe.toml").write_text(text)
+    model = MODEL.replace("def logits(self, batch)", "def same_object(self, images, points)")
+    model = model.replace("num_classes, width", "width").replace("in_channels, num_classes)", "in_channels, 1)")
+    (own / "model.py").write_text(model)
+    assert isinstance(build_model(*find_recipe(str(own / "recipe.toml")), in_channels=3, num_classes=10), PairBaseline)
 
 
 @pytest.mark.parametrize(
