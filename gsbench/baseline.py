@@ -36,6 +36,29 @@ class Baseline(Protocol):
         """Class scores `[b c]` of a batch."""
 
 
+@runtime_checkable
+class PairBaseline(Protocol):
+    """What gsbench trains on pretext tasks, by a recipe of `supervision = "pairs"`: a `torch.nn.Module` as `Baseline`.
+
+    The constructor takes `in_channels` (channels of a Gaussian) and the recipe's `[options]` as keywords, and
+    `pretrained` where a recipe names weights to start from. It is told of no classes.
+
+    Attributes:
+        inputs: the modalities that it takes: images, and points or Gaussians.
+    """
+
+    inputs: ClassVar[tuple[str, ...]]
+
+    def loss(self, batch: Batch, label_smoothing: float) -> Array:
+        """The scalar training loss of a batch of points and images `[b 3 3 h w]`: see `gsbench.data.draw_pairs`."""
+
+    def embed(self, batch: Batch) -> Array:
+        """Features `[b d]` of a batch of one modality, images with any number of views."""
+
+    def same_object(self, images: Array, points: Array) -> Array:
+        """Log-odds `[b]` that image features and point features, from `embed`, are of one object."""
+
+
 def shipped_recipes() -> dict[str, Path]:
     """Recipe name -> file of every baseline that comes with gsbench, sorted by name."""
     spec = importlib.util.find_spec(SHIPPED)
@@ -68,12 +91,12 @@ def find_recipe(model: str) -> tuple[Recipe, Path]:
 
 
 def load_class(recipe: Recipe, path: Path) -> type:
-    """The Baseline class that a recipe names as `module:Class`.
+    """The class that a recipe names as `module:Class`: a Baseline, or a PairBaseline by its `supervision`.
 
     A module is looked up beside the recipe first (`model:Net` is `model.py` in its folder), then on the import path.
 
     Raises:
-        ValueError: no such module or class, or the class is not a Baseline; the message says which member is missing.
+        ValueError: no such module or class, or the class lacks a member of its protocol; the message says which.
     """
     import torch
 
@@ -84,11 +107,15 @@ def load_class(recipe: Recipe, path: Path) -> type:
     kind = getattr(module, class_name, None)
     if not isinstance(kind, type):
         raise ValueError(f"{path}: model: module '{module_name}' has no class '{class_name}'")
-    missing = [name for name in ("inputs", "loss", "embed", "logits") if not hasattr(kind, name)]
+    pairs = recipe.supervision == "pairs"
+    needed = ("inputs", "loss", "embed", "same_object" if pairs else "logits")
+    missing = [name for name in needed if not hasattr(kind, name)]
     if missing or not issubclass(kind, torch.nn.Module):
         wrong = f"lacks {', '.join(missing)}" if missing else "is no torch.nn.Module"
+        protocol = "PairBaseline" if pairs else "Baseline"
         raise ValueError(
-            f"{path}: model: {class_name} is not a Baseline: it {wrong} (needs inputs, loss, embed, logits)"
+            f"{path}: model: {class_name} is not a {protocol}: it {wrong} "
+            f"(needs {', '.join(needed)} where supervision is {recipe.supervision})"
         )
     return kind
 
@@ -117,7 +144,7 @@ def _import(name: str, recipe_path: Path) -> Any:
 
 
 def build_model(recipe: Recipe, path: Path, in_channels: int, num_classes: int) -> Any:
-    """Builds the recipe's model.
+    """Builds the recipe's model; one of pairs is not told `num_classes`.
 
     Raises:
         ValueError: an option that the class does not take, or a value it refuses; or weights to start from that it does
@@ -137,7 +164,9 @@ def build_model(recipe: Recipe, path: Path, in_channels: int, num_classes: int) 
             raise ValueError(f"{path}: pretrained: {recipe.model} takes no weights to start from (must be left out)")
         is_file = not recipe.pretrained.startswith("hub:")
         keywords["pretrained"] = str(path.parent / recipe.pretrained) if is_file else recipe.pretrained
+    if recipe.supervision == "labels":
+        keywords["num_classes"] = num_classes
     try:
-        return kind(in_channels=in_channels, num_classes=num_classes, **keywords)
+        return kind(in_channels=in_channels, **keywords)
     except ValueError as error:
         raise ValueError(f"{path}: {'pretrained or ' if recipe.pretrained else ''}options: {error}") from None

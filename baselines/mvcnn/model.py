@@ -6,18 +6,14 @@ views and then all views of an object, which a recipe writes as `pretraining` wi
 
 from typing import ClassVar
 
-import torch
 import torch.nn.functional as F
-from gsbench_baselines.images.pixels import to_float
 from gsbench_baselines.images.resnet import ResNet18
 from gsbench_baselines.images.vgg import VGG11
+from gsbench_baselines.images.views import encode_views
 from gsbench_baselines.images.weights import load_weights
 from torch import Tensor, nn
 
 from gsbench.types import Batch
-
-_SCORED_AT_ONCE = 64
-"""Images that go through the network together where no gradient is kept: 12 views of 32 objects take gigabytes."""
 
 
 class MVCNN(nn.Module):
@@ -61,7 +57,4 @@ class MVCNN(nn.Module):
     def _pooled(self, batch: Batch) -> Tensor:
         """The maximum `[b d]` over the features of each object's views."""
         assert batch.images is not None, "a model of images is given images"
-        images = batch.images.flatten(0, 1)
-        parts = (images,) if torch.is_grad_enabled() else images.split(_SCORED_AT_ONCE)
-        features = torch.cat([self.backbone.encode(to_float(part, self.imagenet)) for part in parts])
-        return features.unflatten(0, batch.images.shape[:2]).amax(1)
+        return encode_views(self.backbone, batch.images, self.imagenet).amax(1)

@@ -1,0 +1,1 @@
+"""Encoders of images and of Gaussians that learn from each other, without labels."""

@@ -1,0 +1,94 @@
+"""Contrast within a batch in place of triplets, after CrossPoint (Afham et al. 2022, arXiv 2203.00680).
+
+An object has four samples in a step: two views, and two random halves of its Gaussians. Each is to be closer to the
+object's others than to any other object's; an InfoNCE loss compares it with the whole batch where a triplet compares
+two. Halves cost what one set costs, and no shared Gaussian gives the pair away.
+"""
+
+import torch
+import torch.nn.functional as F
+from gsbench_baselines.heads import Head
+from gsbench_baselines.images.views import encode_views
+from gsbench_baselines.ssl.encoders import Encoders
+from torch import Tensor
+
+from gsbench.types import Batch
+
+
+class Contrast(Encoders):
+    """Encoders of images and Gaussians, each with a projection into one space where objects are told apart.
+
+    The fusion head learns beside them, on features that it does not change.
+
+    Args:
+        in_channels: channels of a Gaussian; the first three are positions.
+        points: the encoder of Gaussians: `pointnet`, `pointnet++`, or `pointnet++-wide` of twice the features.
+        temperature: that cosines are divided by.
+        view_weight: of the contrast of views with views.
+        point_weight: of the contrast of halves with halves; that of views with halves has weight 1.
+        dimensions: of the space.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        points: str = "pointnet++-wide",
+        temperature: float = 0.1,
+        view_weight: float = 0.5,
+        point_weight: float = 0.5,
+        dimensions: int = 128,
+    ) -> None:
+        super().__init__(in_channels, points, published_sh=False)
+        if temperature <= 0:
+            raise ValueError(f"temperature is {temperature} (must be above 0)")
+        self.temperature, self.view_weight, self.point_weight = temperature, view_weight, point_weight
+        width = self.images.width
+        point_width = self.fusion[0].in_features - width
+        self.project_images = Head(width, (width,), dimensions)
+        self.project_points = Head(point_width, (point_width,), dimensions)
+
+    def loss(self, batch: Batch, label_smoothing: float) -> Tensor:
+        """Contrast of views with halves, views with views, halves with halves, and the fusion head's cross-entropies.
+
+        Args:
+            batch: Gaussians, and images `[b 3 3 h w]`, of which the view of another object is not looked at: the batch
+                has enough of them.
+            label_smoothing: of all cross-entropies.
+        """
+        assert batch.images is not None, "a model of pairs is given images"
+        views = encode_views(self.images, batch.images[:, :2]).float().transpose(0, 1).flatten(0, 1)
+        halves = self.encode_points(_halved(batch))
+        first, second = F.normalize(self.project_images(views)).chunk(2)
+        one, other = F.normalize(self.project_points(halves)).chunk(2)
+        total = self._contrast(first, one, label_smoothing) + self._contrast(second, other, label_smoothing)
+        total = total / 2 + self.view_weight * self._contrast(first, second, label_smoothing)
+        total = total + self.point_weight * self._contrast(one, other, label_smoothing)
+        return total + self._fusion_losses(views.detach(), halves.detach(), label_smoothing)
+
+    def _contrast(self, a: Tensor, b: Tensor, label_smoothing: float) -> Tensor:
+        """InfoNCE of unit vectors `[b d]`, both ways: each row of `a` is to find its own in `b`, and the reverse."""
+        with torch.autocast(a.device.type, enabled=False):
+            cosines = a @ b.T / self.temperature
+        own = torch.arange(len(a), device=a.device)
+        ways = (F.cross_entropy(scores, own, label_smoothing=label_smoothing) for scores in (cosines, cosines.T))
+        return torch.stack(list(ways)).mean()
+
+    def _fusion_losses(self, views: Tensor, halves: Tensor, label_smoothing: float) -> Tensor:
+        """The fusion head's cross-entropies, with the next object's Gaussians for those of another."""
+        return self.fusion_loss(views, halves, True, label_smoothing) + self.fusion_loss(
+            views, halves.roll(1, 0), False, label_smoothing
+        )
+
+
+def _halved(batch: Batch) -> Batch:
+    """Each object's Gaussians in two random halves, as a batch of first halves and then second ones.
+
+    Halves of an odd number share one.
+    """
+    assert batch.points is not None, "a model of pairs is given Gaussians"
+    assert batch.mask is not None, "points come with their mask"
+    draws = torch.rand(batch.mask.shape, device=batch.mask.device).masked_fill(~batch.mask, 2)
+    rank = draws.argsort(1).argsort(1) * 2
+    count = batch.mask.sum(1, keepdim=True)
+    masks = torch.cat([batch.mask & (rank < count), batch.mask & (rank >= count - 1)])
+    return Batch(batch.ids * 2, batch.labels.repeat(2), batch.points.repeat(2, 1, 1), masks)

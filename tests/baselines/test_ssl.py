@@ -1,0 +1,197 @@
+"""The models of pairs: published sizes, losses against their formulas, and what each part learns from."""
+
+import dataclasses
+import math
+
+import pytest
+import torch
+from gsbench_baselines.ssl.contrast import Contrast, _halved
+from gsbench_baselines.ssl.model import CrossModal
+
+from gsbench.baseline import PairBaseline
+from gsbench.types import Batch
+from tests.baselines.conftest import make_batch
+
+
+def count(module: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def pairs(objects: int = 4, channels: int = 3) -> Batch:
+    images = torch.randint(
+        0, 256, (objects, 3, 32, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
+    return dataclasses.replace(make_batch(objects, 48, channels), images=images.permute(0, 1, 4, 2, 3))
+
+
+def points_of(batch: Batch) -> Batch:
+    return dataclasses.replace(batch, images=None)
+
+
+def views_of(batch: Batch, views: list[int]) -> Batch:
+    return Batch(batch.ids, batch.labels, images=batch.images[:, views])
+
+
+@pytest.fixture(scope="module")
+def net() -> CrossModal:
+    torch.manual_seed(0)
+    return CrossModal(3, margin=0.2).eval()
+
+
+@pytest.mark.parametrize(
+    ("points", "channels", "expected"),
+    [
+        ("pointnet", 3, 2_736_457),
+        ("pointnet", 10, 2_737_353),
+        ("pointnet", 54, 2_742_985),
+        ("pointnet++", 3, 502_912),
+        ("pointnet++", 10, 504_032),
+        ("pointnet++", 54, 511_072),
+    ],
+)
+def test_the_published_parameters(points, channels, expected):
+    with torch.device("meta"):
+        net = CrossModal(channels, points)
+    assert isinstance(net, PairBaseline)
+    assert count(net.points) == expected
+    assert count(net.images) == 11_176_512
+    assert count(net.fusion) == 262_914
+    assert count(net) == expected + 11_176_512 + 262_914
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("points", ["pointnet", "pointnet++"])
+def test_features_have_512_channels_in_either_modality(points):
+    net, batch = CrossModal(3, points).eval(), pairs()
+    of_points, of_images = net.embed(points_of(batch)), net.embed(views_of(batch, [0, 1, 2]))
+    assert of_points.shape == of_images.shape == (4, 512)
+    alone = torch.stack([net.embed(views_of(batch, [view])) for view in range(3)])
+    torch.testing.assert_close(of_images, alone.amax(0))
+    with pytest.raises(ValueError, match=r"embed is given images and Gaussians \(must be either\)"):
+        net.embed(batch)
+
+
+@torch.no_grad()
+def test_the_loss_is_the_published_formula(net):
+    """Triplet(f1, f2, f3) + 3 (CE(1) + CE(1) + CE(0)), written out."""
+    batch = pairs()
+    first, second, third = (net.embed(views_of(batch, [view])) for view in range(3))
+    points = net.embed(points_of(batch))
+    near, far = ((first - other + 1e-6).square().sum(1).sqrt() for other in (second, third))
+    triplet = (near - far + 0.2).clamp(min=0).mean()
+    entropy = 0.0
+    for view, answer in ((first, 1), (second, 1), (third, 0)):
+        hidden = (torch.cat([view, points], 1) @ net.fusion[0].weight.T + net.fusion[0].bias).clamp(min=0)
+        scores = hidden @ net.fusion[2].weight.T + net.fusion[2].bias
+        entropy -= scores.log_softmax(1)[:, answer].mean()
+        torch.testing.assert_close(net.same_object(view, points), scores[:, 1] - scores[:, 0])
+    assert triplet > 0
+    torch.testing.assert_close(net.loss(batch, 0.0), triplet + 3 * entropy)
+
+
+@torch.no_grad()
+def test_margin_and_weights(net, monkeypatch):
+    """A margin that no triplet meets adds itself to the loss."""
+    losses = {}
+    for margin in (1000.0, 1001.0):
+        monkeypatch.setattr(net, "margin", margin)
+        losses[margin] = net.loss(pairs(), 0.0)
+    torch.testing.assert_close(losses[1001.0] - losses[1000.0], torch.tensor(1.0), atol=1e-3, rtol=0)
+    monkeypatch.setattr(net, "triplet_weight", 0.0)
+    matching = net.loss(pairs(), 0.0)
+    monkeypatch.setattr(net, "match_weight", 6.0)
+    torch.testing.assert_close(net.loss(pairs(), 0.0), 2 * matching)
+    assert net.loss(pairs(), 0.3) != net.loss(pairs(), 0.0)
+
+
+def test_each_set_of_views_has_its_own_batch_statistics():
+    net = CrossModal(3)
+    net.loss(pairs(), 0.0)
+    assert net.images.bn1.num_batches_tracked == 3
+    assert net.points.trunk.norms[0].num_batches_tracked == 1
+
+
+@pytest.mark.parametrize(
+    "make",
+    [CrossModal, lambda channels: CrossModal(channels, "pointnet++"), Contrast],
+    ids=["F_p", "F_p++", "contrast"],
+)
+def test_the_gradient_reaches_every_layer(make):
+    torch.manual_seed(0)
+    net = make(3)
+    loss = net.loss(pairs(), 0.0)
+    assert loss.isfinite()
+    loss.backward()
+    for name, parameter in net.named_parameters():
+        if parameter.ndim > 1:
+            assert parameter.grad.abs().sum() > 0, name
+
+
+def test_the_transforms_start_off_the_identity(net):
+    assert net.points.feature_transform.head.last.weight.std() > 0.01
+
+
+@torch.no_grad()
+def test_published_spherical_harmonics():
+    """The 44 coefficients: neither the base colour nor the last coefficient of blue is looked at."""
+    torch.manual_seed(0)
+    net, batch = CrossModal(58, published_sh=True).eval(), points_of(pairs(channels=58))
+    assert count(net.points) == 2_742_985
+    before = net.embed(batch)
+    batch.points[..., [10, 11, 12, 57]] += 1
+    assert torch.equal(net.embed(batch), before)
+    for channel in (9, 13, 56):
+        changed = dataclasses.replace(batch, points=batch.points.clone())
+        changed.points[..., channel] += 1
+        assert not torch.equal(net.embed(changed), before), channel
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: CrossModal(3, "pointnet+"), r"points is 'pointnet\+' \(allowed: pointnet, pointnet\+\+, pointnet"),
+        (lambda: CrossModal(22, published_sh=True), r"published_sh is true for 22 channels \(allowed: 58, those of"),
+        (lambda: CrossModal(3, margin=-1.0), r"margin is -1\.0 \(must be at least 0\)"),
+        (lambda: Contrast(3, temperature=0.0), r"temperature is 0\.0 \(must be above 0\)"),
+    ],
+)
+def test_refused_options(make, message):
+    with torch.device("meta"), pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_halves_share_nothing_and_leave_nothing_out():
+    batch = make_batch(5, 41)
+    batch.mask[0] = torch.arange(41) == 7
+    halves = _halved(batch)
+    first, second = halves.mask.chunk(2)
+    assert torch.equal(first | second, batch.mask)
+    size = batch.mask.sum(1)
+    assert torch.equal((first & second).sum(1), size % 2), "halves of an odd number share one"
+    assert torch.equal(first.sum(1), (size + 1) // 2)
+    assert torch.equal(second.sum(1), (size + 1) // 2)
+    assert torch.equal(halves.points, batch.points.repeat(2, 1, 1))
+    assert not torch.equal(_halved(batch).mask, halves.mask)
+
+
+def test_contrast_of_what_is_told_apart():
+    net = Contrast(3, "pointnet", temperature=0.5)
+    own = torch.eye(4, 128)
+    expected = math.log(1 + 3 * math.exp(-2))
+    assert net._contrast(own, own, 0.0).item() == pytest.approx(expected)
+    assert net._contrast(own, own.roll(1, 0), 0.0).item() == pytest.approx(expected + 2)
+
+
+def test_matching_does_not_change_the_features():
+    """The encoders get the same gradient whatever the fusion head answers."""
+    torch.manual_seed(0)
+    net, batch, gradients = Contrast(3, "pointnet"), pairs(), []
+    for _ in range(2):
+        net.zero_grad()
+        torch.manual_seed(1)
+        net.loss(batch, 0.0).backward()
+        gradients.append([net.images.conv1.weight.grad.clone(), net.points.trunk.layers[0].weight.grad.clone()])
+        assert net.fusion[0].weight.grad.abs().sum() > 0
+        torch.nn.init.normal_(net.fusion[0].weight)
+    for before, after in zip(*gradients, strict=True):
+        torch.testing.assert_close(before, after)
