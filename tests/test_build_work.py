@@ -231,3 +231,16 @@ def test_a_description_reads_only_what_may_have_changed(tmp_path: Path, monkeypa
     assert "pyrender" not in after.programs
     files[0].path.unlink()
     assert describe(files, recipe, "cuda", before.meshes).meshes["chair_1"].sha256 is None
+
+
+def test_an_interrupt_says_how_to_go_on(tmp_path: Path) -> None:
+    leave(tmp_path / "out")
+
+    def interrupted() -> None:
+        with open_work(tmp_path / "out", as_build):
+            raise KeyboardInterrupt
+
+    with pytest.raises(
+        KeyboardInterrupt, match=r"what is finished stays in .*\.out\.building, and the same command goes"
+    ):
+        interrupted()

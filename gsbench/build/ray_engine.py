@@ -5,10 +5,10 @@ Retries are counted here and not by Ray, which would begin a task that runs out 
 """
 
 import contextlib
-import functools
 import logging
 import os
 import socket
+import sys
 import threading
 import time
 from collections import deque
@@ -21,6 +21,9 @@ from gsbench.build.engine import OUT_OF_MEMORY, THREAD_VARIABLES, FreshProcessNe
 
 _PATIENCE = 5.0
 """Seconds within which a cluster has to answer."""
+# RFC 9113, section 3.4: the client's preface and an empty SETTINGS frame; the server's first frame is SETTINGS, too.
+_HTTP2_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+_HTTP2_SETTINGS = 4
 _AHEAD = 2
 """Tasks that are handed to Ray for each that can run at once, so that no core waits for this process."""
 _GOODBYE = 1.0
@@ -106,20 +109,26 @@ def connected(address: str | None, workers: int | None, gpu_share: float) -> Ite
     """
     ray = require_ray()
     quiet = {"log_to_driver": False, "logging_level": logging.CRITICAL}
-    if address is None:
-        ray.init(num_cpus=workers, include_dashboard=False, object_store_memory=_STORE_BYTES, **quiet)
-    else:
+    if address is not None:
         _require_listener(address)
-        _within_patience(address, functools.partial(ray.init, address, **quiet))
-    try:
-        yield RayEngine(workers, gpu_share)
-    finally:
-        ray.shutdown()
+    # Ray prints what befalls its machines on stdout, where results go.
+    with contextlib.redirect_stdout(sys.stderr):
+        try:
+            if address is None:
+                ray.init("local", num_cpus=workers, include_dashboard=False, object_store_memory=_STORE_BYTES, **quiet)
+            else:
+                ray.init(address, **quiet)
+        except Exception as error:  # Ray's errors of connecting share no base class
+            reason = " ".join(str(error).split())[:200]
+            raise ValueError(f"ray_address: {address or 'none'}: no Ray cluster ({reason})") from None
+        try:
+            yield RayEngine(workers, gpu_share)
+        finally:
+            ray.shutdown()
 
 
 def require_ray() -> ModuleType:
     """Ray; a ValueError holds the line that installs it."""
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what goes wrong is told here, in a line
     try:
         import ray
     except ImportError:
@@ -134,37 +143,43 @@ def _require_listener(address: str) -> None:
     if not separator or not host or not port.isdecimal():
         raise ValueError(f"ray_address: {address!r} (must be HOST:PORT, ray://HOST:PORT or auto)")
     try:
-        socket.create_connection((host, int(port)), timeout=_PATIENCE).close()
+        with socket.create_connection((host, int(port)), timeout=_PATIENCE) as connection:
+            speaks = "RAY_USE_TLS" in os.environ or _speaks_grpc(connection)
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ValueError(f"ray_address: {address}: does not answer ({reason}); is the cluster up?") from None
+    if not speaks:
+        raise ValueError(f"ray_address: {address}: what answers there is no Ray cluster")
 
 
-def _within_patience(address: str, connect: Callable[[], Any]) -> None:
-    """Ray waits a minute for what is no cluster, in a call that cannot be interrupted."""
-    failures: list[str] = []
-    done = threading.Event()
-
-    def attempt() -> None:
-        try:
-            connect()
-        except Exception as error:  # Ray's errors of connecting share no base class
-            failures.append(" ".join(str(error).split())[:200])
-        done.set()
-
-    threading.Thread(target=attempt, daemon=True).start()
-    if not done.wait(2 * _PATIENCE):
-        raise ValueError(f"ray_address: {address}: no Ray cluster (it accepts connections and does not answer)")
-    if failures:
-        raise ValueError(f"ray_address: {address}: no Ray cluster ({failures[0]})")
+def _speaks_grpc(connection: socket.socket) -> bool:
+    """Whether a server greets as HTTP/2 has it, on which gRPC stands: Ray would wait a minute for one that does not."""
+    connection.sendall(_HTTP2_GREETING)
+    answer = b""
+    while len(answer) < 4:
+        received = connection.recv(64)
+        if not received:
+            return False
+        answer += received
+    return answer[3] == _HTTP2_SETTINGS
 
 
 def _answer(ray: ModuleType, reference: Any) -> tuple[str, Any]:
-    """What `_run` returned, or `died` and how."""
+    """What `_run` returned; `died` and how; `again` where the task is not to blame.
+
+    Raises:
+        ValueError: the cluster is gone.
+    """
+    errors = ray.exceptions
     try:
         kind, value = ray.get(reference)
-    except ray.exceptions.RayError as error:
-        return "died", f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    except (errors.WorkerCrashedError, errors.OutOfMemoryError) as error:
+        return "died", " ".join(f"{type(error).__name__}: {error}".split())[:200]
+    except errors.NodeDiedError:
+        return "again", None
+    except errors.RayError as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise ValueError(f"build: the Ray cluster fails ({reason}); the same command goes on") from None
     return kind, value
 
 

@@ -106,6 +106,8 @@ def open_work(out: Path, describe: Callable[[Mapping[str, Source]], Description]
                 elif isinstance(error, OSError):
                     reason = error.strerror or error
                     raise ValueError(f"{out}: cannot be written ({reason}); {work.advice}") from error
+                elif isinstance(error, KeyboardInterrupt):
+                    raise KeyboardInterrupt(work.advice) from None
                 raise
             _remove(path)
 

@@ -42,8 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return bad_input(str(error))
     except OSError as error:
         return bad_input(f"{_path_of(error, args)}: {error.strerror or error}")
-    except KeyboardInterrupt:
-        bad_input("interrupted")
+    except KeyboardInterrupt as interrupt:
+        bad_input("; ".join(["interrupted", *map(str, interrupt.args)]))
         return 128 + signal.SIGINT
     return status
 

@@ -1,0 +1,171 @@
+"""The engine of a cluster: the same bytes as on one machine, also if its processes are killed."""
+
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gsbench.build import build
+from gsbench.build.engine import ATTEMPTS, Lost, Task
+from gsbench.build.ray_engine import connected
+from gsbench.meshes.split import list_meshes
+from tests.engine_tasks import die, double, fail, want_fresh_process
+from tests.killing import PRESET, finished
+from tests.test_build import assert_same_bytes
+from tests.test_build_kills import put_shapes
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[str]:
+    """The address of two machines with a core each, as far as Ray can see."""
+    pytest.importorskip("ray", reason="needs Ray: pip install 'gsbench-3d[ray]'")
+    from ray.cluster_utils import Cluster
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(ROOT))
+        machines = Cluster()
+        try:
+            for _ in range(2):
+                machines.add_node(num_cpus=1, object_store_memory=100 << 20, include_dashboard=False)
+            machines.wait_for_nodes()
+            yield machines.address
+        finally:
+            machines.shutdown()
+
+
+def workers(names: set[str]) -> dict[int, str]:
+    """Processes of Ray that are at work on a task of that name."""
+    found = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            name = (folder / "cmdline").read_bytes().rstrip(b"\0").decode()
+        except (OSError, UnicodeDecodeError):
+            continue
+        if name.removeprefix("ray::") in names:
+            found[int(folder.name)] = name
+    return found
+
+
+def kill_a_worker(out: Path, names: set[str], killed: list[str]) -> None:
+    """Kills a process that makes an object, once some are made."""
+    while not killed:
+        if len(finished(out)) >= 3:
+            for pid, name in workers(names).items():
+                os.kill(pid, signal.SIGKILL)
+                killed.append(name)
+                return
+        time.sleep(0.01)
+
+
+@pytest.mark.slow
+def test_a_build_on_a_cluster_loses_nothing_when_a_worker_is_killed(cluster: str, tmp_path: Path) -> None:
+    meshes = put_shapes(tmp_path / "meshes", 1, 1)
+    names, killed = {mesh.object_id for mesh in list_meshes(meshes)}, []
+    killer = threading.Thread(target=kill_a_worker, args=(tmp_path / "ray", names, killed), daemon=True)
+    killer.start()
+    told: list[tuple[object, ...]] = []
+    manifest = build(
+        meshes,
+        tmp_path / "ray",
+        str(PRESET),
+        progress=lambda *step: told.append(step),
+        engine="ray",
+        ray_address=cluster,
+    )
+    killer.join(timeout=60)
+    assert len(killed) == 1
+    assert manifest.set_aside == {}
+    assert [step[1] for step in told if step[0] == "objects"] == list(range(21))
+    build(meshes, tmp_path / "local", str(PRESET), workers=2)
+    assert_same_bytes(tmp_path / "ray", tmp_path / "local")
+
+
+@pytest.mark.slow
+def test_tasks_on_a_cluster(cluster: str, tmp_path: Path) -> None:
+    tasks = [Task(f"double {n}", double, (n,)) for n in range(8)]
+    tasks.insert(1, Task("unlucky", die, (tmp_path / "unlucky", ATTEMPTS - 1, "kill")))
+    tasks.insert(3, Task("deadly", die, (tmp_path / "deadly", ATTEMPTS, "kill")))
+    tasks.insert(5, Task("wish", want_fresh_process, (tmp_path / "wish", 2)))
+    with connected(cluster, None, 0.0) as engine:
+        engine.require_folders([tmp_path])
+        results = dict(engine.run(tasks))
+        with pytest.raises(OSError, match="No space left") as caught:
+            list(engine.run([Task("fail", fail, (OSError, 28, "No space left")), *tasks]))
+        with pytest.raises(ValueError, match=r"/nowhere: cannot be read on .*, a machine of the Ray cluster"):
+            engine.require_folders([tmp_path, Path("/nowhere")])
+        with pytest.raises(ValueError, match="no machine of the Ray cluster has one"):
+            engine.require_gpu()
+    assert caught.value.errno == 28
+    assert results.pop("unlucky") == f"attempt {ATTEMPTS}"
+    lost = results.pop("deadly")
+    assert isinstance(lost, Lost)
+    assert lost.reason.startswith(f"its worker process died {ATTEMPTS} times, at last WorkerCrashedError")
+    assert results.pop("wish") == 3
+    assert results == {f"double {n}": 2 * n for n in range(8)}
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """The address of a port that takes connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+
+
+def test_what_speaks_another_language_is_told() -> None:
+    pytest.importorskip("ray")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def greet() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+                connection.recv(64)
+
+        threading.Thread(target=greet, daemon=True).start()
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(ValueError, match="what answers there is no Ray cluster"), connected(address, 1, 0):
+            pass
+
+
+def unused_port() -> str:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return f"127.0.0.1:{server.getsockname()[1]}"
+
+
+@pytest.mark.parametrize(
+    ("address", "told"),
+    [
+        ("somewhere", "ray_address: 'somewhere' .must be HOST:PORT, ray://HOST:PORT or auto"),
+        ("host:port", "ray_address: 'host:port' .must be"),
+        ("127.0.0.1:99999", "ray_address: 127.0.0.1:99999: does not answer"),
+        (unused_port(), "does not answer .Connection refused.; is the cluster up"),
+        (f"ray://{unused_port()}", "does not answer .Connection refused"),
+    ],
+)
+def test_a_cluster_that_is_not_there_is_told_at_once(tmp_path: Path, address: str, told: str) -> None:
+    pytest.importorskip("ray")
+    meshes = put_shapes(tmp_path / "meshes", 1, 1)
+    with pytest.raises(ValueError, match=told):
+        build(meshes, tmp_path / "out", str(PRESET), engine="ray", ray_address=address)
+    assert [path.name for path in tmp_path.iterdir()] == ["meshes"]
+
+
+def test_what_is_silent_is_told_within_seconds(silent: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ray")
+    monkeypatch.setattr("gsbench.build.ray_engine._PATIENCE", 0.2)
+    with pytest.raises(ValueError, match=f"{silent}: does not answer .timed out"), connected(silent, 1, 0):
+        pass
+
+
+def test_without_ray_the_line_that_installs_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ValueError, match=r"pip install 'gsbench-3d\[ray\]'"), connected(None, 1, 0):
+        pass
