@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from gsbench.augment import augment, augment_images
-from gsbench.data import Objects
+from gsbench.data import Objects, check_pairs, draw_pairs
 from gsbench.recipe import Recipe, Train
 from gsbench.results import write_atomic
 from gsbench.tasks import ids_sha256
@@ -44,12 +44,15 @@ def train(
 ) -> Trained:
     """Trains a model in place, by the recipe's `pretraining` and then its `train`; the last weights are the outcome.
 
+    By labels it sees the objects as they are; by pairs, Gaussians with views of the same and of another object
+    (`draw_pairs`).
+
     Each epoch, counted over all schedules, draws from its own seed, so a run that was interrupted and goes on from its
     checkpoint ends with the weights of one that was not. On a CPU the same seed gives the same weights, bit by bit, at
     one number of threads.
 
     Args:
-        model: a Baseline on `device`, initialised from `seed` by the caller.
+        model: a Baseline, or a PairBaseline, on `device`, initialised from `seed` by the caller.
         objects: the training objects, on `device`.
         recipe: the schedules and the augmentation.
         seed: of the order, the augmentation and dropout.
@@ -58,15 +61,17 @@ def train(
         progress: told of each step.
 
     Raises:
-        ValueError: the loss is no longer finite, a batch does not fit into memory, a schedule's `views_per_sample` does
-            not divide the number of views, or the checkpoint is of another run.
+        ValueError: the objects give no pairs where the recipe asks for them, the loss or the weights are no longer
+            finite (the checkpoint is then that of the epoch before), a batch does not fit into memory, a schedule's
+            `views_per_sample` does not divide the number of views, or the checkpoint is of another run.
     """
     if device.type == "cpu":
         keep_freed_memory()
     stages = _stages(recipe, objects)
     run = _Run(model, recipe, seed, device, progress, sum(stage.how.epochs * stage.batches for stage in stages))
     precision = resolve_precision(recipe.train.precision, device)
-    run_key = f"{recipe.sha256()}/{seed}/{ids_sha256(objects.ids)}/{tuple(objects.input.shape)}/{precision}"
+    shapes = "/".join(str(tuple(given.shape)) for given in (objects.points, objects.images) if given is not None)
+    run_key = f"{recipe.sha256()}/{seed}/{ids_sha256(objects.ids)}/{shapes}/{precision}"
     done, seconds, optimizer_state = _resume(checkpoint, run_key, model, device)
     model.train()
     for stage in stages:
@@ -76,6 +81,7 @@ def train(
         for epoch in range(max(stage.first_epoch, done), stage.end_epoch):
             start = time.perf_counter()
             _run_epoch(run, stage, optimizer, epoch)
+            _check_weights(run, stage.how, epoch)
             seconds += time.perf_counter() - start
             if checkpoint:
                 _save(checkpoint, run_key, epoch + 1, seconds, model, optimizer)
@@ -113,6 +119,8 @@ class _Run:
 
 
 def _stages(recipe: Recipe, objects: Objects) -> list[_Stage]:
+    if recipe.supervision == "pairs":
+        check_pairs(objects)
     stages: list[_Stage] = []
     epoch = step = 0
     for how in (*recipe.pretraining, recipe.train):
@@ -126,9 +134,7 @@ def _run_epoch(run: _Run, stage: _Stage, optimizer: torch.optim.Optimizer, epoch
     how, own_epoch, batches = stage.how, epoch - stage.first_epoch, stage.batches
     for step, index in enumerate(_epoch_order(len(stage.samples), batches, run.seed, epoch)):
         _set_schedule(run.model, optimizer, how, own_epoch + step / batches)
-        batch = stage.samples.batch(index.to(run.device))
-        generator = _generator(run.seed, epoch, step, run.device)
-        batch = augment_images(augment(batch, run.recipe.augment, generator), run.recipe.images, generator)
+        batch = _draw(run, stage, index.to(run.device), _generator(run.seed, epoch, step, run.device))
         try:
             value = _backward(run, how, batch)
         except torch.OutOfMemoryError:
@@ -146,6 +152,23 @@ def _run_epoch(run: _Run, stage: _Stage, optimizer: torch.optim.Optimizer, epoch
         optimizer.step()
         if run.progress:
             run.progress(stage.first_step + own_epoch * batches + step + 1, run.steps, value)
+
+
+def _check_weights(run: _Run, how: Train, epoch: int) -> None:
+    """An epoch's last step may spoil the weights that its loss was still good for."""
+    for name, weight in run.model.named_parameters():
+        if not weight.isfinite().all():
+            raise ValueError(
+                f"{run.recipe.name}: {name} is no longer finite after epoch {epoch + 1} "
+                f"(a lower train.lr than {how.lr} may help)"
+            )
+
+
+def _draw(run: _Run, stage: _Stage, index: torch.Tensor, generator: torch.Generator) -> Batch:
+    """The samples at `index`, or pairs with them, augmented."""
+    pairs = run.recipe.supervision == "pairs"
+    batch = draw_pairs(stage.samples, index, generator) if pairs else stage.samples.batch(index)
+    return augment_images(augment(batch, run.recipe.augment, generator), run.recipe.images, generator)
 
 
 def _backward(run: _Run, how: Train, batch: Batch) -> float:

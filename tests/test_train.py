@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from gsbench.baseline import build_model
+from gsbench.baseline import build_model, load_class
 from gsbench.data import Objects, open_objects
 from gsbench.recipe import Augment, Train, load_recipe
 from gsbench.store.folder import open_folder
@@ -110,6 +110,27 @@ def test_a_loss_that_is_no_number_stops_at_its_step(objects, tmp_path):
     path = make_recipe(tmp_path, "model:Diverging")
     with pytest.raises(ValueError, match=r"mine: the loss is inf at step 1 of epoch 1 \(must be finite"):
         run(objects, path)
+
+
+@pytest.mark.parametrize(
+    ("failing_step", "message"), [(5, "the loss is nan at step 2 of epoch 2"), (6, "after epoch 2")]
+)
+def test_the_checkpoint_before_a_failure_stays(objects, recipe_path, tmp_path, monkeypatch, failing_step, message):
+    """Three steps an epoch: a loss that fails within the second, and weights that its last step spoils."""
+    kind, checkpoint = load_class(load_recipe(recipe_path), recipe_path), tmp_path / "run.pt"
+    original, kept = kind.loss, []
+
+    def loss(self, batch, label_smoothing):
+        kept.append(checkpoint.read_bytes() if checkpoint.exists() else b"")
+        if len(kept) == failing_step == 6:
+            self.first.weight.register_hook(lambda gradient: gradient * torch.nan)
+        value = original(self, batch, label_smoothing)
+        return value * torch.nan if len(kept) == failing_step == 5 else value
+
+    monkeypatch.setattr(kind, "loss", loss)
+    with pytest.raises(ValueError, match=message):
+        run(objects, recipe_path, checkpoint=checkpoint)
+    assert checkpoint.read_bytes() == kept[3] != b"", "that of the first epoch"
 
 
 def test_batches_hold_every_object_once_and_never_one_alone(objects, recipe_path, monkeypatch):
