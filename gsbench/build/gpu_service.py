@@ -1,7 +1,7 @@
 """The process that owns the GPU: it fits whatever workers have sent by the time it is free, all at once.
 
 Batches so grow as long as the GPU is the slower side, and no worker waits for a batch to fill up where it is not. While
-one batch is fitted, the objects of the next are brought to the device on another stream.
+one batch is fitted, the objects of the next are brought to the device on other streams.
 """
 
 import collections
@@ -9,6 +9,7 @@ import contextlib
 import logging
 import mmap
 import os
+import queue
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
@@ -30,6 +31,8 @@ from gsbench.fit.cuda.prepared import Prepared, prepare
 from gsbench.types import Views
 
 _LOGGER = logging.getLogger(__name__)
+_PREPARING = 2
+"""Objects that are brought to the device at a time."""
 _TOO_LARGE = Refused("the GPU's memory does not hold this object, even alone")
 
 
@@ -66,10 +69,14 @@ class Service:
     def __init__(self, setup: Setup, address: str, key: bytes) -> None:
         self._setup, self._device = setup, torch.device(setup.device)
         self._listener = Listener(address, "AF_UNIX", backlog=256, authkey=key)
-        self._side = torch.cuda.Stream() if self._device.type == "cuda" else None
-        self._preparing, self._changed = threading.Lock(), threading.Condition()
+        on_cuda = self._device.type == "cuda"
+        self._changed, self._alone = threading.Condition(), threading.Lock()
+        # Whoever has one may bring an object to the device, while others use the device or wait for the host.
+        self._streams: queue.SimpleQueue[torch.cuda.Stream | None] = queue.SimpleQueue()
+        for _ in range(_PREPARING):
+            self._streams.put(torch.cuda.Stream() if on_cuda else None)
         self._waiting: collections.deque[_Item] = collections.deque()
-        self._held = 0  # objects on the device
+        self._held = self._incoming = 0  # objects on the device, and those of them that are still on their way
         self._at_once = 0  # not known before the first object
         self._shapes: tuple[tuple[int, ...], ...] = ()
 
@@ -127,69 +134,79 @@ class Service:
 
     def _answer(self, request: Request, memory: mmap.mmap, connection: Connection) -> Fitted | Refused:
         views, held_out = _views_in(memory, request)
-        recipe = self._setup.recipe
+        stream = self._streams.get()
         try:
-            with self._preparing:
-                if isinstance(recipe, ClassicRecipe):
+            if isinstance(self._setup.recipe, ClassicRecipe):
+                with self._alone:
                     _say(connection, BUSY)
-                    return fit(views, recipe, request.seed, held_out, self._setup.device)
-                self._make_room(views, held_out)
-                _say(connection, BUSY)
-                item = _Item(self._prepare(views, held_out, request.seed), request.alone, connection)
+                    return fit(views, self._setup.recipe, request.seed, held_out, self._setup.device)
+            self._make_room(views, held_out)
+            _say(connection, BUSY)
+            prepared = self._prepare(views, held_out, request.seed, stream)
         except ValueError as error:
             return Refused(str(error))
-        except torch.OutOfMemoryError:
+        finally:
+            self._streams.put(stream)
+        if prepared is None:
             return _TOO_LARGE
         _say(connection, WAITING)
+        item = _Item(prepared, request.alone, connection)
         with self._changed:
             self._waiting.append(item)
             self._changed.notify_all()
         answer = item.answer
-        del item
+        del item, prepared  # the device's memory is held by the batch alone
         return answer.result()
 
     def _make_room(self, views: Views, held_out: Views) -> None:
         """Waits until the device may take one object more: as many as in two batches, one of them in work."""
         shapes = (views.rgba.shape, held_out.rgba.shape)
-        if not self._at_once:
-            self._shapes = shapes
-            self._at_once = self._setup.at_once or self._guess(views, held_out)
-        if shapes != self._shapes:
-            raise ValueError(f"views: {shapes[0]} and {shapes[1]}, all objects before had {self._shapes}")
         with self._changed:
+            if not self._at_once:
+                self._shapes = shapes
+                self._at_once = self._setup.at_once or self._guess(views, held_out)
+            if shapes != self._shapes:
+                raise ValueError(f"views: {shapes[0]} and {shapes[1]}, all objects before had {self._shapes}")
             self._changed.wait_for(lambda: self._held < 2 * self._at_once)
+            self._held += 1
+            self._incoming += 1
 
     def _guess(self, views: Views, held_out: Views) -> int:
-        if self._side is None:
+        if self._device.type != "cuda":
             return MOST_OBJECTS
         assert isinstance(self._setup.recipe, FitRecipe)
         return objects_at_once(views, held_out, self._setup.recipe, free_bytes() // 2)
 
-    def _prepare(self, views: Views, held_out: Views, seed: int) -> Prepared:
-        """Brings an object to the device, if need be once all others have left it."""
+    def _prepare(self, views: Views, held_out: Views, seed: int, stream: torch.cuda.Stream | None) -> Prepared | None:
+        """Brings an object to the device, if need be once all others have left it; None if even that was no use."""
         prepared = None
-        with contextlib.suppress(torch.OutOfMemoryError):
-            prepared = self._prepare_now(views, held_out, seed)
-        if prepared is None:
-            _LOGGER.warning("the GPU's memory is full, waiting for the objects on it")
+        try:
+            with contextlib.suppress(torch.OutOfMemoryError):
+                prepared = self._prepare_now(views, held_out, seed, stream)
+            if prepared is None:
+                _LOGGER.warning("the GPU's memory is full, waiting for the objects on it")
+                with self._alone, contextlib.suppress(torch.OutOfMemoryError):
+                    with self._changed:
+                        self._changed.wait_for(lambda: self._held == self._incoming)
+                    prepared = self._prepare_now(views, held_out, seed, stream)
+        finally:
             with self._changed:
-                self._changed.wait_for(lambda: not self._held)
-            prepared = self._prepare_now(views, held_out, seed)
-        with self._changed:
-            self._held += 1
+                self._incoming -= 1
+                self._held -= prepared is None
+                self._changed.notify_all()
         return prepared
 
-    def _prepare_now(self, views: Views, held_out: Views, seed: int) -> Prepared:
+    def _prepare_now(self, views: Views, held_out: Views, seed: int, stream: torch.cuda.Stream | None) -> Prepared:
         assert isinstance(self._setup.recipe, FitRecipe)
-        if self._side is None:
+        if stream is None:
             return prepare(views, held_out, self._setup.recipe, seed, self._device)
-        with torch.cuda.stream(self._side):
+        with torch.cuda.stream(stream):
             try:
                 return prepare(views, held_out, self._setup.recipe, seed, self._device)
             finally:
                 # The stream of the fits does not wait for this one. The other way about there is no need: a fit has
                 # brought its results to the host before its objects' memory is given to others.
-                self._side.synchronize()
+                stream.synchronize()
 
 
 def serve(setup: Setup, address: str, key: bytes, ready: Connection) -> None:
