@@ -6,6 +6,8 @@ import subprocess
 import sys
 import threading
 import time
+from multiprocessing import AuthenticationError
+from multiprocessing.connection import Client
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +74,12 @@ def test_what_the_fit_refuses_is_refused_and_the_next_one_fitted(service: Remote
         service(views, dataclasses.replace(RECIPE, num_gaussians=41), 0, views[:2])
     with pytest.raises(ValueError, match=r"views: .* all objects before had"):
         service(views[:5], RECIPE, 0, views[:2])
+    assert len(service(views, RECIPE, 0, views[:2]).gaussians) == 40
+
+
+def test_strangers_are_turned_away(service: RemoteFit, views: Views) -> None:
+    with pytest.raises(AuthenticationError):
+        Client(service.address, "AF_UNIX", authkey=b"guess")
     assert len(service(views, RECIPE, 0, views[:2]).gaussians) == 40
 
 

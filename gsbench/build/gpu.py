@@ -19,7 +19,9 @@ from gsbench.fit import ClassicRecipe, FitRecipe
 from gsbench.render.splats_cuda import rasterize_tensors, require_gsplat
 
 _WAITING = 48
+"""Objects that wait for the GPU or are on it at most, where memory allows: batches need not be larger."""
 _PROCESS_BYTES = 400 << 20
+"""What a worker process takes without its object."""
 _ENDS = 20
 """After as many ends of the GPU process it is not started again."""
 

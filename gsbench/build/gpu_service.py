@@ -14,7 +14,7 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from multiprocessing import reduction
+from multiprocessing import AuthenticationError, reduction
 from multiprocessing.connection import Connection, Listener
 from typing import Any
 
@@ -115,7 +115,8 @@ class Service:
 
     def _accept(self) -> None:
         while True:
-            with contextlib.suppress(OSError, EOFError):  # a worker that ended while it connected
+            # A worker that ended while it connected, or a stranger.
+            with contextlib.suppress(OSError, EOFError, AuthenticationError):
                 threading.Thread(target=self._serve, args=(self._listener.accept(),), daemon=True).start()
 
     def _serve(self, connection: Connection) -> None:
@@ -145,6 +146,8 @@ class Service:
             prepared = self._prepare(views, held_out, request.seed, stream)
         except ValueError as error:
             return Refused(str(error))
+        except torch.OutOfMemoryError:
+            return _TOO_LARGE
         finally:
             self._streams.put(stream)
         if prepared is None:
