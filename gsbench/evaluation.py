@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -50,6 +50,7 @@ def evaluate(
     out: str | Path | None = None,
     checkpoints: str | Path | None = None,
     progress: Progress | None = None,
+    reading: Callable[[int, int], None] | None = None,
 ) -> list[Result]:
     """Trains a baseline once a seed, scores each last epoch on the test split, and writes a Result file each.
 
@@ -69,6 +70,7 @@ def evaluate(
         out: folder for the Result files, named for their task, model and seed, or None.
         checkpoints: folder for checkpoints, from which an interrupted run goes on, or None.
         progress: told of each training step.
+        reading: told of images read and images in all, of one split after the other.
 
     Returns:
         A Result for each seed.
@@ -87,7 +89,7 @@ def evaluate(
     task = make_task(folder, kind, regime, draw, features, sampling, count, views_from)
     place = _device(device)
     train_objects, test_objects = (
-        open_objects(folder, task, split, recipe.images).to(place) for split in ("train", "test")
+        open_objects(folder, task, split, recipe.images, reading).to(place) for split in ("train", "test")
     )
     for path in (out, checkpoints):
         _check_writable(path)

@@ -104,7 +104,9 @@ def test_points_by_choice(data, recipe):
 
 def test_images(views_folder, tmp_path):  # noqa: F811
     recipe = make_recipe(tmp_path, "model:Flat")
-    (result,) = evaluate(str(recipe), views_folder)
+    read: list[tuple[int, int]] = []
+    (result,) = evaluate(str(recipe), views_folder, reading=lambda done, total: read.append((done, total)))
+    assert read == [(60, 60), (18, 18)], "of 20 training and of 6 test objects"
     task = result.task
     assert (task.modality, task.num_views, task.views_from, task.num_points) == ("images", 3, "meshes", None)
     assert len(result.predictions) == 6

@@ -9,9 +9,9 @@ if TYPE_CHECKING:
 
 
 class Update(Protocol):
-    """Tells a bar how much is done, how much there is, and what the loss is where there is one."""
+    """Tells a bar how much is done and how much there is, what the loss is, or what it is that is done."""
 
-    def __call__(self, done: int, total: int, loss: float | None = None) -> None: ...
+    def __call__(self, done: int, total: int, loss: float | None = None, what: str | None = None) -> None: ...
 
 
 @contextmanager
@@ -30,8 +30,8 @@ def progress_bar(label: str) -> Iterator[Update]:
     with _bar(columns) as bar:
         task = bar.add_task(label, total=None)
 
-        def update(done: int, total: int, loss: float | None = None) -> None:
-            text = label if loss is None else f"{label}, loss {loss:.3f}"
+        def update(done: int, total: int, loss: float | None = None, what: str | None = None) -> None:
+            text = (what or label) if loss is None else f"{label}, loss {loss:.3f}"
             bar.update(task, completed=done, total=total, description=text)
 
         yield update

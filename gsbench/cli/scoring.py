@@ -3,6 +3,7 @@
 import argparse
 import json
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -89,6 +90,7 @@ def _eval(args: argparse.Namespace) -> int:
             device=args.device,
             out=args.out,
             progress=progress,
+            reading=partial(progress, what="reading images"),
         )
     from gsbench.leaderboard import make_truth
     from gsbench.store.folder import resolve

@@ -1,6 +1,7 @@
 """From a data folder and a task to its objects."""
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 
@@ -43,7 +44,13 @@ def training_ids(folder: Folder, regime: int, draw: int) -> list[str]:
     return ids
 
 
-def open_objects(folder: Folder, task: Task, split: str, how: Images | None = None) -> Objects:
+def open_objects(
+    folder: Folder,
+    task: Task,
+    split: str,
+    how: Images | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Objects:
     """Reads the objects of a task: of `train` those of its regime, of `test` all.
 
     An object gives the first `num_points` of its furthest-point order, or as many drawn uniformly without replacement,
@@ -56,6 +63,7 @@ def open_objects(folder: Folder, task: Task, split: str, how: Images | None = No
         task: what is fed to the model.
         split: `train` or `test`.
         how: the images' size, to which they are resized with antialiasing; None leaves it as it is stored.
+        progress: told of images read and images in all.
 
     Raises:
         ValueError: the data set lacks the modality, the split or the regime's objects; or the task asks for more points
@@ -67,10 +75,18 @@ def open_objects(folder: Folder, task: Task, split: str, how: Images | None = No
         return open_points(folder, task, split, set(chosen))
     assert task.num_views is not None, "a task on images has a number of views"
     assert task.views_from is not None, "a task on images says what they show"
-    return open_images(folder, task.views_from, split, chosen, task.num_views, None if how is None else how.size)
+    size = None if how is None else how.size
+    return open_images(folder, task.views_from, split, chosen, task.num_views, size, progress=progress)
 
 
-def open_pairs(folder: Folder, points: Task, images: Task, split: str, how: Images | None = None) -> Objects:
+def open_pairs(
+    folder: Folder,
+    points: Task,
+    images: Task,
+    split: str,
+    how: Images | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Objects:
     """Reads points and images of the same objects, for a model that sees both.
 
     Args:
@@ -79,10 +95,11 @@ def open_pairs(folder: Folder, points: Task, images: Task, split: str, how: Imag
         images: a task on images, of the same regime and draw.
         split: `train` or `test`.
         how: as in `open_objects`.
+        progress: as in `open_objects`.
 
     Raises:
         ValueError: as `open_objects`.
     """
     assert (points.regime, points.draw) == (images.regime, images.draw), "pairs are of the same objects"
-    clouds, views = open_objects(folder, points, split), open_objects(folder, images, split, how)
+    clouds, views = open_objects(folder, points, split), open_objects(folder, images, split, how, progress)
     return dataclasses.replace(clouds, images=views.images)
