@@ -157,7 +157,7 @@ def _describe(recipe: "Recipe") -> dict[str, str]:
         "model": recipe.name,
         "title": recipe.title,
         "variants": ", ".join(f"{recipe.name}:{variant}" for variant in recipe.variants),
-        "epochs": str(recipe.train.epochs),
+        "epochs": str(sum(how.epochs for how in (*recipe.pretraining, recipe.train))),
         "published accuracy": "; ".join(figures),
         "paper": recipe.paper,
     }
