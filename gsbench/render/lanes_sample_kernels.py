@@ -134,19 +134,37 @@ def lowest(typingctx, value):
     return types.float32(LANES), codegen
 
 
-@intrinsic
-def store_rgba(typingctx, array, index, red, green, blue, alpha):
-    """Writes 16 pixels of four bytes, of lanes in 0..255 (cut to integers), at position `index` of a uint32 array."""
+def _pack(builder, channels):
+    """Bytes of four vectors in 0..255 (cut to integers) as 16 pixels, the first channel lowest."""
+    packed = None
+    for place, value in enumerate(channels):
+        byte = builder.fptosi(value, _INTS_IR)
+        shifted = builder.shl(byte, ir.Constant(_INTS_IR, [8 * place] * WIDTH)) if place else byte
+        packed = builder.or_(packed, shifted) if place else shifted
+    return packed
 
-    def codegen(context, builder, sig, args):
-        packed = None
-        for place, value in enumerate(args[2:]):
-            byte = builder.fptosi(value, _INTS_IR)
-            shifted = builder.shl(byte, ir.Constant(_INTS_IR, [8 * place] * WIDTH)) if place else byte
-            packed = builder.or_(packed, shifted) if place else shifted
-        data = context.make_array(sig.args[0])(context, builder, args[0]).data
-        address = builder.bitcast(builder.gep(data, [args[1]]), _INTS_IR.as_pointer())
-        builder.store(packed, address, align=4)
-        return context.get_dummy_value()
 
-    return types.void(array, types.intp, LANES, LANES, LANES, LANES), codegen
+def _pixel_rows(order):
+    """An intrinsic that writes 16 RGBA pixels to an image, a row of them for every row of `order`'s lanes."""
+
+    @intrinsic
+    def store_rows(typingctx, image, index, stride, red, green, blue, alpha):
+        def codegen(context, builder, sig, args):
+            packed = _pack(builder, args[3:])
+            data = context.make_array(sig.args[0])(context, builder, args[0]).data
+            for row, lanes in enumerate(order):
+                indices = ir.Constant(ir.VectorType(_INT, len(lanes)), list(lanes))
+                part = builder.shuffle_vector(packed, packed, indices)
+                offset = builder.add(args[1], builder.mul(args[2], ir.Constant(args[2].type, row)))
+                builder.store(part, builder.bitcast(builder.gep(data, [offset]), part.type.as_pointer()), align=4)
+            return context.get_dummy_value()
+
+        return types.void(image, types.intp, types.intp, LANES, LANES, LANES, LANES), codegen
+
+    return store_rows
+
+
+# RGBA bytes of lanes in 0..255 (cut to integers) from position `index` of a contiguous uint32 image on, `stride` pixels
+# from row to row: 4x4, or 8x2 of which lane 4 b + 2 y + x is pixel x, y of the b-th 2x2 pixels.
+store_4x4 = _pixel_rows([range(4 * row, 4 * row + 4) for row in range(4)])
+store_8x2 = _pixel_rows([[4 * (x // 2) + 2 * row + x % 2 for x in range(8)] for row in range(2)])

@@ -12,10 +12,10 @@ another, every sample has its own.
 import numpy as np
 
 from gsbench.render import triangle_layout as at
-from gsbench.render.block_kernels import block_number, plane_at, samples_of
+from gsbench.render.block_kernels import plane_at, samples_of, tile_number
 from gsbench.render.jit_kernels import inlined, kernel
 from gsbench.render.lanes_kernels import bits, broadcast, load, maximum, minimum, select, splat, store
-from gsbench.render.lanes_sample_kernels import fma, fold_max, fold_sum, nearest, store_rgba
+from gsbench.render.lanes_sample_kernels import fma, fold_max, fold_sum, nearest, store_4x4, store_8x2
 
 LANES = at.LANES
 # Rows of the scratch: samples covered, sum of their shades, of their 1/z, and of shade * t (-1: not computed).
@@ -77,7 +77,7 @@ def _reduce_block(frame, block, xs, ys, pixels, waves, thickness, sums, to):
 @inlined
 def _reduce_tile(frame, first, left, top, pattern, centres, pixels, waves, thickness, sums):
     """Sums up the samples of a tile, block by block and pixel by pixel; `left`, `top`: its first block."""
-    owner, _, near, _, planes, _ = frame
+    owner, _, near, _, planes, _, _ = frame
     whole = splat(np.float32(LANES // pixels))
     for number in range(LANES):
         block, to = first + number, number * pixels
@@ -95,36 +95,45 @@ def _reduce_tile(frame, first, left, top, pattern, centres, pixels, waves, thick
 
 
 @inlined
-def _colour_tile(left, top, centres, pixels, waves, colours, sums, packed):
+def _colour_tile(left, top, centres, pixels, waves, colours, sums, image, first, stride):
     """Turns the sums into RGBA, straight alpha, and nothing at all where no sample is covered."""
-    stride = sums.shape[1]
+    size, zero = sums.shape[1], splat(_ZERO)
     for start in range(0, LANES * pixels, LANES):
         covered = load(sums, start)
         share = splat(_ONE) / maximum(covered, splat(_ONE))
-        shade = load(sums, _SHADE * stride + start)
-        w = maximum(load(sums, _DEPTH * stride + start) * share, splat(_TINY))
+        shade = load(sums, _SHADE * size + start)
+        w = maximum(load(sums, _DEPTH * size + start) * share, splat(_TINY))
         x = load(centres, start) + np.float32(left)
         y = load(centres, LANES * pixels + LANES + start) + np.float32(top)
-        texture = load(sums, _TEXTURE * stride + start)
-        texture = select(texture < splat(_ZERO), shade * _texture(x, y, w, waves), texture) * share
-        shade = shade * share
-        some, zero = covered > splat(_ZERO), splat(_ZERO)
-        red, green = _mix(colours, 0, shade, texture), _mix(colours, 1, shade, texture)
-        blue = _mix(colours, 2, shade, texture)
+        texture = load(sums, _TEXTURE * size + start)
+        texture = select(texture < zero, shade * _texture(x, y, w, waves), texture) * share
+        shade, some = shade * share, covered > zero
+        red = select(some, _mix(colours, 0, shade, texture), zero)
+        green = select(some, _mix(colours, 1, shade, texture), zero)
+        blue = select(some, _mix(colours, 2, shade, texture), zero)
         alpha = fma(covered, splat(np.float32(255 * pixels / 16)), splat(np.float32(0.5)))
-        store_rgba(packed, start, select(some, red, zero), select(some, green, zero), select(some, blue, zero), alpha)
+        _store(image, first, stride, start, pixels, red, green, blue, alpha)
 
 
 @inlined
-def _colour_whole_tile(plane, planes, left, top, centres, pixels, waves, colours, packed):
+def _colour_whole_tile(plane, planes, left, top, centres, pixels, waves, colours, image, first, stride):
     """The same of a tile that one triangle covers whole."""
-    shade = splat(planes[plane * at.PLANE + at.P_SHADE])
+    shade, opaque = splat(planes[plane * at.PLANE + at.P_SHADE]), splat(np.float32(255))
     for start in range(0, LANES * pixels, LANES):
         x = load(centres, start) + np.float32(left)
         y = load(centres, LANES * pixels + LANES + start) + np.float32(top)
         texture = shade * _texture(x, y, maximum(plane_at(planes, plane, x, y), splat(_TINY)), waves)
         red, green = _mix(colours, 0, shade, texture), _mix(colours, 1, shade, texture)
-        store_rgba(packed, start, red, green, _mix(colours, 2, shade, texture), splat(np.float32(255)))
+        _store(image, first, stride, start, pixels, red, green, _mix(colours, 2, shade, texture), opaque)
+
+
+@inlined
+def _store(image, first, stride, start, pixels, red, green, blue, alpha):
+    """Writes 16 pixels of a tile; its first one stands at `first`."""
+    if pixels == 1:
+        store_4x4(image, first, stride, red, green, blue, alpha)
+    else:
+        store_8x2(image, first + start // 8 * stride, stride, red, green, blue, alpha)
 
 
 @inlined
@@ -134,78 +143,77 @@ def _mix(colours, channel, shade, texture):
 
 
 @inlined
-def _empty_tile(frame, first):
-    store(frame[0], first, splat(np.float32(at.EMPTY)))
-    store(frame[1], first, splat(_ZERO))
-    store(frame[2], first, splat(_ZERO))
+def _empty_tile(frame, tile):
+    owner, far, near, _, _, _, farthest = frame
+    store(owner, tile * LANES, splat(np.float32(at.EMPTY)))
+    store(far, tile * LANES, splat(_ZERO))
+    store(near, tile * LANES, splat(_ZERO))
+    farthest[tile] = _ZERO
 
 
 @kernel
-def resolve(frame, box, tiles_x, pattern, centres, places, pixels, waves, colours, thickness, sums, packed, image):
+def resolve(frame, box, patches_x, pattern, centres, pixels, waves, colours, thickness, sums, spare, image):
     """Writes the pixels of `box` to `image` (uint32 `[h w]`, zero before) and empties `frame`.
 
     Args:
         frame: as in `block_kernels`.
         box: the first and last block in x, and in y.
-        tiles_x: tiles in a row.
+        patches_x: patches in a row.
         pattern: positions of samples, then of the blocks of a tile.
         centres: x, then y of the pixels of a tile, block by block (in blocks, 16 more values behind each).
-        places: row and column of these pixels in the tile.
         pixels: 1 or 4 a block.
         waves: the texture on this image.
         colours: the dark one, and what the light one has more, times 255.
         thickness: difference of depths up to which a pixel's texture is computed once.
         sums: scratch `[4 16 pixels + 16]`.
-        packed: scratch `[16 pixels]`.
+        spare: scratch, uint32 `[s s]` of a tile's pixels.
         image: RGBA.
     """
-    owner, _, near, _, planes, used = frame
-    side = 2 * at.TILE if pixels == 4 else at.TILE
+    owner, _, near, _, planes, used, _ = frame
+    height, width = image.shape
+    side = len(spare)
     for tile_y in range(box[2] // at.TILE, box[3] // at.TILE + 1):
         for tile_x in range(box[0] // at.TILE, box[1] // at.TILE + 1):
-            first = (tile_y * tiles_x + tile_x) * LANES
-            if bits(load(near, first) > splat(_ZERO)) == 0:
+            tile = tile_number(tile_x, tile_y, patches_x)
+            if bits(load(near, tile * LANES) > splat(_ZERO)) == 0:
                 continue
             left, top = at.TILE * tile_x, at.TILE * tile_y
-            plane = owner[first]
-            if plane >= _ZERO and bits(load(owner, first) == splat(plane)) == _ALL:
-                _colour_whole_tile(int(plane), planes, left, top, centres, pixels, waves, colours, packed)
+            x, y = side * tile_x, side * tile_y
+            inner = x + side <= width and y + side <= height
+            target, first, stride = (image, y * width + x, width) if inner else (spare, 0, side)
+            plane = owner[tile * LANES]
+            if plane >= _ZERO and bits(load(owner, tile * LANES) == splat(plane)) == _ALL:
+                _colour_whole_tile(
+                    int(plane), planes, left, top, centres, pixels, waves, colours, target, first, stride
+                )
             else:
-                _reduce_tile(frame, first, left, top, pattern, centres, pixels, waves, thickness, sums)
-                _colour_tile(left, top, centres, pixels, waves, colours, sums, packed)
-            _empty_tile(frame, first)
-            _place(packed, places, tile_x * side, tile_y * side, side, image)
+                _reduce_tile(frame, tile * LANES, left, top, pattern, centres, pixels, waves, thickness, sums)
+                _colour_tile(left, top, centres, pixels, waves, colours, sums, target, first, stride)
+            if not inner:
+                for row in range(min(side, height - y)):
+                    for column in range(min(side, width - x)):
+                        image[y + row, x + column] = spare[row, column]
+            _empty_tile(frame, tile)
     used[0] = 0
 
 
-@inlined
-def _place(packed, places, left, top, side, image):
-    height, width = image.shape
-    if left + side <= width and top + side <= height:
-        for pixel in range(side * side):
-            image[top + places[0, pixel], left + places[1, pixel]] = packed[pixel]
-    else:
-        for pixel in range(side * side):
-            y, x = top + places[0, pixel], left + places[1, pixel]
-            if y < height and x < width:
-                image[y, x] = packed[pixel]
-
-
 @kernel
-def resolve_depth(frame, box, tiles_x, pattern, scale, values, image):
+def resolve_depth(frame, box, patches_x, pattern, scale, values, image):
     """Writes z (times `scale`) of blocks of 4x4 pixels, one sample each, to `image` `[h w]` and empties `frame`."""
     height, width = image.shape
-    for block_y in range(box[2], box[3] + 1):
-        for block_x in range(box[0], box[1] + 1):
-            block = block_number(block_x, block_y, tiles_x)
-            if frame[2][block] == _ZERO:
-                continue
-            xs, ys = load(pattern, 0) + np.float32(block_x), load(pattern, LANES) + np.float32(block_y)
-            w, _ = samples_of(frame, block, xs, ys)
-            store(values, 0, w)
-            for sample in range(LANES):
-                y, x = 4 * block_y + sample // 4, 4 * block_x + sample % 4
-                if values[sample] > 0 and y < height and x < width:
-                    image[y, x] = scale / values[sample]
-            frame[0][block], frame[1][block], frame[2][block] = np.float32(at.EMPTY), _ZERO, _ZERO
+    for tile_y in range(box[2] // at.TILE, box[3] // at.TILE + 1):
+        for tile_x in range(box[0] // at.TILE, box[1] // at.TILE + 1):
+            tile = tile_number(tile_x, tile_y, patches_x)
+            for block in range(LANES):
+                if frame[2][tile * LANES + block] == _ZERO:
+                    continue
+                block_x, block_y = at.TILE * tile_x + block % at.TILE, at.TILE * tile_y + block // at.TILE
+                xs, ys = load(pattern, 0) + np.float32(block_x), load(pattern, LANES) + np.float32(block_y)
+                w, _ = samples_of(frame, tile * LANES + block, xs, ys)
+                store(values, 0, w)
+                for sample in range(LANES):
+                    y, x = 4 * block_y + sample // 4, 4 * block_x + sample % 4
+                    if values[sample] > 0 and y < height and x < width:
+                        image[y, x] = scale / values[sample]
+            _empty_tile(frame, tile)
     frame[5][0] = 0

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int32, UInt8
+from jaxtyping import Float32, Float64, UInt8
 
 from gsbench.render import face_kernels, resolve_kernels, triangle_kernels
 from gsbench.render import triangle_layout as at
@@ -46,17 +46,11 @@ class _Pattern:
         return np.array([f(axis) for axis in self.samples for f in (np.min, np.max)], np.float32)
 
     @cached_property
-    def places(self) -> Int32[Array, "2 p"]:
-        """Row and column of the pixels of a tile, block by block."""
-        block, pixel = np.divmod(np.arange(at.LANES * self.side**2), self.side**2)
-        rows, columns = (self.side * f(block, at.TILE) + f(pixel, self.side) for f in (np.floor_divide, np.mod))
-        return np.stack([rows, columns]).astype(np.int32)
-
-    @cached_property
     def centres(self) -> Float32[Array, " q"]:
-        """x, then y of the centres of these pixels, in blocks, 16 zeros behind each."""
-        rows, columns = np.pad((self.places + 0.5) / self.side, ((0, 0), (0, at.LANES))).astype(np.float32)
-        return np.concatenate([columns, rows])
+        """x, then y of the pixel centres of a tile, block by block (in blocks), 16 zeros behind each."""
+        block, pixel = np.divmod(np.arange(at.LANES * self.side**2), self.side**2)
+        x, y = (f(block, at.TILE) + (f(pixel, self.side) + 0.5) / self.side for f in (np.mod, np.floor_divide))
+        return np.concatenate([np.pad(x, (0, at.LANES)), np.pad(y, (0, at.LANES))]).astype(np.float32)
 
 
 def _sixteen_rooks() -> _Pattern:
@@ -94,8 +88,9 @@ class _Scene:
         self.unit = 2.0 ** math.ceil(math.log2(largest)) if largest > 0 else 1.0
         self.near = np.float32(_NEAR * (largest / self.unit if largest > 0 else 1.0))
         self.blocks_x, self.blocks_y = -(-cameras.width // pattern.side), -(-cameras.height // pattern.side)
-        self.tiles_x = -(-self.blocks_x // at.TILE)
-        blocks = self.tiles_x * -(-self.blocks_y // at.TILE) * at.LANES
+        self.patches_x, patches_y = (-(-count // (at.TILE * at.PATCH)) for count in (self.blocks_x, self.blocks_y))
+        tiles = self.patches_x * patches_y * at.LANES
+        blocks = tiles * at.LANES
         self.frame = (
             np.full(blocks, at.EMPTY, np.float32),
             np.zeros(blocks, np.float32),
@@ -103,6 +98,7 @@ class _Scene:
             np.empty(blocks * 2 * _SAMPLES, np.float32),
             np.empty(_PLANES * at.PLANE, np.float32),
             np.zeros(1, np.int64),
+            np.zeros(tiles, np.float32),
         )
         faces = min(len(mesh.faces), _CHUNK)
         groups = -(-faces // at.LANES)
@@ -178,15 +174,15 @@ def draw_views(mesh: Mesh, cameras: Cameras, setup: RenderSetup) -> UInt8[Array,
     pixels = pattern.side**2
     images = np.zeros((len(cameras), cameras.height, cameras.width), np.uint32)
     sums = np.zeros((4, at.LANES * pixels + at.LANES), np.float32)
-    packed = np.zeros(at.LANES * pixels, np.uint32)
+    spare = np.zeros((at.TILE * pattern.side, at.TILE * pattern.side), np.uint32)
     dark, light = np.array(setup.dark_colour), np.array(setup.light_colour)
     colours = (255 * np.concatenate([dark, light - dark])).astype(np.float32)
     thickness = np.float32(_FLAT_PHASE / max(2 * np.pi * setup.frequency * scene.unit, 1e-6))
     on_images = _waves_on_images(scene, setup)
     for view, box in scene.views():
         resolve_kernels.resolve(
-            *(scene.frame, box, scene.tiles_x, pattern.layout, pattern.centres, pattern.places, pixels),
-            *(on_images[view], colours, thickness, sums, packed, images[view]),
+            *(scene.frame, box, scene.patches_x, pattern.layout, pattern.centres, pixels),
+            *(on_images[view], colours, thickness, sums, spare, images[view]),
         )
     return images.view(np.uint8).reshape(*images.shape, 4)
 
@@ -209,6 +205,6 @@ def draw_depth(mesh: Mesh, cameras: Cameras) -> Float32[Array, "v h w"]:
     values = np.zeros(_SAMPLES, np.float32)
     for view, box in scene.views():
         resolve_kernels.resolve_depth(
-            scene.frame, box, scene.tiles_x, scene.pattern.layout, scene.unit, values, depth[view]
+            scene.frame, box, scene.patches_x, scene.pattern.layout, scene.unit, values, depth[view]
         )
     return depth

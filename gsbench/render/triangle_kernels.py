@@ -12,7 +12,7 @@ from gsbench.render.jit_kernels import inlined, kernel
 from gsbench.render.lanes_kernels import bits, broadcast, load, maximum, minimum, select, splat, store, trailing_zeros
 from gsbench.render.lanes_sample_kernels import ceil, either, everywhere, floor, fma, magnitude
 
-_ZERO, _ONE = np.float32(0), np.float32(1)
+_ZERO, _ONE, _TILE = np.float32(0), np.float32(1), np.float32(at.TILE)
 _GUARD = np.float32(at.GUARD)
 # Rounding errors of 1/z, relative to its range over a triangle; of an edge's side, relative to its length in blocks.
 _W_ERROR, _EDGE_ERROR = np.float32(1e-6), np.float32(1 / 64)
@@ -26,7 +26,7 @@ def draw(corners, shades, count, matrix, near, pattern, margins, blocks_x, block
     depend on it.
     """
     seen, projected, picked, records, polygons, depths, listed, order, starts = scratch
-    tiles_x = (blocks_x + at.TILE - 1) // at.TILE
+    patches_x = (blocks_x + at.TILE * at.PATCH - 1) // (at.TILE * at.PATCH)
     alive = 0
     for group in range((count + at.LANES - 1) // at.LANES):
         present = (1 << min(count - group * at.LANES, at.LANES)) - 1
@@ -46,7 +46,7 @@ def draw(corners, shades, count, matrix, near, pattern, margins, blocks_x, block
             while pieces:
                 piece = trailing_zeros(pieces)
                 pieces &= pieces - 1
-                _draw_one(records, piece, shades[group * at.LANES + lane], pattern, tiles_x, frame, box)
+                _draw_one(records, piece, shades[group * at.LANES + lane], pattern, patches_x, frame, box)
     _sort_by_depth(depths, listed, alive, order, starts)
     for first in range(0, alive, at.LANES):
         some = min(alive - first, at.LANES)
@@ -55,7 +55,7 @@ def draw(corners, shades, count, matrix, near, pattern, margins, blocks_x, block
         while drawn:
             lane = trailing_zeros(drawn)
             drawn &= drawn - 1
-            _draw_one(records, lane, shades[order[first + lane]], pattern, tiles_x, frame, box)
+            _draw_one(records, lane, shades[order[first + lane]], pattern, patches_x, frame, box)
 
 
 @inlined
@@ -91,15 +91,15 @@ def _pick(projected, order, first, count, picked):
 
 
 @inlined
-def _draw_one(records, lane, shade, pattern, tiles_x, frame, box):
+def _draw_one(records, lane, shade, pattern, patches_x, frame, box):
     record = records[lane:]
     left, right = int(record[at.LEFT * at.LANES]), int(record[at.RIGHT * at.LANES])
     top, bottom = int(record[at.TOP * at.LANES]), int(record[at.BOTTOM * at.LANES])
     box[0], box[1] = min(box[0], left), max(box[1], right)
     box[2], box[3] = min(box[2], top), max(box[3], bottom)
     if (frame[5][0] + 1) * at.PLANE >= len(frame[4]):
-        flatten(frame, pattern, box, tiles_x)
-    fill(record, shade, pattern, left, right, top, bottom, tiles_x, frame)
+        flatten(frame, pattern, box, patches_x)
+    fill(record, shade, pattern, left, right, top, bottom, patches_x, frame)
 
 
 @inlined
@@ -171,10 +171,9 @@ def _set_up(projected, margins, blocks_x, blocks_y, records):
     _keep(records, at.A12, a12, b12, w0, nearest)
     _keep(records, at.GX, gx, gy, side, nearest + error)
     _keep(records, at.LEFT, left, right, top, bottom)
-    rise = maximum(gx, splat(_ZERO)) + maximum(gy, splat(_ZERO)) + error
-    fall = minimum(gx, splat(_ZERO)) + minimum(gy, splat(_ZERO)) - error
-    store(records, at.RISE * at.LANES, rise)
-    store(records, at.FALL * at.LANES, fall)
+    most = maximum(gx, splat(_ZERO)) + maximum(gy, splat(_ZERO))
+    least = minimum(gx, splat(_ZERO)) + minimum(gy, splat(_ZERO))
+    _keep(records, at.RISE, most + error, least - error, fma(most, splat(_TILE), error), splat(_ZERO))
     _keep_edge(records, 0, a02, b02, side)
     _keep_edge(records, 1, a01, b01, -side)
     _keep_edge(records, 2, a12, b12, -side)
@@ -183,12 +182,14 @@ def _set_up(projected, margins, blocks_x, blocks_y, records):
 
 @inlined
 def _keep_edge(records, edge, a, b, side):
-    """How far inside a block's corner must be for all of the block to be inside, and how far outside."""
+    """How far inside the corner of a block is if all of the block is, or none, or of a tile if none of the tile is."""
     error = (a + magnitude(b)) * _EDGE_ERROR
     a, b = a * side, b * side
+    least = minimum(b, splat(_ZERO)) - maximum(a, splat(_ZERO))
     whole = error - minimum(a, splat(_ZERO)) + maximum(b, splat(_ZERO))
-    none = minimum(b, splat(_ZERO)) - maximum(a, splat(_ZERO)) - error
-    _keep(records, at.EDGES + 4 * edge, a, b, whole, none)
+    first = at.EDGES + 5 * edge
+    _keep(records, first, a, b, whole, least - error)
+    store(records, (first + at.TILE_NONE) * at.LANES, fma(least, splat(_TILE), -error))
 
 
 @inlined

@@ -1,7 +1,8 @@
 """Where things stand in the arrays that the mesh rasteriser's kernels share."""
 
 LANES = 16
-TILE = 4  # blocks of a tile's side; block 4 y + x of a tile stands at that lane
+# Blocks of a tile's side, tiles of a patch's side: block 4 y + x of a tile stands at that lane, and so a patch's tiles.
+TILE = PATCH = 4
 CORNERS = 9  # vectors a group of 16 triangles: x, y, z of corner 0, of corner 1, of corner 2
 # Positions past this many blocks are clipped: float32 still tells a thousandth of a block there.
 GUARD = 16384.0
@@ -9,12 +10,13 @@ GUARD = 16384.0
 # The vectors of the records of 16 triangles, corners sorted by y, then x. A, B: an edge's extent in y and in x. 1/z is
 # W0 + GX (x - X0) + GY (y - Y0), at most NEAREST. SIDE: 1 if corner 1 is right of the long edge 02, else -1.
 X0, Y0, X1, Y1, A01, B01, A02, B02, A12, B12, W0, NEAREST, GX, GY, SIDE, HIGHEST = range(16)
-# The blocks that it may touch; the most and the least that 1/z may gain from a block's corner on, errors included.
-LEFT, RIGHT, TOP, BOTTOM, RISE, FALL, _, _ = range(16, 24)
-# Of edges 02, 01, 12: how far inside, SA dx - SB dy, a block's corner is if all of the block is, or if none of it is.
+# The blocks that it may touch; the most and the least that 1/z may gain from a block's corner on, and from a tile's.
+LEFT, RIGHT, TOP, BOTTOM, RISE, FALL, TILE_RISE, _ = range(16, 24)
+# Of edges 02, 01, 12: how far inside, SA dx - SB dy, a block's corner is if all of the block is, if none of it is, and
+# a tile's corner if none of the tile is.
 EDGES = 24
-SA, SB, WHOLE, NONE = range(4)
-RECORD = EDGES + 3 * 4
+SA, SB, WHOLE, NONE, TILE_NONE = range(5)
+RECORD = EDGES + 3 * 5
 
 # What is kept of a triangle that owns whole blocks.
 P_X, P_Y, P_W, P_GX, P_GY, P_NEAREST, P_SHADE = range(7)
