@@ -1,7 +1,7 @@
 """PSNR and SSIM of images in 0..1."""
 
 import numpy as np
-from jaxtyping import Float, Float32
+from jaxtyping import Float, Float32, Shaped, UInt8
 
 from gsbench import image_kernels
 from gsbench.types import Array
@@ -22,6 +22,24 @@ def psnr(a: Float[Array, "..."], b: Float[Array, "..."]) -> float:
         return float(np.mean(-10 * np.log10(errors)))
 
 
+def psnr_of_bytes(a: UInt8[Array, "h w c"], b: UInt8[Array, "h w c"]) -> float:
+    """Peak signal-to-noise ratio in dB of 8-bit images.
+
+    It is finite: identical images count as if one channel of one pixel were a grey level off.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    _require_equal_shapes(a, b)
+    error = float(np.square(a.astype(np.int32) - b).sum(dtype=np.int64))
+    return psnr_of_error(error, a.size)
+
+
+def psnr_of_error(squared_error: float, samples: int) -> float:
+    """As `psnr_of_bytes`, of the sum of the squared differences and the number of pixels times channels."""
+    return float(10 * np.log10(255**2 * samples / max(squared_error, 1)))
+
+
 def ssim(a: Float[Array, "..."], b: Float[Array, "..."]) -> float:
     """Mean structural similarity of images `[h w c]` or `[v h w c]` in 0..1 (Wang 2004).
 
@@ -36,7 +54,7 @@ def ssim(a: Float[Array, "..."], b: Float[Array, "..."]) -> float:
     return float(np.mean([image_kernels.similarity(u, v, a.shape[-1]) for u, v in zip(x, y, strict=True)]))
 
 
-def _require_equal_shapes(a: Float[Array, "..."], b: Float[Array, "..."]) -> None:
+def _require_equal_shapes(a: Shaped[Array, "..."], b: Shaped[Array, "..."]) -> None:
     if a.shape != b.shape:
         raise ValueError(f"images: shapes {a.shape} and {b.shape}, they must be equal")
 

@@ -15,7 +15,7 @@ PACKAGES = {"gsbench": "gsbench", "gsbench_baselines": "baselines"}
 # From the top down. A module imports from lower rows and from its own package only.
 ROWS = (
     ("cli",),
-    ("build", "evaluation", "leaderboard", "figures", "doctor", "audit"),
+    ("build", "evaluation", "leaderboard", "figures", "doctor", "audit", "verification"),
     ("train",),
     ("fit", "data", "augment"),
     ("meshes", "render", "store", "formats"),
@@ -128,7 +128,7 @@ def loaded_by(code: str) -> set[str]:
         "import gsbench",
         "import gsbench.types, gsbench.recipe, gsbench.tasks, gsbench.results",
         "import gsbench.metrics, gsbench.leaderboard, gsbench.baseline",
-        "import gsbench.store.folder, gsbench.store.verify",
+        "import gsbench.store.folder, gsbench.verification",
         "import gsbench.formats.ply, gsbench.formats.spz, gsbench.formats.gltf, gsbench.store.gaussians",
         "from gsbench.cli import main; main(['models'])",
         "from gsbench.cli import main; main(['leaderboard', '--check'])",

@@ -24,7 +24,7 @@ from gsbench.store.arrays import rows_of
 from gsbench.store.folder import open_folder, read_labels, read_table
 from gsbench.store.manifest import Manifest
 from gsbench.store.schema import CONFIGS
-from gsbench.store.verify import verify
+from gsbench.verification import verify
 
 Built = tuple[Path, Manifest, list[tuple[object, ...]]]
 TINY = str(Path(__file__).parent / "tiny_preset.toml")

@@ -12,7 +12,7 @@ from gsbench.store.arrays import rows_of
 from gsbench.store.folder import open_folder, read_table
 from gsbench.tasks import Task, regime_ids
 from tests.store.conftest import made as views_folder  # noqa: F401 (a fixture)
-from tests.store.conftest import render
+from tests.store.conftest import renders
 from tests.tiny_training import LARGEST, OBJECTS, make_folder
 
 
@@ -149,7 +149,7 @@ def test_images(views_folder):  # noqa: F811
     with pytest.raises(ValueError, match=r"num_views is 4 \(allowed: up to 3"):
         open_objects(folder, task(**images, num_views=4), "test")
     again = open_objects(folder, task(**images | {"views_from": "gaussians"}, num_views=2), "test")
-    np.testing.assert_array_equal(again.images[3, 1].permute(1, 2, 0), render(1))
+    np.testing.assert_array_equal(again.images[3, 1].permute(1, 2, 0), renders(objects.ids[3])[0].images[1])
     assert most_inputs(folder, "images", "gaussians") == 2, "novel cameras are no input"
 
 

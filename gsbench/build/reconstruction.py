@@ -8,7 +8,7 @@ from jaxtyping import Float32, UInt8
 
 from gsbench.build.reconstruction_kernels import quantise
 from gsbench.geometry import sh_degree_of
-from gsbench.image_metrics import ssim
+from gsbench.image_metrics import psnr_of_error, ssim
 from gsbench.render import splats_cpu
 from gsbench.render.splats import rasterize
 from gsbench.types import Array, Cameras, Gaussians, Views
@@ -51,12 +51,12 @@ def compare(gaussians: Gaussians, views: Views, antialiased: bool, device: str) 
         ValueError: an unknown device, or CUDA where there is none.
     """
     images, expected = (np.empty((*views.rgba.shape[:3], 3), np.uint8) for _ in range(2))
-    errors = np.empty(len(views))
-    for view, planes in enumerate(_planes(gaussians, views.cameras, antialiased, device)):
-        errors[view] = quantise(planes, views.rgba[view], images[view], expected[view])
     samples = 3 * views.cameras.width * views.cameras.height
-    psnr = 10 * np.log10(255**2 * samples / np.maximum(errors, 1))
-    return Compared(images, expected, psnr.astype(np.float32))
+    psnr = np.empty(len(views), np.float32)
+    for view, planes in enumerate(_planes(gaussians, views.cameras, antialiased, device)):
+        error = quantise(planes, views.rgba[view], images[view], expected[view])
+        psnr[view] = psnr_of_error(error, samples)
+    return Compared(images, expected, psnr)
 
 
 def _planes(

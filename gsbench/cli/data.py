@@ -86,10 +86,10 @@ def _build(args: argparse.Namespace) -> int:
 
 
 def _verify(args: argparse.Namespace) -> int:
-    from gsbench.store.verify import verify
+    from gsbench.verification import verify
 
     with progress_bar("bytes") as progress:
-        report = verify(args.folder, progress)
+        report = verify(args.folder, progress=progress)
     if args.json:
         print(json.dumps({**dataclasses.asdict(report), "ok": report.ok}, indent=1))
     elif report.ok:

@@ -65,3 +65,9 @@ def official_split(object_id: str) -> str | None:
     if not 1 <= number <= train + test:
         return None
     return "train" if number <= train else "test"
+
+
+def official_objects() -> dict[str, tuple[str, str]]:
+    """Every object id of ModelNet10 -> its class and split, sorted by id."""
+    objects = {name: (label, split) for label in CLASSES for split in SPLITS for name in official_ids(label, split)}
+    return dict(sorted(objects.items()))

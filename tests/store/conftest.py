@@ -1,21 +1,22 @@
 """A small data folder with every config, made of random but valid rows."""
 
+import functools
 import hashlib
-import io
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
+from gsbench.build.reconstruction import Compared, compare
 from gsbench.geometry import normalize_quats, spiral_rig
 from gsbench.meshes.sampling import fps_order
-from gsbench.store.arrays import Row
+from gsbench.store.arrays import GAUSSIAN_COLUMNS, Row
 from gsbench.store.card import About
 from gsbench.store.create import Contents, create_folder
 from gsbench.store.webp import encode_webp
+from gsbench.types import Cameras, Gaussians, Views
 
 OBJECTS = {
     "train": {f"{label}_{number:04d}": label for label in ("chair", "sofa") for number in range(1, 11)},
@@ -24,6 +25,9 @@ OBJECTS = {
 ABOUT = About("tiny", "0.1", "A tiny data set", "mit", "Random numbers.")
 VIEWS = 3
 SIZE = 8
+POINTS = 250
+RADIUS = 0.9
+"""All objects are spheres."""
 MAX_SHARD_BYTES = 60_000
 """One shard a test split, several of the training Gaussians."""
 TWINS = ("chair_0002", "sofa_0012")
@@ -37,14 +41,14 @@ def unit(vectors: np.ndarray) -> np.ndarray:
 def gaussian_row(object_id: str) -> Row:
     rng = np.random.default_rng(int(object_id[-4:]))
     count = int(rng.integers(20, 60))
-    means = rng.uniform(-0.5, 0.5, (count, 3)).astype(np.float32)
+    means = unit(rng.normal(size=(count, 3))) * np.float32(RADIUS)
     mesh = TWINS[0] if object_id in TWINS else object_id
     return {
         "object_id": object_id,
         "num_gaussians": count,
         "means": means,
-        "quats": normalize_quats(rng.normal(size=(count, 4)).astype(np.float32)),
-        "scales": rng.uniform(0.01, 0.1, (count, 3)).astype(np.float32),
+        "quats": quats_towards(means),
+        "scales": rng.uniform(0.1, 0.2, (count, 3)).astype(np.float32) * np.array([1, 1, 0.2], np.float32),
         "opacities": rng.uniform(0, 1, count).astype(np.float32),
         "sh": rng.normal(size=(count, 4, 3)).astype(np.float32),
         "fps_order": fps_order(means, 4096),
@@ -55,45 +59,64 @@ def gaussian_row(object_id: str) -> Row:
     }
 
 
-def points_row(object_id: str) -> Row:
+def points_row(object_id: str, count: int = 40) -> Row:
     rng = np.random.default_rng(int(object_id[-4:]))
-    points = unit(rng.normal(size=(40, 3))) * np.float32(0.9)
-    points = points[fps_order(points, 40)]
+    points = unit(rng.normal(size=(count, 3))) * np.float32(RADIUS)
+    points = points[fps_order(points, count)]
     return {"object_id": object_id, "points": points, "normals": unit(points)}
 
 
+def quats_towards(directions: np.ndarray) -> np.ndarray:
+    """Rotations that take the z axis to the directions."""
+    w = directions[:, 2] + np.linalg.norm(directions, axis=1)
+    return normalize_quats(np.stack([w, -directions[:, 1], directions[:, 0], np.zeros(len(w), np.float32)], axis=1))
+
+
+def rig(phase: float = 0.0) -> Cameras:
+    return spiral_rig(VIEWS, 3.0, 40.0, 1.0, -20.0, 60.0, SIZE, SIZE, phase)
+
+
+def photographs() -> Views:
+    """What all meshes look like: noise."""
+    rgba = [np.random.default_rng(view).integers(0, 256, (SIZE, SIZE, 4), np.uint8) for view in range(VIEWS)]
+    return Views(np.stack(rgba), rig())
+
+
 def view_rows(object_id: str) -> Iterator[Row]:
-    cameras = spiral_rig(VIEWS, 3.0, 40.0, 1.0, -20.0, 60.0, SIZE, SIZE)
-    for view in range(VIEWS):
-        buffer = io.BytesIO()
-        rgba = np.random.default_rng(view).integers(0, 256, (SIZE, SIZE, 4), np.uint8)
-        Image.fromarray(rgba).save(buffer, "WEBP", lossless=True)
+    views = photographs()
+    for view, rgba in enumerate(views.rgba):
         yield {
             "object_id": object_id,
             "view": view,
-            "image": buffer.getvalue(),
-            "viewmat": cameras.viewmats[view],
-            "K": cameras.Ks[view],
+            "image": encode_webp(rgba, 0),
+            "viewmat": views.cameras.viewmats[view],
+            "K": views.cameras.Ks[view],
         }
 
 
-def render(view: int) -> np.ndarray:
-    """What the Gaussians look like from any camera."""
-    return np.random.default_rng(100 + view).integers(0, 256, (SIZE, SIZE, 3), np.uint8)
+@functools.cache
+def renders(object_id: str) -> tuple[Compared, Cameras]:
+    """What the Gaussians look like from two cameras of the rig and one between them."""
+    views, between = photographs()[:2], Views(photographs().rgba[:1], rig(0.5)[:1])
+    row = gaussian_row(object_id)
+    gaussians = Gaussians(*(row[name] for name in GAUSSIAN_COLUMNS))
+    both = (views.cameras, between.cameras)
+    viewmats, Ks = (np.concatenate([getattr(each, name) for each in both]) for name in ("viewmats", "Ks"))
+    compared = compare(gaussians, views, False, "cpu") + compare(gaussians, between, False, "cpu")
+    return compared, Cameras(viewmats, Ks, SIZE, SIZE)
 
 
 def reconstruction_rows(object_id: str) -> Iterator[Row]:
-    """Two of the views' cameras, and one between them."""
-    cameras = spiral_rig(VIEWS, 3.0, 40.0, 1.0, -20.0, 60.0, SIZE, SIZE)
-    for view in (0, 1, VIEWS):
+    compared, cameras = renders(object_id)
+    for row, view in enumerate((0, 1, VIEWS)):
         yield {
             "object_id": object_id,
             "view": view,
             "cameras": "train" if view < VIEWS else "novel",
-            "image": encode_webp(render(view), 0),
-            "viewmat": cameras.viewmats[view % VIEWS],
-            "K": cameras.Ks[view % VIEWS],
-            "psnr": np.float32(30.0 + view),
+            "image": encode_webp(compared.images[row], 0),
+            "viewmat": cameras.viewmats[row],
+            "K": cameras.Ks[row],
+            "psnr": compared.psnr[row],
         }
 
 
@@ -101,7 +124,7 @@ def rows_of_everything() -> dict[tuple[str, str], Iterator[Row]]:
     rows: dict[tuple[str, str], Iterator[Row]] = {}
     for split, labels in OBJECTS.items():
         rows["gaussians", split] = (gaussian_row(object_id) for object_id in sorted(labels))
-        rows["points", split] = (points_row(object_id) for object_id in sorted(labels))
+        rows["points", split] = (points_row(object_id, POINTS) for object_id in sorted(labels))
         rows["views", split] = (row for object_id in sorted(labels) for row in view_rows(object_id))
         rows["reconstructions", split] = (row for object_id in sorted(labels) for row in reconstruction_rows(object_id))
     return rows

@@ -12,7 +12,7 @@ import gsbench
 from gsbench.store import folder as folders
 from gsbench.store.arrays import rows_of
 from gsbench.store.folder import default_data, load_dataset, open_folder, read_labels, read_table, resolve
-from tests.store.conftest import OBJECTS, SIZE, gaussian_row, points_row
+from tests.store.conftest import OBJECTS, POINTS, SIZE, gaussian_row, points_row
 
 pytestmark = pytest.mark.usefixtures("datasets_cache")
 ARRAYS = ("means", "quats", "scales", "opacities", "sh", "fps_order")
@@ -49,7 +49,7 @@ def test_pandas_reads_the_folder_as_it_stands(made: Path) -> None:
 
 def test_pyarrow_reads_a_shard_as_it_stands(made: Path) -> None:
     table = pq.read_table(made / "points" / "test-00000-of-00001.parquet")
-    np.testing.assert_array_equal(table["points"][0].as_py(), points_row("chair_0011")["points"])
+    np.testing.assert_array_equal(table["points"][0].as_py(), points_row("chair_0011", POINTS)["points"])
 
 
 def test_read_table_gives_all_shards_in_order(made: Path) -> None:

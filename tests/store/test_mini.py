@@ -10,7 +10,7 @@ import gsbench
 from gsbench.build import load_preset
 from gsbench.meshes.shapes import LABELS
 from gsbench.store.folder import open_folder, resolve
-from gsbench.store.verify import verify
+from gsbench.verification import verify
 
 MOST_BYTES = 20_000_000
 

@@ -14,11 +14,12 @@ from PIL import Image
 
 from gsbench.store.manifest import Manifest, Regime, Shard, load_manifest, save_manifest
 from gsbench.store.shards import file_sha256
-from gsbench.store.verify import verify
+from gsbench.verification import Images, verify
 
 GAUSSIANS = "gaussians/test-00000-of-00001.parquet"
 POINTS = "points/test-00000-of-00001.parquet"
 VIEWS = "views/test-00000-of-00001.parquet"
+RECONSTRUCTIONS = "reconstructions/test-00000-of-00001.parquet"
 
 
 def edit(folder: Path, shard: str, change: Callable[[list[dict[str, Any]]], None]) -> None:
@@ -44,14 +45,13 @@ def change_manifest(folder: Path, change: Callable[[Manifest], dict[str, Any]]) 
 
 def test_a_sound_folder_has_no_problems(made: Path) -> None:
     seen: list[tuple[int, int]] = []
-    report = verify(made, lambda done, total: seen.append((done, total)))
+    report = verify(made, progress=lambda done, total: seen.append((done, total)))
     assert report.problems == ()
     assert report.ok
     manifest = load_manifest(made)
     assert (report.shards, report.rows) == (len(manifest.shards), 26 + 26 + 78 + 78)
     assert report.fingerprint == manifest.fingerprint()
-    total = sum(shard.bytes for shard in manifest.shards.values())
-    assert seen[-1] == (total, total)
+    assert seen[-1][0] == seen[-1][1] > sum(shard.bytes for shard in manifest.shards.values())
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
 
 
@@ -99,9 +99,9 @@ def first_row(factor: float) -> Callable[[list[list[float]]], list[list[float]]]
     return lambda rows: [[value * factor for value in rows[0]], *rows[1:]]
 
 
-def picture(kind: str, mode: str, size: tuple[int, int]) -> dict[str, object]:
+def picture(kind: str, mode: str, size: tuple[int, int], lossless: bool = True) -> dict[str, object]:
     buffer = io.BytesIO()
-    Image.new(mode, size).save(buffer, kind)
+    Image.new(mode, size).save(buffer, kind, lossless=lossless)
     return {"bytes": buffer.getvalue(), "path": None}
 
 
@@ -135,9 +135,13 @@ EDITS = [
     (VIEWS, 7, "viewmat", lambda rows: rows[:3], "viewmat has 3 values in dimension 0, not 4"),
     (VIEWS, 7, "K", lambda rows: [[10, 0, 50], *rows[1:]], "K is no pinhole camera"),
     (VIEWS, 7, "K", lambda rows: [[-10, 0, 4], *rows[1:]], "K is no pinhole camera"),
-    (VIEWS, 7, "image", {"bytes": b"no picture", "path": None}, "image is no RGBA WebP"),
-    (VIEWS, 7, "image", picture("WEBP", "RGB", (8, 8)), "image is no RGBA WebP"),
-    (VIEWS, 7, "image", picture("PNG", "RGBA", (8, 8)), "image is no RGBA WebP"),
+    (VIEWS, 7, "image", {"bytes": b"no picture", "path": None}, "image is no lossless WebP"),
+    (VIEWS, 7, "image", picture("WEBP", "RGB", (8, 8)), "image is RGB .must be RGBA"),
+    (VIEWS, 7, "image", picture("WEBP", "RGBA", (8, 8), lossless=False), "image is no lossless WebP"),
+    (VIEWS, 7, "image", picture("PNG", "RGBA", (8, 8)), "image is no lossless WebP"),
+    (RECONSTRUCTIONS, 7, "image", picture("WEBP", "RGBA", (8, 8)), "image is RGBA .must be RGB"),
+    (RECONSTRUCTIONS, 7, "cameras", "other", "cameras is none of train, novel"),
+    (RECONSTRUCTIONS, 7, "psnr", NAN, "psnr is not finite"),
     (VIEWS, 7, "image", picture("WEBP", "RGBA", (8, 9)), "image differs in size from"),
 ]
 
@@ -156,7 +160,7 @@ def test_a_damaged_picture_is_found(folder: Path) -> None:
         return {**image, "bytes": image["bytes"][:-30]}
 
     edit(folder, VIEWS, set_value(7, "image", damage))
-    assert verify(folder).problems[0].startswith(f"{VIEWS}: chair_0013: image is no RGBA WebP")
+    assert verify(folder).problems[0].startswith(f"{VIEWS}: chair_0013: image is no lossless WebP, or cut off")
 
 
 def swap_first_two(rows: list[dict[str, Any]]) -> None:
@@ -246,3 +250,70 @@ def test_normals_may_be_missing(folder: Path) -> None:
 def test_a_folder_without_manifest_is_no_data_set(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no data set"):
         verify(tmp_path)
+
+
+def damage_inside(rows: list[dict[str, Any]]) -> None:
+    """Changes bytes in the midst of every picture of the last view: its head stays whole."""
+    for row in rows:
+        if row["view"] == 2:
+            data = bytearray(row["image"]["bytes"])
+            data[40:80] = bytes(40)
+            row["image"] = {**row["image"], "bytes": bytes(data)}
+
+
+def test_pictures_beyond_the_sample_are_decoded_on_demand(folder: Path) -> None:
+    edit(folder, VIEWS, damage_inside)
+    report = verify(folder)
+    assert report.ok
+    # A reconstruction from the rig and a novel one of each of 26 objects, and the view of the first.
+    assert (report.images.rows, report.images.decoded, report.images.rendered, report.images.scored) == (
+        156,
+        78,
+        52,
+        26,
+    )
+    problems = verify(folder, all_images=True).problems
+    assert f"{VIEWS}: chair_0011: image: no WebP that can be decoded" in problems[0]
+    assert len(problems) == 6
+
+
+def test_every_picture_can_be_decoded(made: Path) -> None:
+    report = verify(made, all_images=True)
+    assert report.ok
+    assert report.images.decoded == report.images.rows == 156
+
+
+def test_the_report_says_how_good_the_gaussians_are(made: Path) -> None:
+    report = verify(made)
+    assert list(report.quality) == ["chair", "sofa", "all"]
+    assert report.quality["all"]["mean"] == pytest.approx(31.75)
+    assert report.quality["sofa"]["p50"] == pytest.approx(31.75)
+    assert list(report.worst)[:3] == ["chair_0001", "sofa_0001", "chair_0002"]
+    assert len(report.worst) == 10
+    assert report.alignment is not None
+    assert report.alignment.against == "points"
+    assert report.alignment.mean < 0.01
+    assert len(report.alignment.worst) == 10
+
+
+def test_a_reconstruction_without_its_view_is_found(folder: Path) -> None:
+    def renumber(rows: list[dict[str, Any]]) -> None:
+        for row in rows:
+            row["view"] += 7
+
+    for name in load_manifest(folder).shards:
+        if name.startswith("views/"):
+            edit(folder, name, renumber)
+    problems = verify(folder).problems
+    assert any(re.search(r"reconstructions: chair_0001: view [01] is not in views", problem) for problem in problems)
+
+
+def test_shards_that_end_in_the_midst_are_told_by_their_size_even_if_the_manifest_lies(folder: Path) -> None:
+    """The manifest's size and hash are those of the truncated file, as of one that was cut off before it was hashed."""
+    path = folder / GAUSSIANS
+    path.write_bytes(path.read_bytes()[:-100])
+    manifest = load_manifest(folder)
+    entry = dataclasses.replace(manifest.shards[GAUSSIANS], sha256=file_sha256(path), bytes=path.stat().st_size)
+    save_manifest(dataclasses.replace(manifest, shards={**manifest.shards, GAUSSIANS: entry}), folder)
+    (problem,) = verify(folder).problems
+    assert problem.startswith(f"{GAUSSIANS}: cannot be read as Parquet")
