@@ -115,11 +115,9 @@ def test_points_and_images_together(pairs_folder):  # noqa: F811
     assert pairs.ids == alone.ids
     assert torch.equal(pairs.images, alone.images)
     assert torch.equal(pairs.points, open_objects(folder, points, "train").points)
-    index, views = torch.tensor([3, 0]), torch.tensor([[1, 0], [1, 1]])
-    batch = pairs.batch(index, views)
+    batch = pairs.batch(torch.tensor([3, 0]))
     assert torch.equal(batch.points, pairs.points[[3, 0]])
-    for row, (position, chosen) in enumerate(zip(index, views, strict=True)):
-        assert torch.equal(batch.images[row], pairs.images[position][chosen])
+    assert torch.equal(batch.images, pairs.images[[3, 0]])
     with pytest.raises(ValueError, match=r"views_per_sample is 1 .*unless the model sees images alone"):
         pairs.split_views(1)
 
@@ -143,6 +141,16 @@ def test_views_become_samples_without_a_copy(folder):
     assert samples.images.data_ptr() == objects.images.data_ptr()
     with pytest.raises(ValueError, match=r"views_per_sample is 4 \(must divide the 6 views of an object\)"):
         objects.split_views(4)
+
+
+def test_a_device_that_is_too_small(folder, monkeypatch):
+    def full(tensor, device):
+        raise torch.OutOfMemoryError("no room")
+
+    objects = open_objects(folder, images_task(VIEWS), "train")
+    monkeypatch.setattr(torch.Tensor, "to", full)
+    with pytest.raises(ValueError, match=r"2 objects take 0\.0 GB, too much for cpu \(allowed: fewer points or views"):
+        objects.to(torch.device("cpu"))
 
 
 def test_progress(folder):

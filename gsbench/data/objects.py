@@ -44,8 +44,16 @@ class Objects:
         return self.input.shape[2]
 
     def to(self, device: torch.device) -> "Objects":
-        """The same objects on `device`."""
-        points, mask, images = (None if t is None else t.to(device) for t in (self.points, self.mask, self.images))
+        """The same objects on `device`; a ValueError with the numbers if they do not fit into its memory."""
+        tensors = (self.points, self.mask, self.images)
+        try:
+            points, mask, images = (None if tensor is None else tensor.to(device) for tensor in tensors)
+        except torch.OutOfMemoryError:
+            size = sum(tensor.nbytes for tensor in tensors if tensor is not None) / 1e9
+            raise ValueError(
+                f"{len(self)} objects take {size:.1f} GB, too much for {device} (allowed: fewer points or views, or a "
+                "smaller images.size)"
+            ) from None
         return Objects(self.ids, self.labels.to(device), points, mask, images)
 
     def split_views(self, count: int) -> "Objects":
@@ -64,11 +72,8 @@ class Objects:
         images = self.images.unflatten(1, (runs, count)).flatten(0, 1)
         return Objects(ids, self.labels.repeat_interleave(runs), images=images)
 
-    def batch(self, index: Int64[Tensor, " b"], views: Int64[Tensor, "b k"] | None = None) -> Batch:
-        """The objects at `index`, on the objects' device as `views` is; of an object's images those `views`, or all."""
+    def batch(self, index: Int64[Tensor, " b"]) -> Batch:
+        """The objects at `index`, which lies on the objects' device."""
         ids = tuple(self.ids[i] for i in index.tolist())
-        points, mask = (None if tensor is None else tensor[index] for tensor in (self.points, self.mask))
-        if self.images is None:
-            return Batch(ids, self.labels[index], points, mask)
-        images = self.images[index] if views is None else self.images[index[:, None], views]
-        return Batch(ids, self.labels[index], points, mask, images)
+        inputs = (None if tensor is None else tensor[index] for tensor in (self.points, self.mask, self.images))
+        return Batch(ids, self.labels[index], *inputs)
