@@ -17,6 +17,7 @@ from gsbench.meshes.sampling import fps_order
 from gsbench.results import load_result
 from gsbench.store.card import About
 from gsbench.store.create import Contents, create_folder
+from gsbench.store.folder import resolve
 
 OBJECTS = {
     split: {f"{label}_{number:04d}": label for label in ("chair", "sofa") for number in numbers}
@@ -187,6 +188,7 @@ def test_eval_says_when_it_falls_back(run, recipe, data, monkeypatch):
         (("build", "--meshes", ".", "--out", "out", "--limit-per-class", "40"), "'40' is not allowed .*like 40,10"),
         (("build", "--meshes", ".", "--out", "out", "--engine", "spark"), "--engine: invalid choice: 'spark'"),
         (("verify", "nowhere"), "nowhere: no such folder"),
+        (("verify", str(resolve("mini")), "--meshes", "nowhere"), "nowhere: no such folder"),
         (("submit", "nowhere.json"), r"nowhere\.json: cannot be read"),
         (("leaderboard",), "leaderboard: no such folder"),
         (("doctor", "--fix-line", "gl"), "no check 'gl'; did you mean 'egl'"),
@@ -271,6 +273,16 @@ def test_verify(run, data):
     report = json.loads(run("verify", data, "--json").out)
     assert report["ok"] is True
     assert report["problems"] == []
+    assert (report["images"]["rows"], report["quality"], report["alignment"]) == (0, {}, None)
+
+
+def test_verify_tells_how_good_and_how_well_aligned_the_gaussians_are(run):
+    done = run("verify", resolve("mini"), "--all-images")
+    assert (done.status, done.err) == (0, "")
+    assert re.search(r"^images: (\d+), of which \1 were decoded; \d+ were rendered again", done.out, re.MULTILINE)
+    assert re.search(r"centres to the surface \(estimated\): mean 0\.\d\d% of the extent; thin axes", done.out)
+    assert re.search(r"^\| toilet +\| 3\d\.\d\d", done.out, re.MULTILINE)
+    assert re.search(r"^lowest PSNR: \w+_\d{4} \d\d\.\d\d, ", done.out, re.MULTILINE)
 
 
 def test_verify_finds_a_flipped_byte(run, data):

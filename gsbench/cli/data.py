@@ -1,14 +1,11 @@
-"""`gsbench build` and `gsbench verify`."""
+"""`gsbench build`."""
 
 import argparse
-import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
 from gsbench.cli.arguments import positive_int, two_counts
-from gsbench.cli.messages import failed_check
-from gsbench.cli.progress import progress_bar, steps_bar
+from gsbench.cli.progress import steps_bar
 
 
 def add_commands(commands: Any) -> None:
@@ -21,16 +18,6 @@ def add_commands(commands: Any) -> None:
     )
     _add_build_options(build)
     build.set_defaults(run=_build)
-
-    verify = commands.add_parser(
-        "verify",
-        help="check every hash and every value of a data folder",
-        description="Recomputes every hash of a data folder and checks every value. Exit 1 if anything is wrong.",
-        allow_abbrev=False,
-    )
-    verify.add_argument("folder", metavar="DIR", type=Path, help="what `gsbench build` wrote")
-    verify.add_argument("--json", action="store_true", help="print the report as JSON")
-    verify.set_defaults(run=_verify)
 
 
 def _add_build_options(parser: argparse.ArgumentParser) -> None:
@@ -78,26 +65,11 @@ def _build(args: argparse.Namespace) -> int:
             ray_address=args.ray_address,
             gpu_share=args.gpu_share,
         )
-    quality = ", ".join(f"{key} {value:.2f}" for key, value in manifest.quality.items())
-    print(f"{args.out}: {manifest.name} {manifest.version}, fingerprint {manifest.fingerprint()[:8]}, mean {quality}")
+    quality = manifest.quality
+    print(
+        f"{args.out}: {manifest.name} {manifest.version}, fingerprint {manifest.fingerprint()[:8]}, mean PSNR "
+        f"{quality['psnr']:.2f} dB (lowest {quality['psnr_min']:.2f}), SSIM {quality['ssim']:.4f}"
+    )
     for object_id, reason in manifest.set_aside.items():
         print(f"set aside: {object_id}: {reason}")
     return 0
-
-
-def _verify(args: argparse.Namespace) -> int:
-    from gsbench.verification import verify
-
-    with progress_bar("bytes") as progress:
-        report = verify(args.folder, progress=progress)
-    if args.json:
-        print(json.dumps({**dataclasses.asdict(report), "ok": report.ok}, indent=1))
-    elif report.ok:
-        print(
-            f"{args.folder}: ok: {report.name} {report.version}, fingerprint {report.fingerprint[:8]}, "
-            f"{report.shards} shards, {report.rows} rows"
-        )
-    else:
-        for problem in report.problems:
-            failed_check(f"{args.folder}: {problem}")
-    return 0 if report.ok else 1
