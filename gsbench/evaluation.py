@@ -89,7 +89,8 @@ def evaluate(
     task = make_task(folder, kind, regime, draw, features, sampling, count, views_from)
     place = _device(device)
     train_objects, test_objects = (
-        open_objects(folder, task, split, recipe.images, reading).to(place) for split in ("train", "test")
+        open_objects(folder, task, split, recipe.images, reading, recipe.points.min_opacity).to(place)
+        for split in ("train", "test")
     )
     for path in (out, checkpoints):
         _check_writable(path)
@@ -147,7 +148,10 @@ def find_reported(recipe: Recipe, task: Task) -> Reported | None:
         same_data = task.dataset == figure.dataset or task.dataset.startswith(f"{figure.dataset}-")
         shape = (figure.modality, figure.regime, figure.protocol)
         same_features = task.features in (None, figure.features)
-        if same_data and same_features and shape == (task.modality, task.regime, task.protocol):
+        published = (figure.sampling, figure.num_views, figure.views_from)
+        ours = (task.sampling, task.num_views, task.views_from)
+        same_inputs = all(theirs in (None, own) for theirs, own in zip(published, ours, strict=True))
+        if same_data and same_features and same_inputs and shape == (task.modality, task.regime, task.protocol):
             return figure
     return None
 

@@ -78,6 +78,21 @@ class Augment:
 
 
 @dataclass(frozen=True, slots=True)
+class Points:
+    """Which Gaussians reach the model; the default leaves none out.
+
+    Attributes:
+        min_opacity: those that are less opaque stay out, 0..1; surface points have no opacity.
+    """
+
+    min_opacity: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.min_opacity < 1:
+            raise ValueError(f"min_opacity is {self.min_opacity:g} (allowed: 0 up to, not including, 1)")
+
+
+@dataclass(frozen=True, slots=True)
 class Images:
     """How images reach the model; the defaults augment nothing.
 
@@ -102,7 +117,7 @@ class Images:
 
 @dataclass(frozen=True, slots=True)
 class Reported:
-    """A published figure: on what it was scored and where it stands."""
+    """A published figure: on what it was scored and where it stands; None of a key is any value of the task's."""
 
     dataset: str
     modality: Literal["points", "gaussians", "images"]
@@ -111,10 +126,19 @@ class Reported:
     regime: int = 100
     features: str = "xyz"
     protocol: Literal["supervised", "probe", "finetune"] = "supervised"
+    sampling: Literal["fps", "uniform"] | None = None
+    num_views: int | None = None
+    views_from: Literal["meshes", "gaussians"] | None = None
 
 
 _DECISIVE = ("model", "options", "train", "augment")
-_DECISIVE_LATER = {"images": Images(), "pretraining": (), "supervision": "labels", "pretrained": None}
+_DECISIVE_LATER = {
+    "images": Images(),
+    "points": Points(),
+    "pretraining": (),
+    "supervision": "labels",
+    "pretrained": None,
+}
 """With the value of a recipe that is silent."""
 
 
@@ -130,6 +154,7 @@ class Recipe:
         train: the schedule.
         augment: training-time augmentation of points and Gaussians.
         images: size and training-time augmentation of images.
+        points: which Gaussians the model sees.
         pretraining: schedules that run before `train`, in this order, on the same loss, each with a new optimizer.
         supervision: `labels`, or `pairs`: trained on pretext tasks with all training objects and without labels.
         pretrained: safetensors that the model starts from: `hub:ORG/NAME`, or a file (from the recipe's folder).
@@ -145,6 +170,7 @@ class Recipe:
     train: Train
     augment: Augment = field(default_factory=Augment)
     images: Images = field(default_factory=Images)
+    points: Points = field(default_factory=Points)
     pretraining: tuple[Train, ...] = ()
     supervision: Literal["labels", "pairs"] = "labels"
     pretrained: str | None = None

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from gsbench.data import Objects, most_inputs, open_objects
+from gsbench.meshes.sampling import fps_order
 from gsbench.store.arrays import rows_of
 from gsbench.store.folder import open_folder, read_table
 from gsbench.tasks import Task, regime_ids
@@ -30,7 +31,7 @@ def task(**changes) -> Task:
 
 
 def stored(folder, column, split="test"):
-    shapes = {"fps_order": (), "quats": (4,), "sh": (4, 3)}
+    shapes = {"fps_order": (), "opacities": (), "quats": (4,), "sh": (4, 3)}
     table = read_table(folder, "gaussians", split, ["object_id", column])
     return dict(zip(table["object_id"].to_pylist(), rows_of(table[column], shapes.get(column, (3,))), strict=True))
 
@@ -72,6 +73,23 @@ def test_an_object_with_fewer_points_is_padded(folder):
     assert counts.tolist() == [len(means) for means in stored(folder, "means").values()]
     assert counts.min() < LARGEST == counts.max()
     assert all(mask[: mask.sum()].all() for mask in objects.mask), "padding comes last"
+
+
+def test_gaussians_below_an_opacity_stay_out(folder):
+    """What is left has a furthest-point order of its own."""
+    objects = open_objects(folder, task(num_points=16), "test", min_opacity=0.4)
+    means, opacities = stored(folder, "means"), stored(folder, "opacities")
+    for object_id, points, mask in zip(objects.ids, objects.points, objects.mask, strict=True):
+        left = means[object_id][opacities[object_id] >= 0.4]
+        assert len(left) < len(means[object_id])
+        expected, _ = normalised(left[fps_order(left, 16)])
+        np.testing.assert_allclose(points[mask].numpy(), expected, atol=1e-6)
+    surface = task(modality="points", num_points=7)
+    assert torch.equal(
+        open_objects(folder, surface, "test", min_opacity=0.4).points, open_objects(folder, surface, "test").points
+    )
+    with pytest.raises(ValueError, match=r"ball_0013: no gaussians, or none opaque enough"):
+        open_objects(folder, task(), "test", min_opacity=0.9999999)
 
 
 def test_uniform_draws_are_fixed_and_without_replacement(folder):

@@ -190,6 +190,10 @@ def figure(**changes):
         ({"regime": 50}, "modelnet10", False),
         ({"features": "xyz+geo"}, "modelnet10", False),
         ({"protocol": "probe"}, "modelnet10", False),
+        ({"sampling": "fps"}, "modelnet10", True),
+        ({"sampling": "uniform"}, "modelnet10", False),
+        ({"num_views": 12}, "modelnet10", False),
+        ({"views_from": "meshes"}, "modelnet10", False),
     ],
 )
 def test_a_published_figure_stands_beside_its_own_kind_only(changes, dataset, found):

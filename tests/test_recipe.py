@@ -88,6 +88,7 @@ def test_recipes_keep_the_digest_of_their_entries():
     [
         "[images]\nsize = 64",
         "[images]\nflip = true",
+        "[points]\nmin_opacity = 0.5",
         "[images]\ncrop_scale = [0.5, 1]",
         "[[pretraining]]\nepochs = 1\nbatch_size = 1\nlr = 1",
         "[[pretraining]]\nepochs = 1\nbatch_size = 1\nlr = 1\nviews_per_sample = 1",
@@ -114,7 +115,9 @@ def test_supervision_weights_and_samples_count_for_the_hash(path, extra):
 
 def test_defaults_that_are_spelt_out_change_no_hash(path):
     plain = load_recipe(path)
-    path.write_text(f'supervision = "labels"\npretraining = []\n{GOOD}\n[images]\nsize = 224\ncrop_scale = [1, 1]\n')
+    path.write_text(
+        f'supervision = "labels"\npretraining = []\n{GOOD}\n[images]\nsize = 224\ncrop_scale = [1, 1]\n[points]\n'
+    )
     assert load_recipe(path).sha256() == plain.sha256()
 
 

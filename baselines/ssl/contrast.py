@@ -22,7 +22,7 @@ class Contrast(Encoders):
 
     Args:
         in_channels: channels of a Gaussian; the first three are positions.
-        points: the encoder of Gaussians: `pointnet`, `pointnet++`, or `pointnet++-wide` of twice the features.
+        points: the encoder of Gaussians, see `Encoders`.
         temperature: that cosines are divided by.
         view_weight: of the contrast of views with views.
         point_weight: of the contrast of halves with halves; that of views with halves has weight 1.

@@ -32,6 +32,7 @@ _POINT_ENCODERS: dict[str, tuple[int, Callable[[int], PointNet | PointNet2]]] = 
     "pointnet": (512, _pointnet),
     "pointnet++": (512, lambda channels: PointNet2(channels, "msg", (128, 256, 512))),
     "pointnet++-wide": (1024, lambda channels: PointNet2(channels, "msg")),
+    "pointnet++-ssg": (1024, lambda channels: PointNet2(channels, "ssg")),
 }
 """Width of the features, and the encoder for a number of channels."""
 
@@ -41,7 +42,8 @@ class Encoders(nn.Module):
 
     Args:
         in_channels: channels of a Gaussian; the first three are positions.
-        points: the encoder of Gaussians: `pointnet`, `pointnet++`, or `pointnet++-wide` of twice the features.
+        points: the encoder of Gaussians: `pointnet` or `pointnet++` with 512 features, as published, or, with 1024,
+            `pointnet++-wide` (several neighbourhood sizes a level) or `pointnet++-ssg` (one, a quarter of the work).
         published_sh: whether the spherical harmonics are cut to the 44 coefficients of the published runs.
     """
 

@@ -19,7 +19,7 @@ class CrossModal(Encoders):
 
     Args:
         in_channels: channels of a Gaussian; the first three are positions.
-        points: the encoder of Gaussians: `pointnet`, `pointnet++`, or `pointnet++-wide` of twice the features.
+        points: the encoder of Gaussians, see `Encoders`.
         margin: how much further the view of another object should be than that of the same, in feature units.
         triplet_weight: of the loss over views.
         match_weight: of the loss of matching.

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float32, Int64
 
 from gsbench.data.objects import Objects
+from gsbench.meshes.sampling import fps_order
 from gsbench.store.arrays import ragged
 from gsbench.store.folder import Folder, read_table
 from gsbench.store.schema import MAX_FPS_ORDER
@@ -22,7 +23,7 @@ _COLUMNS = {
 }
 
 
-def open_points(folder: Folder, task: Task, split: str, chosen: set[str] | None) -> Objects:
+def open_points(folder: Folder, task: Task, split: str, chosen: set[str] | None, min_opacity: float = 0.0) -> Objects:
     """The points or Gaussians of a task's objects, as `open_objects` describes them.
 
     Args:
@@ -30,18 +31,29 @@ def open_points(folder: Folder, task: Task, split: str, chosen: set[str] | None)
         task: on points or Gaussians.
         split: `train` or `test`.
         chosen: ids of the objects to read; None for all.
+        min_opacity: Gaussians that are less opaque stay out, and the others have a furthest-point order of their own.
     """
     assert task.num_points is not None, "a task on points or Gaussians has a number of points"
     if task.modality == "gaussians" and task.sampling == "fps" and task.num_points > MAX_FPS_ORDER:
         raise ValueError(f"num_points is {task.num_points} (allowed: up to {MAX_FPS_ORDER} with sampling fps)")
     names = _COLUMNS["points" if task.modality == "points" else str(task.features)]
+    if task.modality == "gaussians" and min_opacity > 0:
+        names = (*names, "opacities")
     table = read_table(folder, task.modality, split, ["object_id", "label", *names])
     ids: list[str] = table["object_id"].to_pylist()
     keep = [i for i, object_id in enumerate(ids) if chosen is None or object_id in chosen]
-    inner: dict[str, tuple[int, ...]] = {"fps_order": (), "quats": (4,), "sh": (folder.manifest.sh_coefficients, 3)}
+    inner: dict[str, tuple[int, ...]] = {
+        "fps_order": (),
+        "opacities": (),
+        "quats": (4,),
+        "sh": (folder.manifest.sh_coefficients, 3),
+    }
     arrays = {name: ragged(table[name], inner.get(name, (3,))) for name in names}
     clouds = [
-        _cloud({name: values[at[i] : at[i + 1]] for name, (values, at) in arrays.items()}, ids[i], task) for i in keep
+        _cloud(_opaque(columns, min_opacity, task.num_points), object_id, task)
+        for object_id, columns in (
+            (ids[i], {name: values[at[i] : at[i + 1]] for name, (values, at) in arrays.items()}) for i in keep
+        )
     ]
     points = np.zeros((len(keep), task.num_points, clouds[0].shape[1]), np.float32)
     mask = np.zeros(points.shape[:2], np.bool_)
@@ -54,12 +66,22 @@ def open_points(folder: Folder, task: Task, split: str, chosen: set[str] | None)
     return Objects(tuple(ids[i] for i in keep), labels, torch.from_numpy(points), torch.from_numpy(mask))
 
 
+def _opaque(columns: Mapping[str, Array], min_opacity: float, count: int) -> Mapping[str, Array]:
+    """The Gaussians of opacity `min_opacity` and more, and the first `count` of their own furthest-point order."""
+    if "opacities" not in columns:
+        return columns
+    kept = columns["opacities"] >= min_opacity
+    chosen = {name: values[kept] for name, values in columns.items() if name not in ("fps_order", "opacities")}
+    order = fps_order(chosen["means"].astype(np.float32), count) if kept.any() else columns["fps_order"][:0]
+    return {**chosen, "fps_order": order}
+
+
 def _cloud(columns: Mapping[str, Array], object_id: str, task: Task) -> Float32[Array, "p c"]:
     """One object's sampled points with the task's channels."""
     assert task.num_points is not None, "a task on points or Gaussians has a number of points"
     positions = columns["points" if task.modality == "points" else "means"]
     if not len(positions):
-        raise ValueError(f"{object_id}: no {task.modality} (each object needs at least one)")
+        raise ValueError(f"{object_id}: no {task.modality}, or none opaque enough (each object needs at least one)")
     if task.sampling == "uniform":
         index = _uniform(object_id, len(positions), task.num_points)
     elif task.modality == "gaussians":

@@ -50,6 +50,7 @@ def open_objects(
     split: str,
     how: Images | None = None,
     progress: Callable[[int, int], None] | None = None,
+    min_opacity: float = 0.0,
 ) -> Objects:
     """Reads the objects of a task: of `train` those of its regime, of `test` all.
 
@@ -64,6 +65,7 @@ def open_objects(
         split: `train` or `test`.
         how: the images' size, to which they are resized with antialiasing; None leaves it as it is stored.
         progress: told of images read and images in all.
+        min_opacity: Gaussians that are less opaque are left out before any are chosen; surface points have no opacity.
 
     Raises:
         ValueError: the data set lacks the modality, the split or the regime's objects; or the task asks for more points
@@ -72,7 +74,7 @@ def open_objects(
     """
     chosen = training_ids(folder, task.regime, task.draw) if split == "train" else sorted(read_labels(folder, split))
     if task.modality != "images":
-        return open_points(folder, task, split, set(chosen))
+        return open_points(folder, task, split, set(chosen), min_opacity)
     assert task.num_views is not None, "a task on images has a number of views"
     assert task.views_from is not None, "a task on images says what they show"
     size = None if how is None else how.size
@@ -86,6 +88,7 @@ def open_pairs(
     split: str,
     how: Images | None = None,
     progress: Callable[[int, int], None] | None = None,
+    min_opacity: float = 0.0,
 ) -> Objects:
     """Reads points and images of the same objects, for a model that sees both.
 
@@ -96,10 +99,12 @@ def open_pairs(
         split: `train` or `test`.
         how: as in `open_objects`.
         progress: as in `open_objects`.
+        min_opacity: as in `open_objects`.
 
     Raises:
         ValueError: as `open_objects`.
     """
     assert (points.regime, points.draw) == (images.regime, images.draw), "pairs are of the same objects"
-    clouds, views = open_objects(folder, points, split), open_objects(folder, images, split, how, progress)
+    clouds = open_objects(folder, points, split, min_opacity=min_opacity)
+    views = open_objects(folder, images, split, how, progress)
     return dataclasses.replace(clouds, images=views.images)
