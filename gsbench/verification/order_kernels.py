@@ -7,7 +7,7 @@ _TOLERANCE = np.float32(1 - 1e-5)
 _FAR = np.float32(1e30)
 
 
-@njit(fastmath={"nnan", "nsz", "contract"}, error_model="numpy")
+@njit(fastmath={"nnan", "nsz", "contract"}, error_model="numpy", forceinline=True)
 def _move_nearer(x, y, z, px, py, pz, nearest):
     for j in range(len(x)):
         dx, dy, dz = x[j] - px, y[j] - py, z[j] - pz
@@ -16,7 +16,7 @@ def _move_nearer(x, y, z, px, py, pz, nearest):
         nearest[j] = distance if distance < before else before
 
 
-@njit(error_model="numpy")
+@njit(error_model="numpy", forceinline=True)
 def _largest(bits):
     """Of integers, since LLVM makes vectors of no maximum of floats; the bits of positive floats sort as they do."""
     largest = np.int32(0)

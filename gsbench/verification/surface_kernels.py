@@ -6,7 +6,7 @@ from numba import njit
 _FAR = np.float32(1e30)
 
 
-@njit(fastmath={"nnan", "nsz", "contract", "reassoc"}, error_model="numpy")
+@njit(fastmath={"nnan", "nsz", "contract", "reassoc"}, error_model="numpy", forceinline=True)
 def _to_discs(x, y, z, samples, radius, squares):
     """The squared distance from a point to every disc; `samples` `[6 m]` are positions and unit normals."""
     for j in range(len(squares)):
@@ -17,7 +17,7 @@ def _to_discs(x, y, z, samples, radius, squares):
         squares[j] = across * across + beyond * beyond
 
 
-@njit(error_model="numpy")
+@njit(error_model="numpy", forceinline=True)
 def _smallest(bits):
     """The bits of positive floats sort as they do; of integers LLVM makes vectors."""
     smallest = np.int32(0x7F7FFFFF)

@@ -14,7 +14,7 @@ from PIL import Image
 
 from gsbench.store.manifest import Manifest, Regime, Shard, load_manifest, save_manifest
 from gsbench.store.shards import file_sha256
-from gsbench.verification import Images, verify
+from gsbench.verification import verify
 
 GAUSSIANS = "gaussians/test-00000-of-00001.parquet"
 POINTS = "points/test-00000-of-00001.parquet"
