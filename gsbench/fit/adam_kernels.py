@@ -14,7 +14,7 @@ from gsbench.render.lanes_kernels import WIDTH, exp2, load, maximum, minimum, sp
 _LOG2_E = 1.4426950408889634
 
 
-@njit
+@njit(forceinline=True)
 def _exp(x):
     return exp2(minimum(maximum(x * _LOG2_E, splat(-80.0)), splat(80.0)))
 

@@ -99,7 +99,7 @@ def _fold(distance):
 _fold_8, _fold_4, _fold_2, _fold_1 = (_fold(distance) for distance in (8, 4, 2, 1))
 
 
-@njit
+@njit(forceinline=True)
 def totals(a, b, c, d, e, f, g, h, i, j):
     """The sums of ten vectors' lanes, each as a tree, in the lanes of one: that of `a` first, six zeros last.
 

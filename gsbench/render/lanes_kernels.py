@@ -222,19 +222,19 @@ def trailing_zeros(typingctx, value):
     return types.int64(types.int64), codegen
 
 
-@njit
+@njit(forceinline=True)
 def minimum(a, b):
     """The smaller of each pair."""
     return select(a < b, a, b)
 
 
-@njit
+@njit(forceinline=True)
 def maximum(a, b):
     """The larger of each pair."""
     return select(a > b, a, b)
 
 
-@njit
+@njit(forceinline=True)
 def exp2(x):
     """2 to the x for x in -126..126, relative error below 3e-6; elsewhere the bits mean nothing."""
     # Adding 1.5 * 2^23 rounds x to an integer that stands in the low bits of the sum.

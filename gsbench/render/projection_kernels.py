@@ -33,7 +33,7 @@ def _rotation(w, x, y, z):
     )
 
 
-@njit
+@njit(forceinline=True)
 def _unit_quats(params, n, i):
     w, x, y, z = (
         load(params, at.QUAT * n + i),
@@ -45,7 +45,7 @@ def _unit_quats(params, n, i):
     return w * inverse, x * inverse, y * inverse, z * inverse, inverse
 
 
-@njit
+@njit(forceinline=True)
 def _camera_space(params, n, i, camera):
     x, y, z = load(params, i), load(params, n + i), load(params, 2 * n + i)
     return (
@@ -55,7 +55,7 @@ def _camera_space(params, n, i, camera):
     )
 
 
-@njit
+@njit(forceinline=True)
 def _jacobian(x, y, z, camera):
     """The non-zero entries 00, 02, 11, 12 of the projection's Jacobian, and the clamped x/z and y/z."""
     inverse = 1.0 / z
@@ -65,7 +65,7 @@ def _jacobian(x, y, z, camera):
     return j00, -(j00 * u), j11, -(j11 * v), u, v, inverse
 
 
-@njit
+@njit(forceinline=True)
 def _image_axes(j00, j02, j11, j12, camera, rotation, s0, s1, s2):
     """T = J W `[2 3]` and the standard deviations in the image, T R S `[2 3]`: the covariance is its square."""
     t00, t01, t02 = (
@@ -88,7 +88,7 @@ def _image_axes(j00, j02, j11, j12, camera, rotation, s0, s1, s2):
     return (t00, t01, t02, t10, t11, t12), (a0, a1, a2, b0, b1, b2)
 
 
-@njit
+@njit(forceinline=True)
 def _covariance(axes):
     """xx, xy, yy of the image covariance before the low-pass, its determinant, and the one after."""
     a0, a1, a2, b0, b1, b2 = axes
@@ -153,7 +153,7 @@ def project_backward(params, camera, sh_degree, antialiased, projected, d_projec
         accumulate(d_params, 2 * n + i, dz)
 
 
-@njit
+@njit(forceinline=True)
 def _geometry_backward(params, n, i, camera, antialiased, projected, d_projected, d_params):
     """Position, conic, opacity and depth: adds rows 3-10 of `d_params`, returns the derivative in camera space."""
     x, y, z = _camera_space(params, n, i, camera)
@@ -189,7 +189,7 @@ def _geometry_backward(params, n, i, camera, antialiased, projected, d_projected
     return gx + free_u, gy + free_v, gz
 
 
-@njit
+@njit(forceinline=True)
 def _conic_backward(n, i, projected, d_projected):
     """The derivative by the covariance's xx, xy, yy of that by its inverse's entries: -Q G Q."""
     a, b, c = (
@@ -205,7 +205,7 @@ def _conic_backward(n, i, projected, d_projected):
     return d_xx, d_xy, d_yy
 
 
-@njit
+@njit(forceinline=True)
 def _axes_backward(params, n, i, t, axes, rotation, scales, d_xx, d_xy, d_yy, d_params, inverse_norm):
     """Adds the rows of scales and quats to `d_params`; returns the derivative by T `[2 3]`."""
     a0, a1, a2, b0, b1, b2 = axes
@@ -235,7 +235,7 @@ def _axes_backward(params, n, i, t, axes, rotation, scales, d_xx, d_xy, d_yy, d_
     )
 
 
-@njit
+@njit(forceinline=True)
 def _quats_backward(params, n, i, matrix, d_params, inverse_norm):
     """Adds the rows of the quaternions (not unit) to `d_params`, of the derivative by the rotation matrix."""
     m00, m01, m02, m10, m11, m12, m20, m21, m22 = matrix

@@ -9,7 +9,7 @@ from gsbench.render import layout as at
 from gsbench.render.lanes_kernels import WIDTH, load, maximum, select, splat, sqrt, store
 
 
-@njit
+@njit(forceinline=True)
 def _directions(params, n, i, camera):
     x, y, z = (
         load(params, i) - camera[at.CENTER],
@@ -20,7 +20,7 @@ def _directions(params, n, i, camera):
     return x * inverse, y * inverse, z * inverse, inverse
 
 
-@njit
+@njit(forceinline=True)
 def colours(params, n, i, camera, sh_degree, projected, basis):
     """Writes the colour rows of `projected` for the 16 Gaussians from `i` on; `basis` is room for 16 coefficients."""
     dx, dy, dz, _ = _directions(params, n, i, camera)
@@ -32,7 +32,7 @@ def colours(params, n, i, camera, sh_degree, projected, basis):
         store(projected, (at.RED + channel) * n + i, maximum(colour, splat(0.0)))
 
 
-@njit
+@njit(forceinline=True)
 def _fill_basis(basis, degree, x, y, z):
     """Writes the spherical harmonics of unit directions into `basis`, 16 lanes a coefficient."""
     store(basis, 0, splat(0.28209479177387814))
@@ -58,7 +58,7 @@ def _fill_basis(basis, degree, x, y, z):
             store(basis, 15 * WIDTH, -0.5900435899266435 * (x * (xx - 3.0 * yy)))
 
 
-@njit
+@njit(forceinline=True)
 def _basis_gradient(s, degree, x, y, z):
     """The derivative by direction of sum_k s_k Y_k, where `s` holds 16 lanes a coefficient; degree is 1 to 3."""
     s1, s2, s3 = load(s, 1 * WIDTH), load(s, 2 * WIDTH), load(s, 3 * WIDTH)
@@ -83,13 +83,13 @@ def _basis_gradient(s, degree, x, y, z):
     return gx, gy, gz
 
 
-@njit
+@njit(forceinline=True)
 def accumulate(array, index, value):
     """Adds 16 floats at flat position `index` of a contiguous float32 array."""
     store(array, index, load(array, index) + value)
 
 
-@njit
+@njit(forceinline=True)
 def colours_backward(params, n, i, camera, sh_degree, projected, d_projected, d_params, basis, sums):
     """The colour's part of `project_backward`: writes the at.SH rows, returns the derivative by the mean."""
     dx, dy, dz, inverse = _directions(params, n, i, camera)

@@ -39,7 +39,7 @@ _LOG2_ALPHA_NEAR = LOG2_ALPHA_MIN - 0.01
 _PAIR, _PIXELS = 2 * WIDTH, at.PLANES * WIDTH
 
 
-@njit
+@njit(forceinline=True)
 def _gather(records, ranks, start, stop, x0, y0, inside, scratch):
     """Copies the records that reach the tile and lists them by block; returns their number."""
     local, members, masks, block_lists, block_counts, _, _, _ = scratch
@@ -77,18 +77,18 @@ def _gather(records, ranks, start, stop, x0, y0, inside, scratch):
     return count
 
 
-@njit
+@njit(forceinline=True)
 def _form_of(records, base):
     return broadcast(records, base + at.R_A), broadcast(records, base + at.R_B), broadcast(records, base + at.R_C)
 
 
-@njit
+@njit(forceinline=True)
 def _pixels_of(block, x0, y0):
     """The centres of a block's pixels."""
     return columns() + (x0 + block % 4 * at.BLOCK + 0.5), rows() + (y0 + block // 4 * at.BLOCK + 0.5)
 
 
-@njit
+@njit(forceinline=True)
 def _composite(x0, y0, keep, scratch):
     """Composites the gathered Gaussians into `pixels`: colour, alpha and depth sums, 16 lanes a block."""
     local, _, masks, block_lists, block_counts, pairs, pixels, _ = scratch
@@ -133,13 +133,13 @@ def _composite(x0, y0, keep, scratch):
         store(pixels, place + 4 * WIDTH, depth)
 
 
-@njit
+@njit(forceinline=True)
 def _colour_of(local, base):
     first = base + at.R_RED
     return broadcast(local, first), broadcast(local, first + 1), broadcast(local, first + 2)
 
 
-@njit
+@njit(forceinline=True)
 def _backward(x0, y0, count, with_depth, scratch, moments):
     """Adds to `moments` what the gathered Gaussians get from `d_pixels`: by colour, minus B behind all, by depth."""
     local, members, masks, _, _, pairs, _, d_pixels = scratch
@@ -186,12 +186,12 @@ def _backward(x0, y0, count, with_depth, scratch, moments):
         store(moments, place, load(moments, place) + sums)
 
 
-@njit
+@njit(forceinline=True)
 def _blocks_inside(y0, height):
     return (1 << 4 * min(4, -(-(height - y0) // at.BLOCK))) - 1
 
 
-@njit
+@njit(forceinline=True)
 def _block_position(block, x0, y0, stride):
     return (y0 + block // 4 * at.BLOCK) * stride + x0 + block % 4 * at.BLOCK
 
@@ -239,7 +239,7 @@ def backward_tiles(records, ranks, starts, width, height, background, scratch, d
         _backward(x0, y0, count, with_depth, scratch, moments)
 
 
-@njit
+@njit(forceinline=True)
 def _store_behind(d_pixels, place, d_alpha, background):
     behind = load(d_pixels, place) * background[0] - d_alpha
     behind = behind + load(d_pixels, place + WIDTH) * background[1] + load(d_pixels, place + 2 * WIDTH) * background[2]
@@ -270,7 +270,7 @@ def fit_tiles(records, ranks, starts, width, height, background, scratch, target
         _backward(x0, y0, count, False, scratch, moments)
 
 
-@njit
+@njit(forceinline=True)
 def _loss_block(block, inside, background, scratch, target, position, stride, plane_size, huber, alpha_weight):
     pixels, d_pixels = scratch[6], scratch[7]
     place = block * _PIXELS

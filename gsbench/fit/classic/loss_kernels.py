@@ -21,7 +21,7 @@ _TAPS = tuple(math.exp(-(i**2) / (2 * SIGMA**2)) for i in range(REACH + 1))
 _TAPS = tuple(tap / (2 * sum(_TAPS) - _TAPS[0]) for tap in _TAPS)
 
 
-@njit
+@njit(forceinline=True)
 def _window(array, place, step):
     """The window along one axis of `array`, whose pixels lie `step` apart, about 16 pixels from `place` on."""
     return (
@@ -61,7 +61,7 @@ def loss_gradient(planes, target, width, height, ssim_weight, moments, slopes, r
                 store(derivative, place, select(iota() < splat(width - column), slope, splat(0.0)))
 
 
-@njit
+@njit(forceinline=True)
 def _fill_moments(image, wanted, first, stride, width, height, maps, shape):
     """x, y, x^2 + y^2 and x y of one channel."""
     size = shape[1] * shape[2]
@@ -78,7 +78,7 @@ def _fill_moments(image, wanted, first, stride, width, height, maps, shape):
             store(maps, to + 3 * size, x * y)
 
 
-@njit
+@njit(forceinline=True)
 def _down(maps, shape, count, row, width, lines):
     """The window along the columns of `count` maps, at one row."""
     size = shape[1] * shape[2]
@@ -88,14 +88,14 @@ def _down(maps, shape, count, row, width, lines):
             store(lines, to + column, _window(maps, place + column, shape[2]))
 
 
-@njit
+@njit(forceinline=True)
 def _across(lines, stride, column):
     """The window along the first three lines, at 16 pixels."""
     place = WIDTH + column
     return _window(lines, place, 1), _window(lines, place + stride, 1), _window(lines, place + 2 * stride, 1)
 
 
-@njit
+@njit(forceinline=True)
 def _fill_slopes(maps, shape, width, height, weight, lines, gradients):
     """The derivative of `weight` times the sum of 1 - S over all pixels by m, p and q."""
     size = shape[1] * shape[2]
