@@ -14,6 +14,7 @@ _PUBLIC = {
     "Result": "gsbench.results",
     "Task": "gsbench.tasks",
     "evaluate": "gsbench.evaluation",
+    "from_pretrained": "gsbench.checkpoints",
     "load_dataset": "gsbench.store.folder",
 }
 

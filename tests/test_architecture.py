@@ -17,7 +17,7 @@ ROWS = (
     ("cli",),
     ("build", "evaluation", "leaderboard", "figures", "doctor", "audit", "verification"),
     ("train",),
-    ("fit", "data", "augment"),
+    ("fit", "data", "augment", "checkpoints"),
     ("meshes", "render", "store", "formats"),
     ("geometry", "metrics", "image_metrics", "baseline"),
     ("results",),
