@@ -93,8 +93,8 @@ def _cloud(columns: Mapping[str, Array], object_id: str, task: Task) -> Float32[
     radius = max(float(np.linalg.norm(chosen, axis=1).max()), 1e-12)
     channels = [chosen / radius]
     if "scales" in columns:
-        quats = columns["quats"][index]
-        channels += [np.log(columns["scales"][index]) - np.log(radius), np.where(quats[:, :1] < 0, -quats, quats)]
+        scales, quats = columns["scales"][index].astype(np.float32), columns["quats"][index]  # float16 has no good log
+        channels += [np.log(scales) - np.log(radius), np.where(quats[:, :1] < 0, -quats, quats)]
     if "sh" in columns:
         channels.append(columns["sh"][index].reshape(len(index), -1))
     return np.concatenate(channels, axis=1).astype(np.float32)

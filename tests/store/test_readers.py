@@ -7,13 +7,16 @@ import numpy as np
 import pandas
 import pyarrow.dataset
 import pytest
+import torch
 
+from gsbench.data import open_objects
 from gsbench.meshes.sampling import fps_order
 from gsbench.store.arrays import GAUSSIAN_COLUMNS, Row, round_gaussians
 from gsbench.store.create import Contents, create_folder
 from gsbench.store.folder import open_folder
 from gsbench.store.gaussians import load_object
 from gsbench.store.schema import CONFIGS, FloatType
+from gsbench.tasks import Task
 from gsbench.types import Gaussians
 from gsbench.verification import verify
 from tests.store.conftest import ABOUT, OBJECTS, SIZE, gaussian_row, rows_of_everything
@@ -107,3 +110,16 @@ def test_our_own_reader_gives_float32(folder: Path, float_type: FloatType) -> No
     for name in GAUSSIAN_COLUMNS:
         assert getattr(gaussians, name).dtype == np.float32
         np.testing.assert_array_equal(getattr(gaussians, name), getattr(expected, name))
+
+
+def test_models_see_logarithms_of_full_precision(folder: Path, float_type: FloatType) -> None:
+    task = Task(
+        dataset="tiny", revision="0.1", fingerprint="0" * 64, split="test", modality="gaussians", protocol="supervised",
+        regime=100, draw=0, features="xyz+geo", sampling="fps", num_points=16, num_views=None, views_from=None,
+    )  # fmt: skip
+    objects = open_objects(open_folder(folder), task, "test")
+    gaussians = rounded(objects.ids[4], float_type)
+    order = fps_order(gaussians.means, len(gaussians))[:16]
+    seen, logarithms = objects.points[4, :, 3:6].numpy(), np.log(gaussians.scales[order].astype(np.float64))
+    assert objects.points.dtype == torch.float32
+    np.testing.assert_allclose(seen - seen[0], logarithms - logarithms[0], atol=2e-6)
