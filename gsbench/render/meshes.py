@@ -17,7 +17,7 @@ def render_views(mesh: Mesh, cameras: Cameras, setup: RenderSetup) -> Views:
     """Draws a mesh from every camera: RGBA over nothing, edges antialiased, both sides of every face.
 
     A view depends on the mesh, its camera and the set-up alone. By software its bytes are the same on every machine;
-    surfaces nearer to a camera than a thousandth of the largest coordinate are not drawn.
+    what is nearer to a camera's plane than a millionth of the mesh's largest coordinate is not drawn.
 
     Args:
         mesh: in the frame of the cameras.

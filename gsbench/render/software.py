@@ -19,7 +19,6 @@ from gsbench.types import Array, Cameras, Mesh
 
 MAX_SIZE = 8192  # pixels of an image's side
 _CHUNK = 65536  # faces laid out for the kernels at a time
-_NEAR = 1e-3  # nothing nearer to a camera is drawn, in radii of the object about the origin
 _SAMPLES = at.LANES
 _DEPTH_BINS = 1024
 _PLANES = 65536  # triangles that own whole blocks of an image, before they are written out
@@ -83,12 +82,12 @@ class _Scene:
     def __init__(self, mesh: Mesh, cameras: Cameras, pattern: _Pattern, shading: Float64[Array, "3 3"]) -> None:
         _check(mesh, cameras)
         self.mesh, self.cameras, self.pattern, self.shading = mesh, cameras, pattern, shading
-        largest = float(np.abs(mesh.vertices).max(initial=0))
+        largest = max(-float(mesh.vertices.min()), float(mesh.vertices.max()))
         # A power of two, so that scaling rounds nothing.
         self.unit = 2.0 ** math.ceil(math.log2(largest)) if largest > 0 else 1.0
-        self.near = np.float32(_NEAR * (largest / self.unit if largest > 0 else 1.0))
         self.blocks_x, self.blocks_y = -(-cameras.width // pattern.side), -(-cameras.height // pattern.side)
         self.patches_x, patches_y = (-(-count // (at.TILE * at.PATCH)) for count in (self.blocks_x, self.blocks_y))
+        self._guard = np.float32(at.GUARD * max(self.blocks_x, self.blocks_y))
         tiles = self.patches_x * patches_y * at.LANES
         blocks = tiles * at.LANES
         self.frame = (
@@ -111,6 +110,7 @@ class _Scene:
             np.zeros(at.CORNERS * at.LANES, np.float32),
             np.zeros(at.RECORD * at.LANES, np.float32),
             np.zeros((2, 9, 3)),
+            np.zeros(3),
             np.zeros_like(self._shades),
             np.zeros(len(self._shades), np.int32),
             np.zeros(len(self._shades), np.int32),
@@ -144,7 +144,7 @@ class _Scene:
             )
             self._laid_out = start
         triangle_kernels.draw(
-            *(self._corners, self._shades, self._count, matrix, self.near, self.pattern.layout),
+            *(self._corners, self._shades, self._count, matrix, self._guard, self.pattern.layout),
             *(self.pattern.margins, self.blocks_x, self.blocks_y, self._scratch, self.frame, box),
         )
 
@@ -157,7 +157,7 @@ def _multiply(a: Float64[Array, "v i j"], b: Float64[Array, "v j k"]) -> Float64
 def _check(mesh: Mesh, cameras: Cameras) -> None:
     if not len(mesh.faces):
         raise ValueError("the mesh has no faces to draw")
-    if not np.isfinite(mesh.vertices).all():
+    if not (np.isfinite(mesh.vertices.min()) and np.isfinite(mesh.vertices.max())):
         raise ValueError(f"vertex {np.flatnonzero(~np.isfinite(mesh.vertices).all(1))[0]} of the mesh is not finite")
     low, high = int(mesh.faces.min()), int(mesh.faces.max())
     if low < 0 or high >= len(mesh.vertices):

@@ -7,30 +7,30 @@ import numpy as np
 
 from gsbench.render import triangle_layout as at
 from gsbench.render.block_kernels import fill, flatten
-from gsbench.render.clip_kernels import clip
+from gsbench.render.clip_kernels import clip, solve_plane
 from gsbench.render.jit_kernels import inlined, kernel
 from gsbench.render.lanes_kernels import bits, broadcast, load, maximum, minimum, select, splat, store, trailing_zeros
 from gsbench.render.lanes_sample_kernels import ceil, either, everywhere, floor, fma, magnitude
 
 _ZERO, _ONE, _TILE = np.float32(0), np.float32(1), np.float32(at.TILE)
-_GUARD = np.float32(at.GUARD)
+_NEAR = np.float32(at.NEAR)
 # Rounding errors of 1/z, relative to its range over a triangle; of an edge's side, relative to its length in blocks.
 _W_ERROR, _EDGE_ERROR = np.float32(1e-6), np.float32(1 / 64)
 
 
 @kernel
-def draw(corners, shades, count, matrix, near, pattern, margins, blocks_x, blocks_y, scratch, frame, box):
+def draw(corners, shades, count, matrix, guard, pattern, margins, blocks_x, blocks_y, scratch, frame, box):
     """Draws the first `count` triangles of `corners` into `frame`; widens `box` (x0, x1, y0, y1, inclusive).
 
     From front to back, so that most of what is hidden is known to be by the time its turn comes; the image does not
     depend on it.
     """
-    seen, projected, picked, records, polygons, depths, listed, order, starts = scratch
+    seen, projected, picked, records, polygons, plane, depths, listed, order, starts = scratch
     patches_x = (blocks_x + at.TILE * at.PATCH - 1) // (at.TILE * at.PATCH)
     alive = 0
     for group in range((count + at.LANES - 1) // at.LANES):
         present = (1 << min(count - group * at.LANES, at.LANES)) - 1
-        whole, front, on_image = _project(corners, group, matrix, near, blocks_x, blocks_y, seen, projected, depths)
+        whole, front, on_image = _project(corners, group, matrix, guard, blocks_x, blocks_y, seen, projected, depths)
         whole &= present
         drawn = whole & on_image
         while drawn:
@@ -41,11 +41,14 @@ def draw(corners, shades, count, matrix, near, pattern, margins, blocks_x, block
         while cut:
             lane = trailing_zeros(cut)
             cut &= cut - 1
-            pieces = clip(seen, lane, near, polygons, picked)
+            if not solve_plane(seen, lane, plane):
+                continue
+            pieces = clip(seen, lane, guard, polygons, picked)
             pieces &= _set_up(picked, margins, blocks_x, blocks_y, records)
             while pieces:
                 piece = trailing_zeros(pieces)
                 pieces &= pieces - 1
+                _set_plane(records[piece:], plane)
                 _draw_one(records, piece, shades[group * at.LANES + lane], pattern, patches_x, frame, box)
     _sort_by_depth(depths, listed, alive, order, starts)
     for first in range(0, alive, at.LANES):
@@ -103,17 +106,17 @@ def _draw_one(records, lane, shade, pattern, patches_x, frame, box):
 
 
 @inlined
-def _project(corners, group, matrix, near, blocks_x, blocks_y, seen, projected, depths):
+def _project(corners, group, matrix, guard, blocks_x, blocks_y, seen, projected, depths):
     """Fills `seen` (x z, y z, z), and of their groups `projected` (x, y, 1/z) and `depths` (the largest 1/z).
 
     Returns:
-        Which triangles are whole (no corner nearer than `near` or past the guard band), which have a corner in front
-        of `near`, and whose box meets the image if they are whole.
+        Which triangles are whole (no corner too near, or further off the image than `guard`), which have a corner that
+        is not too near, and whose box meets the image if they are whole.
     """
     whole, front, on_image = everywhere(True), everywhere(False), everywhere(True)
     base = group * at.CORNERS * at.LANES
-    left = top = splat(_GUARD)
-    right = bottom = splat(-_GUARD)
+    left = top = splat(guard)
+    right = bottom = splat(-guard)
     nearest = splat(_ZERO)
     for corner in range(3):
         place = 3 * corner * at.LANES
@@ -130,9 +133,9 @@ def _project(corners, group, matrix, near, blocks_x, blocks_y, seen, projected, 
         store(projected, base + place + 2 * at.LANES, inverse)
         left, right, top, bottom = minimum(left, u), maximum(right, u), minimum(top, v), maximum(bottom, v)
         nearest = maximum(nearest, inverse)
-        inside = depth >= near
+        inside = depth >= _NEAR
         front = either(front, inside)
-        whole = whole & inside & (magnitude(u) <= _GUARD) & (magnitude(v) <= _GUARD)
+        whole = whole & inside & (magnitude(u) <= guard) & (magnitude(v) <= guard)
     store(depths, group * at.LANES, nearest)
     on_image = (right >= _ZERO) & (left <= np.float32(blocks_x)) & (bottom >= _ZERO) & (top <= np.float32(blocks_y))
     return bits(whole), bits(front), bits(on_image)
@@ -178,6 +181,20 @@ def _set_up(projected, margins, blocks_x, blocks_y, records):
     _keep_edge(records, 1, a01, b01, -side)
     _keep_edge(records, 2, a12, b12, -side)
     return bits((left <= right) & (top <= bottom) & either(p > q, p < q))
+
+
+@inlined
+def _set_plane(records, plane):
+    """Puts the plane of a whole triangle in place of that of a piece of it, which may be too thin to tell."""
+    x0, y0 = np.float64(records[at.X0 * at.LANES]), np.float64(records[at.Y0 * at.LANES])
+    gx, gy = plane[0], plane[1]
+    w0, nearest = plane[2] + gx * x0 + gy * y0, records[at.NEAREST * at.LANES]
+    reach = abs(records[at.B02 * at.LANES]) + abs(records[at.B01 * at.LANES]) + abs(records[at.B12 * at.LANES]) + 1
+    error = _W_ERROR * (abs(w0) + nearest + abs(gx) * reach + abs(gy) * (records[at.A02 * at.LANES] + 1))
+    most, least = max(gx, 0) + max(gy, 0), min(gx, 0) + min(gy, 0)
+    records[at.W0 * at.LANES], records[at.GX * at.LANES], records[at.GY * at.LANES] = w0, gx, gy
+    records[at.HIGHEST * at.LANES], records[at.TILE_RISE * at.LANES] = nearest + error, at.TILE * most + error
+    records[at.RISE * at.LANES], records[at.FALL * at.LANES] = most + error, least - error
 
 
 @inlined

@@ -4,8 +4,9 @@ LANES = 16
 # Blocks of a tile's side, tiles of a patch's side: block 4 y + x of a tile stands at that lane, and so a patch's tiles.
 TILE = PATCH = 4
 CORNERS = 9  # vectors a group of 16 triangles: x, y, z of corner 0, of corner 1, of corner 2
-# Positions past this many blocks are clipped: float32 still tells a thousandth of a block there.
-GUARD = 16384.0
+# What is nearer to the camera's plane is cut off (z of the scaled mesh, whose largest coordinate is .5 to 1), and what
+# is further from the image's corner than this many times its longer side.
+NEAR, GUARD = 2.0**-20, 4.0
 
 # The vectors of the records of 16 triangles, corners sorted by y, then x. A, B: an edge's extent in y and in x. 1/z is
 # W0 + GX (x - X0) + GY (y - Y0), at most NEAREST. SIDE: 1 if corner 1 is right of the long edge 02, else -1.
