@@ -221,11 +221,17 @@ def _check_variant(table: dict[str, Any], variant: str, path: Path) -> Recipe:
 
 
 def overlay(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """A copy of the table `base` with the keys of `over` laid over it, tables within tables key by key."""
+    """A copy of the table `base` with the keys of `over` laid over it, tables within tables key by key.
+
+    A table of another `method` takes the place of the one in `base`: it has other keys.
+    """
     merged = copy.deepcopy(base)
     for key, value in over.items():
-        both_tables = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = overlay(merged[key], value) if both_tables else value
+        old = merged.get(key)
+        if isinstance(old, dict) and isinstance(value, dict) and value.get("method") in (None, old.get("method")):
+            merged[key] = overlay(old, value)
+        else:
+            merged[key] = value
     return merged
 
 

@@ -8,7 +8,7 @@ from typing import Literal
 import pytest
 
 from gsbench.baseline import find_recipe
-from gsbench.recipe import Images, load_recipe, parse, read_toml, suggest
+from gsbench.recipe import Images, load_recipe, overlay, parse, read_toml, suggest
 
 ENTRIES = Path(__file__).resolve().parent.parent / "leaderboard" / "entries"
 
@@ -237,6 +237,15 @@ class Trip:
 )
 def test_one_of_several_tables_is_chosen_by_its_method(table, expected):
     assert parse(table, Trip, "x.toml") == expected
+
+
+def test_a_table_of_another_method_replaces_and_one_of_the_same_overlays():
+    base = {"how": {"method": "walk", "steps": 2}, "back": {"steps": 3}}
+    swims = overlay(base, {"how": {"method": "swim"}})
+    assert parse(swims, Trip, "x.toml") == Trip(Swim(), Walk(3))
+    assert overlay(base, {"how": {"method": "walk"}}) == base
+    assert overlay(base, {"how": {"steps": 4}})["how"] == {"method": "walk", "steps": 4}
+    assert base == {"how": {"method": "walk", "steps": 2}, "back": {"steps": 3}}
 
 
 @pytest.mark.parametrize(
