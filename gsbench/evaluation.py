@@ -82,10 +82,7 @@ def evaluate(
     folder = open_folder(resolve(str(data) if data is not None else default_data()[0]))
     baseline = cast(type[Baseline], load_class(recipe, recipe_path))
     kind = choose_modality(modality, baseline.inputs, folder, recipe)
-    count = num_views if kind == "images" else num_points
-    unused = ("num_points", num_points) if kind == "images" else ("num_views", num_views)
-    if unused[1] is not None:
-        raise ValueError(f"{unused[0]} is {unused[1]}, and {recipe.name} sees {kind} (allowed: leave it out)")
+    count = _count(kind, num_points, num_views, recipe)
     task = make_task(folder, kind, regime, draw, features, sampling, count, views_from)
     place = _device(device)
     train_objects, test_objects = (
@@ -107,6 +104,15 @@ def evaluate(
             save_result(result, Path(out) / f"{task.slug()}-{result.file_name()}")
         results.append(result)
     return results
+
+
+def _count(kind: Modality, num_points: int | None, num_views: int | None, recipe: Recipe) -> int | None:
+    """Which of the two numbers of inputs counts; a ValueError where the other one is given."""
+    images = kind == "images"
+    name, unused = ("num_points", num_points) if images else ("num_views", num_views)
+    if unused is not None:
+        raise ValueError(f"{name} is {unused}, and {recipe.name} sees {kind} (allowed: leave it out)")
+    return num_views if images else num_points
 
 
 def _score(net: nn.Module, recipe: Recipe, task: Task, test: Objects, run: RunInfo) -> Result:
