@@ -46,6 +46,14 @@ def fail(kind: type[Exception], *arguments: Any) -> None:
     raise kind(*arguments)
 
 
+def wait_for(path: Path, trace: Path) -> int:
+    """Waits until there is such a file; returns how often it was begun."""
+    begun = note(trace)
+    while not path.exists():
+        time.sleep(0.05)
+    return begun
+
+
 def sleep_for_ever(trace: Path) -> None:
     note(trace)
     while True:

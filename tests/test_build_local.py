@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from gsbench.build.engine import ATTEMPTS, FRESH_PROCESSES, OUT_OF_MEMORY, Lost, Task
+from gsbench.build.engine import OUT_OF_MEMORY, Lost, Task
 from gsbench.build.local import LocalEngine, describe_exit
+from gsbench.build.pool import ATTEMPTS, FRESH_PROCESSES
 from tests.engine_tasks import die, double, fail, process, sleep_for_ever, want_fresh_process
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -140,5 +141,5 @@ def test_processes_that_cannot_begin_are_told(tmp_path: Path) -> None:
         timeout=60,
         check=False,
     )
-    told = f"{ATTEMPTS} worker processes, one after the other, died before they began (with exit status 1)"
+    told = f"{ATTEMPTS} workers, one after the other, died before they began (with exit status 1)"
     assert done.stderr.rstrip().endswith(f"ValueError: build: {told}")

@@ -8,24 +8,28 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gsbench.build import build
-from gsbench.build.engine import ATTEMPTS, Lost, Task
+from gsbench.build.engine import Lost, Task
+from gsbench.build.machines import inspect_machine
+from gsbench.build.pool import ATTEMPTS
 from gsbench.build.ray_engine import connected
 from gsbench.meshes.split import list_meshes
-from tests.engine_tasks import die, double, fail, want_fresh_process
+from tests.engine_tasks import die, double, fail, wait_for, want_fresh_process
 from tests.killing import PRESET, finished
 from tests.test_build import assert_same_bytes
 from tests.test_build_kills import put_shapes
+from tests.test_build_local import is_alive, wait_until
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[str]:
-    """The address of two machines with a core each, as far as Ray can see."""
+def cluster() -> Iterator[Any]:
+    """Two machines with a core each, as far as Ray can see."""
     pytest.importorskip("ray", reason="needs Ray: pip install 'gsbench-3d[ray]'")
     from ray.cluster_utils import Cluster
 
@@ -36,7 +40,7 @@ def cluster() -> Iterator[str]:
             for _ in range(2):
                 machines.add_node(num_cpus=1, object_store_memory=100 << 20, include_dashboard=False)
             machines.wait_for_nodes()
-            yield machines.address
+            yield machines
         finally:
             machines.shutdown()
 
@@ -66,7 +70,7 @@ def kill_a_worker(out: Path, names: set[str], killed: list[str]) -> None:
 
 
 @pytest.mark.slow
-def test_a_build_on_a_cluster_loses_nothing_when_a_worker_is_killed(cluster: str, tmp_path: Path) -> None:
+def test_a_build_on_a_cluster_loses_nothing_when_a_worker_is_killed(cluster: Any, tmp_path: Path) -> None:
     meshes = put_shapes(tmp_path / "meshes", 1, 1)
     names, killed = {mesh.object_id for mesh in list_meshes(meshes)}, []
     killer = threading.Thread(target=kill_a_worker, args=(tmp_path / "ray", names, killed), daemon=True)
@@ -78,7 +82,7 @@ def test_a_build_on_a_cluster_loses_nothing_when_a_worker_is_killed(cluster: str
         str(PRESET),
         progress=lambda *step: told.append(step),
         engine="ray",
-        ray_address=cluster,
+        ray_address=cluster.address,
     )
     killer.join(timeout=60)
     assert len(killed) == 1
@@ -89,27 +93,49 @@ def test_a_build_on_a_cluster_loses_nothing_when_a_worker_is_killed(cluster: str
 
 
 @pytest.mark.slow
-def test_tasks_on_a_cluster(cluster: str, tmp_path: Path) -> None:
+def test_tasks_on_a_cluster(cluster: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tasks = [Task(f"double {n}", double, (n,)) for n in range(8)]
     tasks.insert(1, Task("unlucky", die, (tmp_path / "unlucky", ATTEMPTS - 1, "kill")))
     tasks.insert(3, Task("deadly", die, (tmp_path / "deadly", ATTEMPTS, "kill")))
     tasks.insert(5, Task("wish", want_fresh_process, (tmp_path / "wish", 2)))
-    with connected(cluster, None, 0.0) as engine:
-        engine.require_folders([tmp_path])
+    with connected(cluster.address, None, 0.0) as engine:
         results = dict(engine.run(tasks))
         with pytest.raises(OSError, match="No space left") as caught:
             list(engine.run([Task("fail", fail, (OSError, 28, "No space left")), *tasks]))
-        with pytest.raises(ValueError, match=r"/nowhere: cannot be read on .*, a machine of the Ray cluster"):
-            engine.require_folders([tmp_path, Path("/nowhere")])
+        machines = engine.everywhere(
+            Task("inspect", inspect_machine, ([tmp_path, Path("/nowhere")], "software", "cpu"))
+        )
         with pytest.raises(ValueError, match="no machine of the Ray cluster has one"):
             engine.require_gpu()
     assert caught.value.errno == 28
+    assert list(machines.values()) == [inspect_machine([Path("/nowhere")], "software", "cpu")]
     assert results.pop("unlucky") == f"attempt {ATTEMPTS}"
     lost = results.pop("deadly")
     assert isinstance(lost, Lost)
-    assert lost.reason.startswith(f"its worker process died {ATTEMPTS} times, at last WorkerCrashedError")
+    assert lost.reason == f"its worker process died {ATTEMPTS} times, at last for a reason that Ray's logs tell"
     assert results.pop("wish") == 3
     assert results == {f"double {n}": 2 * n for n in range(8)}
+    assert capsys.readouterr().out == "", "results go there"
+
+
+@pytest.mark.slow
+def test_a_machine_that_goes_is_no_tasks_fault(cluster: Any, tmp_path: Path) -> None:
+    third = cluster.add_node(num_cpus=1, object_store_memory=100 << 20)
+    cluster.wait_for_nodes()
+    names = [f"slow {n}" for n in range(3)]
+    with connected(cluster.address, 3, 0.0) as engine:
+        run = engine.run([Task(name, wait_for, (tmp_path / "gone", tmp_path / name)) for name in names])
+        first: list[Any] = []
+        taking = threading.Thread(target=lambda: first.extend(run))
+        taking.start()
+        wait_until(lambda: all((tmp_path / name).exists() for name in names))
+        cluster.remove_node(third, allow_graceful=False)
+        wait_until(lambda: not all(is_alive(int((tmp_path / name).read_text())) for name in names))
+        (tmp_path / "gone").write_text("")
+        taking.join(timeout=120)
+    assert sorted(name for name, _ in first) == names
+    begun = [result for _, result in first]
+    assert sorted(begun) == [1, 1, 2], "one was on the machine that is gone"
 
 
 @pytest.fixture

@@ -1,21 +1,24 @@
 """Meshes to a data folder: OFF -> Mesh -> Views -> Gaussians -> Parquet. Here the steps are only chained."""
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 from gsbench.build.description import describe
 from gsbench.build.engine import Engine, Lost, Task
 from gsbench.build.engines import choose_device, start_engine, start_fit
+from gsbench.build.machines import require_alike
 from gsbench.build.making import make_object
 from gsbench.build.objects import Fit
 from gsbench.build.outcome import Outcome, load_outcomes
 from gsbench.build.packing import load_written, plan_shards, remove_others
 from gsbench.build.preset import Preset, adapt, load_preset, select
 from gsbench.build.work import Work, open_work
+from gsbench.meshes.official import official_objects
 from gsbench.meshes.split import MeshFile, list_meshes
 from gsbench.store.create import Contents, finish_folder
+from gsbench.store.folder import MODELNET10
 from gsbench.store.manifest import Manifest, load_manifest
 from gsbench.store.schema import SPLITS
 
@@ -78,7 +81,7 @@ def build(
     ):
         if work.placed:
             return load_manifest(out)
-        running.require_folders([meshes, work.path])
+        require_alike(running, [meshes, work.path], work.description)
         outcomes = _make_objects(
             files, recipe, work, running, functools.partial(start_fit, engine, recipe, device), report
         )
@@ -146,6 +149,7 @@ def _pack(
         recipe=work.description.recipe,
         made_with=work.description.programs,
         set_aside=reasons,
+        missing=_missing(recipe.about.name, outcomes),
         max_shard_bytes=recipe.store.max_shard_bytes,
     )
     tasks = plan_shards(work, contents, made)
@@ -158,3 +162,10 @@ def _pack(
         written[name] = result
         progress("shards", len(written), len(tasks), len(reasons))
     return finish_folder(work.folder, contents, written)
+
+
+def _missing(name: str, objects: Collection[str]) -> tuple[str, ...]:
+    """Ids of the official split that are not among the objects."""
+    if name != MODELNET10:
+        return ()
+    return tuple(object_id for object_id in official_objects() if object_id not in objects)

@@ -68,17 +68,22 @@ class Description:
 
 def describe(files: Sequence[MeshFile], recipe: Preset, device: str, known: Mapping[str, Source]) -> Description:
     """Describes a build. Files that are as `known` has them are not read again."""
-    programs = [*_PROGRAMS]
-    programs += _DRAWN_WITH if recipe.render.renderer == "pyrender" else ()
-    programs += _FITTED_WITH if device == "cuda" else ()
-    versions = {"python": platform.python_version(), **{name: _version(name) for name in programs}}
     return Description(
         format=FORMAT,
         recipe=json.loads(json.dumps(dataclasses.asdict(recipe))),  # as it is read again: JSON has no tuples
-        code=_code_sha256()[:12],
-        programs={"gsbench": gsbench.__version__, **versions, "device": device},
+        code=code_sha256()[:12],
+        programs=find_programs(recipe.render.renderer, device),
         meshes={file.object_id: _source(file, known.get(file.object_id)) for file in files},
     )
+
+
+def find_programs(renderer: str, device: str) -> dict[str, str]:
+    """The versions here of all that decides a byte, and the device."""
+    programs = [*_PROGRAMS]
+    programs += _DRAWN_WITH if renderer == "pyrender" else ()
+    programs += _FITTED_WITH if device == "cuda" else ()
+    versions = {name: _version(name) for name in programs}
+    return {"gsbench": gsbench.__version__, "python": platform.python_version(), **versions, "device": device}
 
 
 def _version(package: str) -> str:
@@ -88,7 +93,7 @@ def _version(package: str) -> str:
         return "not installed"
 
 
-def _code_sha256() -> str:
+def code_sha256() -> str:
     """Of the modules that can decide a byte: two checkouts of one version are two programs."""
     root = Path(gsbench.__file__).parent
     digest = hashlib.sha256()

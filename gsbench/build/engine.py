@@ -6,14 +6,7 @@ object never pass through a pipe. An engine knows nothing of objects or shards, 
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol
-
-ATTEMPTS = 3
-"""After so many deaths of the process that ran it, a task is given up."""
-
-FRESH_PROCESSES = 5
-"""After so many fresh processes that a task asked for, it is taken that it will never be content."""
+from typing import Any, Protocol, runtime_checkable
 
 OUT_OF_MEMORY = 99
 """Exit status of a worker that could not allocate."""
@@ -56,11 +49,12 @@ class FreshProcessNeeded(Exception):
     """A task raises this to be begun again in a process of its own; see `gsbench.build.making`."""
 
 
+@runtime_checkable
 class Engine(Protocol):
     """Runs tasks."""
 
-    def require_folders(self, folders: Sequence[Path]) -> None:
-        """Makes sure that all processes see the folders; a ValueError names the machine that does not."""
+    def everywhere(self, task: Task) -> dict[str, Any]:
+        """What a task returns on each other machine that takes part, by the machine's name."""
         ...
 
     def run(self, tasks: Sequence[Task]) -> Iterator[tuple[str, Any]]:
@@ -70,24 +64,3 @@ class Engine(Protocol):
         the iterator has ended.
         """
         ...
-
-
-class Trials:
-    """How often the tasks of a run were begun, and what becomes of one whose process is gone."""
-
-    def __init__(self) -> None:
-        self._deaths: dict[str, int] = {}
-        self._fresh: dict[str, int] = {}
-
-    def after_death(self, task: Task, how: str) -> Lost | None:
-        """None if the task is to be begun again."""
-        deaths = self._deaths[task.name] = self._deaths.get(task.name, 0) + 1
-        if deaths < ATTEMPTS:
-            return None
-        return Lost(f"its worker process died {deaths} times, at last {how}")
-
-    def after_request(self, task: Task, why: FreshProcessNeeded) -> None:
-        """The task is to be begun again, unless it has asked for that too often: then a ValueError."""
-        fresh = self._fresh[task.name] = self._fresh.get(task.name, 0) + 1
-        if fresh == FRESH_PROCESSES:
-            raise ValueError(f"build: {task.name} asked for {fresh} fresh processes in vain: {why}")

@@ -1,33 +1,33 @@
-"""The engine of a cluster: Ray places each task on a core, or a share of a GPU, of any of its machines.
+"""The engine of a cluster: Ray places workers on the cores, or shares of the GPUs, of all its machines.
 
 Workers write objects and shards themselves, so the folders must be on storage that all machines see under one path.
 Retries are counted here and not by Ray, which would begin a task that runs out of memory again for ever.
 """
 
 import contextlib
+import io
 import logging
 import os
 import socket
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from gsbench.build.engine import OUT_OF_MEMORY, THREAD_VARIABLES, FreshProcessNeeded, Task, Trials
+from gsbench.build.engine import OUT_OF_MEMORY, THREAD_VARIABLES, Task
+from gsbench.build.pool import News, Pool
 
 _PATIENCE = 5.0
 """Seconds within which a cluster has to answer."""
 # RFC 9113, section 3.4: the client's preface and an empty SETTINGS frame; the server's first frame is SETTINGS, too.
 _HTTP2_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
 _HTTP2_SETTINGS = 4
-_AHEAD = 2
-"""Tasks that are handed to Ray for each that can run at once, so that no core waits for this process."""
-_GOODBYE = 1.0
-"""Seconds from a process's last answer to its end, in which the answer is on its way."""
+_LOOK_AROUND = 5.0
+"""Seconds after which it is asked whether the cluster has grown."""
+_VERDICT_SECONDS = 60
+"""After so long a process that Ray has lost sight of is given up."""
 _STORE_BYTES = 100 << 20
 
 
@@ -37,23 +37,23 @@ class RayEngine:
     def __init__(self, workers: int | None, gpu_share: float) -> None:
         self._workers, self._gpu_share = workers, gpu_share
 
-    def require_folders(self, folders: Sequence[Path]) -> None:
-        """As `Engine.require_folders`."""
+    def everywhere(self, task: Task) -> dict[str, Any]:
+        """As `Engine.everywhere`, of all machines of the cluster."""
         ray = require_ray()
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        seen = ray.remote(max_retries=0, num_cpus=0)(_first_unseen)
-        nodes = {node["NodeID"]: node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]}
+        remote = ray.remote(max_retries=0, num_cpus=0)(task.function)
         asked = {
-            node: seen.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(folders)
-            for node in nodes
+            node["NodeManagerAddress"]: remote.options(
+                scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            ).remote(*task.arguments)
+            for node in ray.nodes()
+            if node["Alive"]
         }
-        for node, answer in asked.items():
-            if folder := ray.get(answer):
-                raise ValueError(
-                    f"{folder}: cannot be read on {nodes[node]}, a machine of the Ray cluster (all of them must see it "
-                    "under this path)"
-                )
+        try:
+            return {machine: ray.get(answer) for machine, answer in asked.items()}
+        except ray.exceptions.RayError as error:
+            raise ValueError(f"build: a machine of the Ray cluster cannot take part ({_one_line(error)})") from None
 
     def require_gpu(self) -> None:
         """Raises a ValueError if no machine of the cluster has a GPU."""
@@ -63,35 +63,100 @@ class RayEngine:
     def run(self, tasks: Sequence[Task]) -> Iterator[tuple[str, Any]]:
         """As `Engine.run`."""
         ray = require_ray()
-        waiting, trials = deque(tasks), Trials()
-        running: dict[Any, Task] = {}
-        at_once = self._workers or _AHEAD * max(1, int(ray.cluster_resources().get("CPU", 1)))
-        try:
-            while waiting or running:
-                while waiting and len(running) < at_once:
-                    task = waiting.popleft()
-                    running[self._begin(ray, task)] = task
-                for reference in ray.wait(list(running))[0]:
-                    task = running.pop(reference)
-                    kind, value = _answer(ray, reference)
-                    if kind == "failed":
-                        raise value
-                    if kind == "died" and (lost := trials.after_death(task, value)):
-                        kind, value = "done", lost
-                    if kind == "fresh":
-                        trials.after_request(task, value)
-                    if kind == "done":
-                        yield task.name, value
-                    else:
-                        waiting.append(task)
-        finally:
-            for reference in running:
-                ray.cancel(reference, force=True)
+        options = {
+            "num_cpus": 1,
+            "num_gpus": self._gpu_share if any(task.fits for task in tasks) else 0,
+            "runtime_env": {"env_vars": dict.fromkeys(THREAD_VARIABLES, "1")},
+        }
 
-    def _begin(self, ray: ModuleType, task: Task) -> Any:
-        remote = ray.remote(max_retries=0, num_cpus=1, num_gpus=self._gpu_share if task.fits else 0)(_run)
-        environment = {"env_vars": dict.fromkeys(THREAD_VARIABLES, "1")}
-        return remote.options(name=task.name, runtime_env=environment).remote(task.function, task.arguments)
+        def size() -> int:
+            return self._workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
+
+        def wait(workers: Sequence[_Actor]) -> list[_Actor]:
+            pending = [worker.pending for worker in workers if worker.pending is not None]
+            done, _ = ray.wait(pending, timeout=_LOOK_AROUND)
+            return [worker for worker in workers if worker.pending in done]
+
+        return Pool(lambda: _Actor(ray, options), size, wait).run(tasks)
+
+
+class _Actor:
+    """A worker process on any machine of the cluster, as seen from here; a `gsbench.build.pool.Worker`.
+
+    An actor, since Ray gives the process of a plain task to the next one, and a process that has compiled must end.
+    """
+
+    def __init__(self, ray: ModuleType, options: dict[str, Any]) -> None:
+        self.task: Task | None = None
+        self.ready = False
+        self._ray = ray
+        self._handle = ray.remote(max_restarts=0, max_task_retries=0)(_Runner).options(**options).remote()
+        self._node: str | None = None
+        self.pending = self._handle.find_node.remote()
+
+    def begin(self, task: Task) -> None:
+        self.task = task
+        self.pending = self._handle.run.options(name=task.name).remote(task.function, task.arguments)
+
+    def receive(self) -> tuple[News, Any]:
+        pending, self.pending = self.pending, None
+        try:
+            answer = self._get(pending)
+        except self._ray.exceptions.ActorDiedError:
+            return ("died", "for a reason that Ray's logs tell") if self._is_node_alive() else ("gone", None)
+        except self._ray.exceptions.OutOfMemoryError:
+            return "died", "for want of memory"
+        except self._ray.exceptions.ActorUnavailableError:
+            return "gone", None
+        if not self.ready:
+            self.ready, self._node = True, answer
+            return "ready", None
+        return answer
+
+    def _get(self, pending: Any) -> Any:
+        """The answer to a call; an error of Ray's that `receive` understands, or a ValueError for any other."""
+        errors = self._ray.exceptions
+        try:
+            return self._ray.get(pending)
+        except errors.ActorUnavailableError:
+            self._await_verdict()
+            raise
+        except (errors.ActorDiedError, errors.OutOfMemoryError):
+            raise
+        except errors.RayError as error:
+            raise ValueError(f"build: the Ray cluster fails ({_one_line(error)}); the same command goes on") from None
+
+    def _await_verdict(self) -> None:
+        """Waits until Ray knows what has become of a process that it lost sight of; raises its error if that died."""
+        for _ in range(_VERDICT_SECONDS):
+            time.sleep(1)
+            with contextlib.suppress(self._ray.exceptions.ActorUnavailableError):
+                self._ray.get(self._handle.find_node.remote())
+                return
+
+    def _is_node_alive(self) -> bool:
+        return self._node is None or any(node["NodeID"] == self._node and node["Alive"] for node in self._ray.nodes())
+
+    def kill(self) -> None:
+        with contextlib.suppress(self._ray.exceptions.RayError):
+            self._ray.kill(self._handle)
+
+
+class _Runner:
+    """The process itself."""
+
+    def find_node(self) -> str:
+        """The id of the machine that it is on."""
+        return str(require_ray().get_runtime_context().get_node_id())
+
+    def run(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[News, Any]:
+        """Runs a task: `done` and its result, or `failed` and its exception."""
+        try:
+            return "done", function(*arguments)
+        except MemoryError:
+            os._exit(OUT_OF_MEMORY)
+        except Exception as error:
+            return "failed", error
 
 
 @contextlib.contextmanager
@@ -111,20 +176,33 @@ def connected(address: str | None, workers: int | None, gpu_share: float) -> Ite
     quiet = {"log_to_driver": False, "logging_level": logging.CRITICAL}
     if address is not None:
         _require_listener(address)
-    # Ray prints what befalls its machines on stdout, where results go.
-    with contextlib.redirect_stdout(sys.stderr):
+    with contextlib.redirect_stdout(_WithoutRay(sys.stdout)):
         try:
             if address is None:
                 ray.init("local", num_cpus=workers, include_dashboard=False, object_store_memory=_STORE_BYTES, **quiet)
             else:
                 ray.init(address, **quiet)
         except Exception as error:  # Ray's errors of connecting share no base class
-            reason = " ".join(str(error).split())[:200]
-            raise ValueError(f"ray_address: {address or 'none'}: no Ray cluster ({reason})") from None
+            raise ValueError(f"ray_address: {address or 'none'}: no Ray cluster ({_one_line(error)})") from None
         try:
             yield RayEngine(workers, gpu_share)
         finally:
-            ray.shutdown()
+            with contextlib.redirect_stdout(io.StringIO()):  # what its thread has held back
+                ray.shutdown()
+
+
+class _WithoutRay(io.TextIOBase):
+    """Standard output without what a thread of Ray's prints there: deaths of workers, which this engine tells."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        rays = threading.current_thread().name.startswith("ray_")
+        return len(text) if rays else int(self._stream.write(text))
+
+    def flush(self) -> None:
+        self._stream.flush()
 
 
 def require_ray() -> ModuleType:
@@ -164,45 +242,7 @@ def _speaks_grpc(connection: socket.socket) -> bool:
     return answer[3] == _HTTP2_SETTINGS
 
 
-def _answer(ray: ModuleType, reference: Any) -> tuple[str, Any]:
-    """What `_run` returned; `died` and how; `again` where the task is not to blame.
-
-    Raises:
-        ValueError: the cluster is gone.
-    """
-    errors = ray.exceptions
-    try:
-        kind, value = ray.get(reference)
-    except (errors.WorkerCrashedError, errors.OutOfMemoryError) as error:
-        return "died", " ".join(f"{type(error).__name__}: {error}".split())[:200]
-    except errors.NodeDiedError:
-        return "again", None
-    except errors.RayError as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        raise ValueError(f"build: the Ray cluster fails ({reason}); the same command goes on") from None
-    return kind, value
-
-
-_stale = threading.Event()
-
-
-def _run(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[str, Any]:
-    """A task, in a process of Ray's: `done` and its result, `failed` and its exception, `fresh`, or `again`."""
-    if _stale.is_set():
-        time.sleep(0.1)
-        return "again", None
-    try:
-        return "done", function(*arguments)
-    except FreshProcessNeeded as request:
-        # Ray gives a process the next task, if it does not end.
-        _stale.set()
-        threading.Timer(_GOODBYE, os._exit, (0,)).start()
-        return "fresh", request
-    except MemoryError:
-        os._exit(OUT_OF_MEMORY)
-    except Exception as error:
-        return "failed", error
-
-
-def _first_unseen(folders: Sequence[Path]) -> Path | None:
-    return next((folder for folder in folders if not os.access(folder, os.R_OK)), None)
+def _one_line(error: Exception) -> str:
+    """The last line tells most of what Ray has to say: what was raised on the other machine."""
+    lines = [line for line in str(error).splitlines() if line.strip()] or [""]
+    return f"{type(error).__name__}: {lines[-1].strip()[:200]}"
