@@ -8,7 +8,12 @@ import torch
 from gsbench_baselines.ssl.contrast import Contrast, _halved
 from gsbench_baselines.ssl.model import CrossModal
 
-from gsbench.baseline import PairBaseline
+from gsbench.baseline import PairBaseline, build_model, find_recipe
+from gsbench.data import open_pairs
+from gsbench.evaluation import make_task
+from gsbench.recipe import Augment
+from gsbench.store.folder import open_folder, resolve
+from gsbench.train import schedule, train
 from gsbench.types import Batch
 from tests.baselines.conftest import make_batch
 
@@ -195,3 +200,55 @@ def test_matching_does_not_change_the_features():
         torch.nn.init.normal_(net.fusion[0].weight)
     for before, after in zip(*gradients, strict=True):
         torch.testing.assert_close(before, after)
+
+
+@pytest.mark.parametrize("name", ["ssl-pointnet", "ssl-pointnet++"])
+def test_the_full_variant_is_the_published_schedule(name):
+    recipe, _ = find_recipe(f"{name}:full")
+    assert recipe.supervision == "pairs"
+    assert recipe.options == {"points": name[4:], "margin": 2.0, "triplet_weight": 1.0, "match_weight": 3.0}
+    assert (recipe.train.optimizer, recipe.train.batch_size, recipe.train.weight_decay) == ("sgd", 32, 5e-4)
+    steps = 3991 // 32  # of an epoch
+    assert recipe.train.epochs * steps == 12_400
+    rates = [schedule(recipe.train, step / steps)[0] for step in (0, 4990, 5010, 9980, 10_010, 12_399)]
+    assert rates == pytest.approx([1e-3, 1e-3, 1e-4, 1e-4, 1e-5, 1e-5])
+    assert (recipe.images.size, recipe.images.crop_scale, recipe.images.flip) == (224, (0.08, 1.0), True)
+    assert recipe.points.min_opacity == pytest.approx(1 / (1 + math.exp(-0.3)), abs=5e-4)
+    assert recipe.augment == Augment()
+
+
+@pytest.mark.parametrize(("name", "half"), [("ssl-pointnet", (0.88, 0.95)), ("ssl-pointnet++", (0.90, 0.95))])
+def test_published_figures_of_tables_3_to_5(name, half):
+    figures = find_recipe(name)[0].reported
+    assert {figure.protocol for figure in figures} == {"probe"}
+    of_images = {(f.features, f.num_views, f.views_from) for f in figures if f.modality == "images" and f.regime == 100}
+    views = ((1, "meshes"), (4, "meshes"), (32, "meshes"), (64, "meshes"), (64, "gaussians"))
+    assert of_images == {(kind, *seen) for kind in ("xyz", "xyz+geo", "xyz+geo+sh") for seen in views}
+    assert len(figures) == 15 + 3 + 2
+    assert tuple(figure.accuracy for figure in figures if figure.regime == 50) == half
+
+
+@pytest.mark.parametrize("name", ["ssl-pointnet", "ssl-pointnet++", "ssl-plus"])
+def test_what_is_scaled_down_says_so(name):
+    recipe, _ = find_recipe(name)
+    for variant in (recipe, *(find_recipe(f"{name}:{variant}")[0] for variant in recipe.variants)):
+        assert (f"{variant.images.size} px" in variant.title) == (variant.images.size != 224), variant.name
+        assert (f"{variant.train.epochs} epoch" in variant.title) == (variant.train.epochs < 100), variant.name
+
+
+def test_a_smoke_run_on_the_embedded_data():
+    """Gaussians and views of mini, 16 objects of them, through the loop: both modalities then have features."""
+    recipe, path = find_recipe("ssl-pointnet:smoke")
+    folder = open_folder(resolve("mini"))
+    gaussians = make_task(folder, "gaussians", 10, 0, "xyz", "fps", 64, "meshes")
+    images = make_task(folder, "images", 10, 0, "xyz", "fps", 2, "meshes")
+    objects = open_pairs(folder, gaussians, images, "train", recipe.images, min_opacity=recipe.points.min_opacity)
+    torch.manual_seed(0)
+    net = build_model(recipe, path, objects.channels, 10)
+    before = net.images.conv1.weight.detach().clone()
+    assert train(net, objects, recipe, 0, torch.device("cpu")).epochs == 1
+    assert not torch.equal(net.images.conv1.weight, before)
+    batch = objects.batch(torch.arange(4))
+    with torch.no_grad():
+        features = [net.eval().embed(part) for part in (views_of(batch, [0, 1]), points_of(batch))]
+    assert net.same_object(*features).isfinite().all()
