@@ -131,6 +131,19 @@ class Reported:
     views_from: Literal["meshes", "gaussians"] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class ReportedPretext:
+    """Published scores of pretext tasks; a mean paired distance is None where the source has it of another model."""
+
+    dataset: str
+    features: str
+    sampling: Literal["fps", "uniform"]
+    cross_modality_accuracy: float
+    source: str
+    mpd_positive: float | None = None
+    mpd_negative: float | None = None
+
+
 _DECISIVE = ("model", "options", "train", "augment")
 _DECISIVE_LATER = {
     "images": Images(),
@@ -160,6 +173,7 @@ class Recipe:
         pretrained: safetensors that the model starts from: `hub:ORG/NAME`, or a file (from the recipe's folder).
         options: keywords of the model's constructor.
         reported: published figures, any number.
+        reported_pretext: published scores of pretext tasks, any number.
         variants: named tables that are laid over this recipe, key by key.
     """
 
@@ -176,6 +190,7 @@ class Recipe:
     pretrained: str | None = None
     options: dict[str, Any] = field(default_factory=dict)
     reported: tuple[Reported, ...] = ()
+    reported_pretext: tuple[ReportedPretext, ...] = ()
     variants: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def sha256(self) -> str:

@@ -228,6 +228,18 @@ def test_published_figures_of_tables_3_to_5(name, half):
     assert tuple(figure.accuracy for figure in figures if figure.regime == 50) == half
 
 
+def test_published_scores_of_the_pretext_tasks():
+    """Table 1 has each backbone; each of Table 2's six cells is of one of them."""
+    figures = [
+        figure for name in ("ssl-pointnet", "ssl-pointnet++") for figure in find_recipe(name)[0].reported_pretext
+    ]
+    assert len(figures) == 12
+    assert max(figure.cross_modality_accuracy for figure in figures) == 0.952
+    cells = {(f.features, f.sampling): (f.mpd_positive, f.mpd_negative) for f in figures if f.mpd_positive is not None}
+    assert len(cells) == len([figure for figure in figures if figure.mpd_negative is not None]) == 6
+    assert cells["xyz", "fps"] == (5.34, 13.57)
+
+
 @pytest.mark.parametrize("name", ["ssl-pointnet", "ssl-pointnet++", "ssl-plus"])
 def test_what_is_scaled_down_says_so(name):
     recipe, _ = find_recipe(name)
