@@ -13,10 +13,17 @@ import pytest
 
 from gsbench.build.engine import OUT_OF_MEMORY, Lost, Task
 from gsbench.build.local import LocalEngine, describe_exit
-from gsbench.build.pool import ATTEMPTS, FRESH_PROCESSES
+from gsbench.build.pool import ATTEMPTS, FRESH_PROCESSES, run_here
 from tests.engine_tasks import die, double, fail, process, sleep_for_ever, want_fresh_process
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+class Odd(Exception):
+    """An exception that pickle cannot make again."""
+
+    def __init__(self, one: int, two: int) -> None:
+        super().__init__(f"sum {one + two}")
 
 
 def wait_until(holds: Callable[[], bool], seconds: float = 60) -> None:
@@ -87,7 +94,13 @@ def test_an_exception_ends_the_run_and_its_processes(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No space left") as caught:
         list(LocalEngine(2).run(tasks))
     assert caught.value.errno == 28
+    assert "engine_tasks.py" in caught.value.__notes__[0], "where it was raised"
     assert not any(is_alive(int(pid)) for pid in (tmp_path / "pid").read_text().split())
+
+
+def test_an_exception_that_cannot_be_sent_is_told_in_words() -> None:
+    news, error = run_here(fail, (Odd, 1, 2))
+    assert (news, type(error), str(error)) == ("failed", RuntimeError, "Odd: sum 3")
 
 
 def test_a_run_that_is_left_ends_its_processes(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gsbench.build.engine import OUT_OF_MEMORY, THREAD_VARIABLES, Task
-from gsbench.build.pool import News, Pool
+from gsbench.build.pool import News, Pool, run_here
 
 
 class LocalEngine:
@@ -87,16 +87,10 @@ def _serve(connection: Connection) -> None:
     end_with_parent()
     with contextlib.suppress(OSError):  # where memory runs out, let it be a worker that is killed: that is survived
         Path("/proc/self/oom_score_adj").write_text("500")
-    connection.send(("ready", None))
-    while True:
-        function, arguments = connection.recv()
-        try:
-            message = ("done", function(*arguments))
-        except MemoryError:
-            os._exit(OUT_OF_MEMORY)
-        except Exception as error:
-            message = ("failed", error)
-        connection.send(message)
+    with contextlib.suppress(EOFError, OSError):  # the parent has ended
+        connection.send(("ready", None))
+        while True:
+            connection.send(run_here(*connection.recv()))
 
 
 @contextlib.contextmanager

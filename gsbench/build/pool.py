@@ -1,10 +1,13 @@
 """What engines have in common: workers that take a task at a time, and are replaced when they die."""
 
+import os
+import pickle
+import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
 
-from gsbench.build.engine import FreshProcessNeeded, Lost, Task
+from gsbench.build.engine import OUT_OF_MEMORY, FreshProcessNeeded, Lost, Task
 
 ATTEMPTS = 3
 """After so many deaths of the process that ran it, a task is given up."""
@@ -37,6 +40,21 @@ class Worker(Protocol):
 
     def kill(self) -> None:
         """Ends the process, if there still is one."""
+
+
+def run_here(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[News, Any]:
+    """Runs a task in a worker's process: `done` and its result, or `failed` and what it raised, fit for a pipe."""
+    try:
+        return "done", function(*arguments)
+    except MemoryError:
+        os._exit(OUT_OF_MEMORY)
+    except Exception as error:
+        error.add_note(f"In a worker process:\n{traceback.format_exc()}")
+        try:
+            pickle.loads(pickle.dumps(error))
+        except Exception:  # classes of exceptions may ask for more arguments than they keep
+            return "failed", RuntimeError(f"{type(error).__name__}: {error}")
+        return "failed", error
 
 
 W = TypeVar("W", bound=Worker)

@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
 from typing import Any
 
-from gsbench.build.engine import OUT_OF_MEMORY, THREAD_VARIABLES, Task
-from gsbench.build.pool import News, Pool
+from gsbench.build.engine import THREAD_VARIABLES, Task
+from gsbench.build.pool import News, Pool, run_here
 
 _PATIENCE = 5.0
 """Seconds within which a cluster has to answer."""
@@ -150,13 +150,8 @@ class _Runner:
         return str(require_ray().get_runtime_context().get_node_id())
 
     def run(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[News, Any]:
-        """Runs a task: `done` and its result, or `failed` and its exception."""
-        try:
-            return "done", function(*arguments)
-        except MemoryError:
-            os._exit(OUT_OF_MEMORY)
-        except Exception as error:
-            return "failed", error
+        """As `run_here`."""
+        return run_here(function, arguments)
 
 
 @contextlib.contextmanager
