@@ -144,19 +144,21 @@ def _pack(builder, channels):
     return packed
 
 
-def _pixel_rows(order):
-    """An intrinsic that writes 16 RGBA pixels to an image, a row of them for every row of `order`'s lanes."""
+def _write_rows(context, builder, image_type, image, index, stride, values, order):
+    """Writes the lanes of each row of `order` to an image, from position `index` on, `stride` from row to row."""
+    data = context.make_array(image_type)(context, builder, image).data
+    for row, lanes in enumerate(order):
+        indices = ir.Constant(ir.VectorType(_INT, len(lanes)), list(lanes))
+        part = builder.shuffle_vector(values, values, indices)
+        offset = builder.add(index, builder.mul(stride, ir.Constant(stride.type, row)))
+        builder.store(part, builder.bitcast(builder.gep(data, [offset]), part.type.as_pointer()), align=4)
 
+
+def _pixel_rows(order):
     @intrinsic
     def store_rows(typingctx, image, index, stride, red, green, blue, alpha):
         def codegen(context, builder, sig, args):
-            packed = _pack(builder, args[3:])
-            data = context.make_array(sig.args[0])(context, builder, args[0]).data
-            for row, lanes in enumerate(order):
-                indices = ir.Constant(ir.VectorType(_INT, len(lanes)), list(lanes))
-                part = builder.shuffle_vector(packed, packed, indices)
-                offset = builder.add(args[1], builder.mul(args[2], ir.Constant(args[2].type, row)))
-                builder.store(part, builder.bitcast(builder.gep(data, [offset]), part.type.as_pointer()), align=4)
+            _write_rows(context, builder, sig.args[0], *args[:3], _pack(builder, args[3:]), order)
             return context.get_dummy_value()
 
         return types.void(image, types.intp, types.intp, LANES, LANES, LANES, LANES), codegen
@@ -164,7 +166,20 @@ def _pixel_rows(order):
     return store_rows
 
 
+_SQUARE = [range(4 * row, 4 * row + 4) for row in range(4)]
+_PAIRS = [[4 * (x // 2) + 2 * row + x % 2 for x in range(8)] for row in range(2)]
+
 # RGBA bytes of lanes in 0..255 (cut to integers) from position `index` of a contiguous uint32 image on, `stride` pixels
 # from row to row: 4x4, or 8x2 of which lane 4 b + 2 y + x is pixel x, y of the b-th 2x2 pixels.
-store_4x4 = _pixel_rows([range(4 * row, 4 * row + 4) for row in range(4)])
-store_8x2 = _pixel_rows([[4 * (x // 2) + 2 * row + x % 2 for x in range(8)] for row in range(2)])
+store_4x4, store_8x2 = _pixel_rows(_SQUARE), _pixel_rows(_PAIRS)
+
+
+@intrinsic
+def store_square(typingctx, image, index, stride, value):
+    """Writes 4x4 floats from position `index` of a contiguous float32 image on, `stride` pixels from row to row."""
+
+    def codegen(context, builder, sig, args):
+        _write_rows(context, builder, sig.args[0], *args, _SQUARE)
+        return context.get_dummy_value()
+
+    return types.void(image, types.intp, types.intp, LANES), codegen

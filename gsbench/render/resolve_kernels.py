@@ -14,8 +14,8 @@ import numpy as np
 from gsbench.render import triangle_layout as at
 from gsbench.render.block_kernels import plane_at, samples_of, tile_number
 from gsbench.render.jit_kernels import inlined, kernel
-from gsbench.render.lanes_kernels import bits, broadcast, load, maximum, minimum, select, splat, store
-from gsbench.render.lanes_sample_kernels import fma, fold_max, fold_sum, nearest, store_4x4, store_8x2
+from gsbench.render.lanes_kernels import bits, broadcast, load, maximum, minimum, select, splat, store, trailing_zeros
+from gsbench.render.lanes_sample_kernels import fma, fold_max, fold_sum, nearest, store_4x4, store_8x2, store_square
 
 LANES = at.LANES
 # Rows of the scratch: samples covered, sum of their shades, of their 1/z, and of shade * t (-1: not computed).
@@ -190,30 +190,42 @@ def resolve(frame, box, patches_x, pattern, centres, pixels, waves, colours, thi
                 _reduce_tile(frame, tile * LANES, left, top, pattern, centres, pixels, waves, thickness, sums)
                 _colour_tile(left, top, centres, pixels, waves, colours, sums, target, first, stride)
             if not inner:
-                for row in range(min(side, height - y)):
-                    for column in range(min(side, width - x)):
-                        image[y + row, x + column] = spare[row, column]
+                _copy_corner(spare, image, x, y)
             _empty_tile(frame, tile)
     used[0] = 0
 
 
 @kernel
-def resolve_depth(frame, box, patches_x, pattern, scale, values, image):
-    """Writes z (times `scale`) of blocks of 4x4 pixels, one sample each, to `image` `[h w]` and empties `frame`."""
+def resolve_depth(frame, box, patches_x, pattern, scale, spare, image):
+    """Writes z (times `scale`) of blocks of 4x4 pixels, one sample each, to `image` (float32 `[h w]`, zero before).
+
+    Arguments as above; `spare` is float32 `[4 4]`. `frame` is empty then.
+    """
     height, width = image.shape
     for tile_y in range(box[2] // at.TILE, box[3] // at.TILE + 1):
         for tile_x in range(box[0] // at.TILE, box[1] // at.TILE + 1):
             tile = tile_number(tile_x, tile_y, patches_x)
-            for block in range(LANES):
-                if frame[2][tile * LANES + block] == _ZERO:
-                    continue
-                block_x, block_y = at.TILE * tile_x + block % at.TILE, at.TILE * tile_y + block // at.TILE
+            touched = bits(load(frame[2], tile * LANES) > splat(_ZERO))
+            while touched:
+                number = trailing_zeros(touched)
+                touched &= touched - 1
+                block_x, block_y = at.TILE * tile_x + number % at.TILE, at.TILE * tile_y + number // at.TILE
                 xs, ys = load(pattern, 0) + np.float32(block_x), load(pattern, LANES) + np.float32(block_y)
-                w, _ = samples_of(frame, tile * LANES + block, xs, ys)
-                store(values, 0, w)
-                for sample in range(LANES):
-                    y, x = 4 * block_y + sample // 4, 4 * block_x + sample % 4
-                    if values[sample] > 0 and y < height and x < width:
-                        image[y, x] = scale / values[sample]
+                w, _ = samples_of(frame, tile * LANES + number, xs, ys)
+                z = select(w > splat(_ZERO), splat(scale) / w, splat(_ZERO))
+                x, y = 4 * block_x, 4 * block_y
+                if x + 4 <= width and y + 4 <= height:
+                    store_square(image, y * width + x, width, z)
+                else:
+                    store_square(spare, 0, 4, z)
+                    _copy_corner(spare, image, x, y)
             _empty_tile(frame, tile)
     frame[5][0] = 0
+
+
+@inlined
+def _copy_corner(spare, image, x, y):
+    """Copies to `image` what of a tile at its edge lies in it."""
+    for row in range(min(len(spare), image.shape[0] - y)):
+        for column in range(min(len(spare), image.shape[1] - x)):
+            image[y + row, x + column] = spare[row, column]

@@ -83,8 +83,8 @@ class _Scene:
         _check(mesh, cameras)
         self.mesh, self.cameras, self.pattern, self.shading = mesh, cameras, pattern, shading
         largest = max(-float(mesh.vertices.min()), float(mesh.vertices.max()))
-        # A power of two, so that scaling rounds nothing.
-        self.unit = 2.0 ** math.ceil(math.log2(largest)) if largest > 0 else 1.0
+        # A power of two, so that scaling rounds nothing; one that float32 holds.
+        self.unit = 2.0 ** min(math.ceil(math.log2(largest)), 127) if largest > 0 else 1.0
         self.blocks_x, self.blocks_y = -(-cameras.width // pattern.side), -(-cameras.height // pattern.side)
         self.patches_x, patches_y = (-(-count // (at.TILE * at.PATCH)) for count in (self.blocks_x, self.blocks_y))
         self._guard = np.float32(at.GUARD * max(self.blocks_x, self.blocks_y))
@@ -202,9 +202,9 @@ def draw_depth(mesh: Mesh, cameras: Cameras) -> Float32[Array, "v h w"]:
     """z of every pixel's centre; see `gsbench.render.meshes.render_depth`."""
     scene = _Scene(mesh, cameras, _DEPTH_PATTERN, np.zeros((3, 3)))
     depth = np.zeros((len(cameras), cameras.height, cameras.width), np.float32)
-    values = np.zeros(_SAMPLES, np.float32)
+    spare = np.zeros((4, 4), np.float32)
     for view, box in scene.views():
         resolve_kernels.resolve_depth(
-            scene.frame, box, scene.patches_x, scene.pattern.layout, scene.unit, values, depth[view]
+            scene.frame, box, scene.patches_x, scene.pattern.layout, np.float32(scene.unit), spare, depth[view]
         )
     return depth
