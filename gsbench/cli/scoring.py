@@ -152,7 +152,13 @@ def _models(args: argparse.Namespace) -> int:
 
 
 def _describe(recipe: "Recipe") -> dict[str, str]:
-    figures = [f"{100 * r.accuracy:.1f} on {r.dataset} ({r.modality}, {r.regime} %)" for r in recipe.reported]
+    published: dict[str, list[float]] = {}  # a recipe may have one for each number of views
+    for figure in recipe.reported:
+        published.setdefault(f"{figure.dataset} ({figure.modality}, {figure.regime} %", []).append(figure.accuracy)
+    figures = [
+        f"{100 * max(values):.1f} on {where}{f', best of {len(values)}' if len(values) > 1 else ''})"
+        for where, values in published.items()
+    ]
     return {
         "model": recipe.name,
         "title": recipe.title,
