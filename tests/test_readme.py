@@ -58,7 +58,10 @@ def test_the_readme_names_the_commands_that_run_below() -> None:
         "gsbench eval --model tiny/recipe.toml --data mini --out results",
         "python -m gsbench.meshes.shapes shapes --train 1 --test 1",
         "gsbench build --meshes shapes --out shapes-gs --preset mini",
-        "gsbench verify shapes-gs",
+        "gsbench audit shapes --out shapes-audit.json",
+        "gsbench verify shapes-gs --meshes shapes",
+        "gsbench convert mini:chair_0025 chair.ply",
+        "gsbench convert chair.ply chair.glb",
     }
     assert set(commands()) == known
 
@@ -105,3 +108,9 @@ def test_loading_the_data(tmp_path: Path) -> None:
 def test_building_ones_own(tmp_path: Path) -> None:
     for command in [line for line in commands() if "shapes" in line]:
         run(command, tmp_path)
+
+
+def test_taking_gaussians_elsewhere(tmp_path: Path) -> None:
+    for command in [line for line in commands() if line.startswith("gsbench convert")]:
+        run(command, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"chair.ply", "chair.glb"}
