@@ -109,5 +109,7 @@ def load_manifest(folder: Path) -> Manifest:
         raise ValueError(f"{path}: not JSON: {error}") from None
     found = table.get("format_version") if isinstance(table, dict) else None
     if found != FORMAT_VERSION:
-        raise ValueError(f"{path}: format_version is {found!r} (allowed: {FORMAT_VERSION})")
+        newer = isinstance(found, int) and found > FORMAT_VERSION
+        hint = "; it was written by a newer gsbench, which reads it" if newer else ""
+        raise ValueError(f"{path}: format_version is {found!r} (allowed: {FORMAT_VERSION}{hint})")
     return parse(table, Manifest, str(path))

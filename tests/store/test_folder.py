@@ -127,7 +127,8 @@ def test_a_folder_that_is_no_data_set_is_refused(tmp_path: Path) -> None:
     [
         ("{", "manifest.json: not JSON"),
         ("[]", "format_version is None"),
-        ('{"format_version": 2}', "format_version is 2 .allowed: 1"),
+        ('{"format_version": 2}', "format_version is 2 .allowed: 1; it was written by a newer gsbench, which reads it"),
+        ('{"format_version": 0}', r"format_version is 0 \(allowed: 1\)$"),
         ('{"format_version": 1, "nam": "x"}', "unknown key 'nam'; did you mean 'name'"),
         ('{"format_version": 1}', "key 'name' is missing"),
     ],
