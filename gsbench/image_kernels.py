@@ -9,7 +9,6 @@ _TAPS = np.exp(-np.square(np.arange(REACH + 1)) / (2 * SIGMA**2))
 _TAPS = (_TAPS / (2 * _TAPS.sum() - _TAPS[0])).astype(np.float32)
 _C1, _C2 = np.float32(0.01**2), np.float32(0.03**2)
 _ROWS = 2 * REACH + 1
-_CONTRACT = {"contract"}
 
 
 @njit(cache=True, error_model="numpy")
@@ -25,7 +24,7 @@ def squared_error(x, y):
     return total
 
 
-@njit(forceinline=True)
+@njit(error_model="numpy", forceinline=True)
 def _box(x, y):
     """The first row and column where x and y differ, and those behind the last; an empty box where they do not."""
     height, width = x.shape
@@ -44,14 +43,14 @@ def _box(x, y):
     return top, bottom, left, right
 
 
-@njit(fastmath=_CONTRACT, error_model="numpy", forceinline=True)
+@njit(error_model="numpy", forceinline=True)
 def _add_pair(target, tap, first, second):
     """`target` += tap (first + second): a loop that LLVM turns into vectors, which one over all taps is not."""
     for j in range(len(target)):
         target[j] += tap * (first[j] + second[j])
 
 
-@njit(fastmath=_CONTRACT, error_model="numpy", forceinline=True)
+@njit(error_model="numpy", forceinline=True)
 def _blur_row(x, y, low, step, moments, blurred):
     """Fills `blurred` `[4 n]` with the window along the row from `low` on; taps stand `step` apart."""
     n, margin = blurred.shape[1], REACH * step
@@ -74,7 +73,7 @@ def _blur_row(x, y, low, step, moments, blurred):
             _add_pair(target, _TAPS[tap], source[before : before + n], source[behind : behind + n])
 
 
-@njit(fastmath=_CONTRACT, error_model="numpy", forceinline=True)
+@njit(error_model="numpy", forceinline=True)
 def _blur_column(ring, center, blurred):
     """Fills `blurred` `[4 n]` with the window down the rows of `ring` `[11 4 n]` about `center`."""
     target = blurred.ravel()
@@ -85,7 +84,7 @@ def _blur_column(ring, center, blurred):
         _add_pair(target, _TAPS[tap], ring[(center - tap) % _ROWS].ravel(), ring[(center + tap) % _ROWS].ravel())
 
 
-@njit(fastmath=_CONTRACT, error_model="numpy", forceinline=True)
+@njit(error_model="numpy", forceinline=True)
 def _add_similarity(blurred, sums):
     """Adds each pixel's similarity, less 1, to `sums`."""
     first, second, squares, products = blurred

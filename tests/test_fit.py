@@ -1,15 +1,23 @@
 """The fit on an object whose appearance is known: what it reaches, what it must not look at, and what it refuses."""
 
 import dataclasses
+import functools
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
 from gsbench.fit import FitRecipe, Stage, fit, fit_many
 from gsbench.fit.hull import choose, hull_gaussians
+from gsbench.fit.schedule import low_pass_of
 from gsbench.fit.targets import scaled_cameras, target_planes
 from gsbench.geometry import camera_centers, quats_to_matrices, spiral_rig
+from gsbench.render import splats_cpu
+from gsbench.render.splats import rasterize
 from gsbench.types import Cameras, Gaussians, Views
+from tests.render.splat_reference import random_gaussians, rig
 
 RECIPE = FitRecipe((Stage(32, 60), Stage(64, 100)), num_gaussians=600, sh_degree=1, hull_resolution=40)
 FIELDS = tuple(field.name for field in dataclasses.fields(Gaussians))
@@ -71,6 +79,23 @@ def test_same_seed_same_bits(fitted, views, held_out):
     assert equal(again.gaussians, fitted.gaussians)
     assert (again.psnr, again.ssim) == (fitted.psnr, fitted.ssim)
     assert not equal(fit(views, RECIPE, 1, held_out).gaussians, fitted.gaussians)
+
+
+@pytest.mark.slow
+def test_a_process_that_compiles_gets_the_same_bits(tmp_path):
+    """Machine code straight from the compiler and out of numba's cache must round alike."""
+    code = (
+        "import hashlib; from tests.test_fit import *;"
+        "g = fit(ball(24), RECIPE, 0, ball(24, phase=0.5)[[4]]).gaussians;"
+        "print(hashlib.sha256(b''.join(getattr(g, name).tobytes() for name in FIELDS)).hexdigest())"
+    )
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    run = functools.partial(
+        subprocess.run, [sys.executable, "-c", code], env=environment, capture_output=True, text=True
+    )
+    first, second = run(check=True).stdout, run(check=True).stdout
+    assert len(first) == 65
+    assert first == second
 
 
 def test_held_out_views_only_score(fitted, views, held_out):
@@ -182,6 +207,25 @@ def test_targets_are_box_averages_over_white():
     point = np.array([0.1, -0.2, 0.3])
     full, half = (c.Ks[0] @ (c.viewmats[0, :3, :3] @ point + c.viewmats[0, :3, 3]) for c in (cameras, scaled))
     np.testing.assert_allclose(half[:2] / half[2], full[:2] / full[2] / 2, rtol=1e-5)
+
+
+@pytest.mark.parametrize("factor", [2, 4])
+def test_a_coarse_stage_shows_what_the_box_averages(factor):
+    """Gaussians drawn for a coarse stage look as the same Gaussians drawn in full and box-averaged."""
+    size = 32 * factor
+    gaussians, cameras = random_gaussians(40, 0), rig(2, size, size)
+    gaussians.scales[:] = np.clip(gaussians.scales, 0.01, 0.03)
+    gaussians.opacities[:] = 0.3
+    exact = np.moveaxis(rasterize(gaussians, cameras).rgb, -1, 1).reshape(2, 3, 32, factor, 32, factor).mean((3, 5))
+    coarse, params = scaled_cameras(cameras, 32), splats_cpu.pack(gaussians)
+    errors = []
+    for low_pass in (low_pass_of(Stage(32, 1), size), 0.3):
+        workspace, planes = splats_cpu.Workspace(params.shape, 32, 32), np.empty((5, 32, 32), np.float32)
+        workspace.project(params, splats_cpu.camera_vectors(coarse, low_pass)[0], 0, False)
+        workspace.composite(np.ones(3, np.float32), planes)
+        errors.append(np.sqrt(np.mean((planes[:3] - exact[0]) ** 2)))
+    assert errors[0] < errors[1] / 2
+    assert low_pass_of(Stage(size, 1), size) == pytest.approx(0.3)
 
 
 @pytest.mark.parametrize(

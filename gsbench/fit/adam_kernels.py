@@ -9,7 +9,7 @@ Raw scales are logarithms and raw opacities logits; all other rows are the same 
 from numba import njit
 
 from gsbench.render import layout as at
-from gsbench.render.lanes_kernels import WIDTH, exp2, load, maximum, minimum, splat, sqrt, store
+from gsbench.render.lanes_kernels import WIDTH, exp2, fma, load, maximum, minimum, splat, sqrt, store
 
 _LOG2_E = 1.4426950408889634
 
@@ -52,8 +52,8 @@ def adam(raw, params, d_params, first, second, rates, beta_2, step):
             elif row == at.OPACITY:
                 opacity = load(flat, i)
                 gradient = gradient * (opacity * (1.0 - opacity))
-            mean = 0.9 * load(flat_first, i) + 0.1 * gradient
-            square = beta_2 * load(flat_second, i) + (1 - beta_2) * (gradient * gradient)
+            mean = fma(0.9, load(flat_first, i), 0.1 * gradient)
+            square = fma(beta_2, load(flat_second, i), (1 - beta_2) * (gradient * gradient))
             store(flat_first, i, mean)
             store(flat_second, i, square)
             store(flat_d, i, splat(0.0))

@@ -5,7 +5,7 @@ from jaxtyping import Float32
 
 from gsbench.fit import adam_kernels
 from gsbench.fit.recipe import FitRecipe
-from gsbench.fit.schedule import decay_at, learning_rates, sh_degree_at, view_order
+from gsbench.fit.schedule import decay_at, learning_rates, low_pass_of, sh_degree_at, view_order
 from gsbench.fit.targets import scaled_cameras, target_planes
 from gsbench.geometry import normalize_quats
 from gsbench.render import layout
@@ -28,7 +28,8 @@ def optimise(start: Gaussians, views: Views, recipe: FitRecipe, rng: np.random.G
         used, places = np.unique(order, return_inverse=True)
         targets = target_planes(views if len(used) == len(views) else views[used], stage.resolution, layout.TILE)
         cameras = scaled_cameras(views.cameras, stage.resolution)
-        workspace, vectors = Workspace(raw.shape, cameras.width, cameras.height), camera_vectors(cameras)
+        vectors = camera_vectors(cameras, low_pass_of(stage, views.cameras.width))
+        workspace = Workspace(raw.shape, cameras.width, cameras.height)
         for view, place in zip(order, places, strict=True):
             degree = sh_degree_at(recipe, step)
             adam_kernels.activate(raw, params)

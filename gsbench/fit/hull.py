@@ -86,8 +86,8 @@ def discs(
 
 
 def _silhouettes(
-    views: Views, order: Int[Array, " v"], cameras: Float32[Array, "v 23"]
-) -> tuple[Bool[Array, "v bh bw"], Float32[Array, "v 23"]]:
+    views: Views, order: Int[Array, " v"], cameras: Float32[Array, "v 25"]
+) -> tuple[Bool[Array, "v bh bw"], Float32[Array, "v 25"]]:
     """Where alpha passes one half, in `order`, and cameras for them: pixels of some 1/200 of the image's width.
 
     A pixel is set where it or one of its 8 neighbours has some of the object, so that no part falls between the
@@ -107,7 +107,7 @@ def silhouette_block(cameras: Cameras) -> int:
     return max(1, cameras.width // _SILHOUETTE_WIDTH)
 
 
-def scaled(cameras: Float32[Array, "v 23"], block: int) -> Float32[Array, "v 23"]:
+def scaled(cameras: Float32[Array, "v 25"], block: int) -> Float32[Array, "v 25"]:
     """The cameras of images whose pixels are `block` times as wide."""
     scaled = cameras.copy()
     scaled[:, at.FX : at.LIMITS] /= block
@@ -115,7 +115,7 @@ def scaled(cameras: Float32[Array, "v 23"], block: int) -> Float32[Array, "v 23"
 
 
 def _carve(
-    masks: Bool[Array, "v h w"], cameras: Float32[Array, "v 23"], resolution: int
+    masks: Bool[Array, "v h w"], cameras: Float32[Array, "v 25"], resolution: int
 ) -> tuple[Float64[Array, "3"], float, Bool[Array, "x y z"]]:
     """Origin, edge of a voxel and occupancy, `resolution` voxels along the longest side of the object's box."""
     occupied = np.empty((COARSE,) * 3, bool)
@@ -149,7 +149,7 @@ def too_coarse(resolution: int) -> ValueError:
     return ValueError(f"hull_resolution: {resolution} voxels are too coarse for this object, none lies inside it")
 
 
-def widening(cameras: Float32[Array, "v 23"]) -> int:
+def widening(cameras: Float32[Array, "v 25"]) -> int:
     """How many pixels a coarse voxel reaches from its centre in any view, where it is nearest."""
     reach = np.sqrt(3) / COARSE
     nearest = np.linalg.norm(cameras[:, at.TRANSLATION : at.CENTER], axis=1) - 1
@@ -158,8 +158,8 @@ def widening(cameras: Float32[Array, "v 23"]) -> int:
 
 
 def _widen(
-    masks: Bool[Array, "v h w"], cameras: Float32[Array, "v 23"]
-) -> tuple[Bool[Array, "v bh bw"], Float32[Array, "v 23"]]:
+    masks: Bool[Array, "v h w"], cameras: Float32[Array, "v 25"]
+) -> tuple[Bool[Array, "v bh bw"], Float32[Array, "v 25"]]:
     """Masks of larger pixels, and their cameras, that hold whatever a coarse voxel with a centre there may touch.
 
     A larger pixel is as wide as `widening` says, and set where it or one of its 8 neighbours has some silhouette.

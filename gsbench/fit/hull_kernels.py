@@ -6,7 +6,7 @@ from numba import njit
 from gsbench.render import layout as at
 
 
-@njit
+@njit(forceinline=True)
 def _homogeneous(camera, x, y, z):
     """Column and row of a world point times its depth, and the depth."""
     cx = camera[0] * x + camera[1] * y + camera[2] * z + camera[at.TRANSLATION]

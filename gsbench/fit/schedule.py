@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from gsbench.fit.recipe import FitRecipe
+from gsbench.fit.recipe import FitRecipe, Stage
+from gsbench.render.splats_cpu import LOW_PASS
 
 
 def learning_rates(recipe: FitRecipe) -> dict[str, float]:
@@ -20,6 +21,16 @@ def learning_rates(recipe: FitRecipe) -> dict[str, float]:
 def decay_at(recipe: FitRecipe, step: int) -> float:
     """What the learning rates are multiplied by at `step`, counted from 0."""
     return 1 - (1 - recipe.lr_decay) * step / max(recipe.iterations - 1, 1)
+
+
+def low_pass_of(stage: Stage, width: int) -> float:
+    """Variance in its pixels^2 that a stage adds to Gaussians in the image, fitted to views of `width` pixels.
+
+    That of the rasteriser at the views' resolution and of the box that averages them from there: so Gaussians that fit
+    the stage's smaller views fit the views. The rasteriser's .3 would make them too small, by 4.8 pixels^2 at 1/4.
+    """
+    factor = width / stage.resolution
+    return (LOW_PASS + (factor**2 - 1) / 12) / factor**2
 
 
 def sh_degree_at(recipe: FitRecipe, step: int) -> int:

@@ -7,7 +7,7 @@ import numpy as np
 from numba import njit
 
 
-@njit
+@njit(forceinline=True)
 def _merge_rows(words, first, last, merged):
     """Fills `merged` with the union of the bits of rows `first` to `last`: at the speed of memory."""
     merged[:] = words[first]
@@ -17,12 +17,12 @@ def _merge_rows(words, first, last, merged):
             merged[j] |= row[j]
 
 
-@njit
+@njit(forceinline=True)
 def _channel(word, channel):
     return np.int32((word >> np.int32(8 * channel)) & np.int32(255))
 
 
-@njit
+@njit(forceinline=True)
 def _store_edge(words, row, column, factor, planes, to_row, to_column):
     """Of factor x factor pixels of which some are clear: colours enter by their alpha, white by the rest."""
     area = factor * factor
@@ -43,7 +43,7 @@ def _store_edge(words, row, column, factor, planes, to_row, to_column):
     planes[3, to_row, to_column] = np.uint8(alpha * (255 * scale) + 0.5)
 
 
-@njit
+@njit(forceinline=True)
 def _store_means(words, row, first, last, factor, planes, to_row):
     """The means of the blocks from `first` to `last` of a row; at once where all pixels are opaque, as most are."""
     scale = np.float32(1 / (factor * factor))

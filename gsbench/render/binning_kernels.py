@@ -34,7 +34,7 @@ def visible_by_depth(projected, width, height, order, spare):
     return _radix_sort(projected[at.DEPTH].view(np.uint32), order, spare, count)
 
 
-@njit
+@njit(forceinline=True)
 def _radix_sort(keys, order, spare, count):
     """Sorts the first `count` of `order` by `keys` (positive floats' bits sort as the floats do), stably."""
     starts = np.empty(_RADIX, np.int64)
@@ -76,7 +76,7 @@ def make_records(projected, order, count, records):
         record[at.R_HALF_Y] = math.sqrt(reach * projected[at.VAR_Y, i])
 
 
-@njit
+@njit(forceinline=True)
 def _tile_span(center, half, tiles):
     return max(int((center - half) / at.TILE), 0), min(int((center + half) / at.TILE) + 1, tiles)
 

@@ -19,8 +19,8 @@ import numpy as np
 
 from gsbench.render import triangle_layout as at
 from gsbench.render.jit_kernels import inlined
-from gsbench.render.lanes_kernels import bits, broadcast, load, minimum, select, splat, store, trailing_zeros
-from gsbench.render.lanes_sample_kernels import differ, either, everywhere, fma, lowest
+from gsbench.render.lanes_kernels import bits, broadcast, fma, load, minimum, select, splat, store, trailing_zeros
+from gsbench.render.lanes_sample_kernels import differ, either, everywhere, lowest
 
 _ZERO = np.float32(0)
 _ALL = (1 << at.LANES) - 1

@@ -2,7 +2,8 @@
 
 LLVM's auto-vectoriser gives up on the rasteriser's loops, so they are written in these types instead: 4x4 pixels
 (or 16 Gaussians) are one `<16 x float>` value, which becomes one AVX-512 register, two of AVX2 or four of NEON.
-Every operation is contractible (multiply-add becomes FMA) and nothing else, so results depend on no loop order.
+Every operation rounds once, as written: what LLVM may fuse depends on what it inlines, and so would the last bit. `fma`
+is a multiply-add with one rounding.
 """
 
 # numba checks the types of what follows; mypy does not know its intrinsics.
@@ -19,7 +20,6 @@ from numba.extending import intrinsic, lower_builtin, models, register_model
 WIDTH = 16
 _FLOAT, _INT = ir.FloatType(), ir.IntType(32)
 _LANES_IR, _INTS_IR, _MASK_IR = (ir.VectorType(element, WIDTH) for element in (_FLOAT, _INT, ir.IntType(1)))
-_CONTRACT = ("contract",)
 
 
 class _LanesType(types.Type):
@@ -83,9 +83,9 @@ def _register_binary(function, emit, result):
         lower_builtin(function, *operands)(lower)
 
 
-for _function, _method in ((operator.add, "fadd"), (operator.sub, "fsub"), (operator.mul, "fmul")):
-    _register_binary(_function, lambda b, x, y, m=_method: getattr(b, m)(x, y, flags=_CONTRACT), LANES)
-_register_binary(operator.truediv, lambda b, x, y: b.fdiv(x, y), LANES)
+_ARITHMETIC = ((operator.add, "fadd"), (operator.sub, "fsub"), (operator.mul, "fmul"), (operator.truediv, "fdiv"))
+for _function, _method in _ARITHMETIC:
+    _register_binary(_function, lambda b, x, y, m=_method: getattr(b, m)(x, y), LANES)
 _COMPARISONS = ((operator.lt, "<"), (operator.le, "<="), (operator.gt, ">"), (operator.ge, ">="), (operator.eq, "=="))
 for _function, _symbol in _COMPARISONS:
     _register_binary(_function, lambda b, x, y, s=_symbol: b.fcmp_ordered(s, x, y), MASK)
@@ -111,9 +111,9 @@ def _lower_and(context, builder, sig, args):
     return builder.and_(*args)
 
 
-def _call(builder, name, result, args, flags=()):
+def _call(builder, name, result, args):
     function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(result, [a.type for a in args]), name)
-    return builder.call(function, args, fastmath=flags)
+    return builder.call(function, args)
 
 
 def _address(context, builder, array_type, array, index, vector):
@@ -213,6 +213,17 @@ def _scale_by_power(typingctx, value, shifted):
 
 
 @intrinsic
+def fma(typingctx, a, b, c):
+    """a b + c with one rounding; scalars count for all lanes."""
+
+    def codegen(context, builder, sig, args):
+        lanes = [_as_lanes(builder, *pair) for pair in zip(args, sig.args, strict=True)]
+        return _call(builder, "llvm.fma.v16f32", _LANES_IR, lanes)
+
+    return LANES(a, b, c), codegen
+
+
+@intrinsic
 def trailing_zeros(typingctx, value):
     """The position of the lowest set bit of a non-zero integer."""
 
@@ -241,7 +252,5 @@ def exp2(x):
     shifted = x + 12582912.0
     f = x - (shifted - 12582912.0)
     # Minimax polynomial of 2^f over -.5...5 for the relative error, 2.6e-6.
-    value = splat(0.00957010191) * f + 0.0559178603
-    value = value * f + 0.240247448
-    value = value * f + 0.693121815
-    return _scale_by_power(value * f + 0.999999261, shifted)
+    value = fma(fma(fma(0.00957010191, f, 0.0559178603), f, 0.240247448), f, 0.693121815)
+    return _scale_by_power(fma(value, f, 0.999999261), shifted)

@@ -26,16 +26,6 @@ def _call(builder, name, args):
 
 
 @intrinsic
-def fma(typingctx, a, b, c):
-    """a * b + c with one rounding."""
-
-    def codegen(context, builder, sig, args):
-        return _call(builder, "llvm.fma.v16f32", args)
-
-    return LANES(LANES, LANES, LANES), codegen
-
-
-@intrinsic
 def floor(typingctx, value):
     """The largest integers not above."""
     return LANES(LANES), lambda context, builder, sig, args: _call(builder, "llvm.floor.v16f32", args)

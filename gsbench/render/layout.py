@@ -7,8 +7,9 @@ arrays of structures, `[n, 16]`, one cache line each.
 # A Gaussian, `params` [11 + 3 k, n], and the derivatives by it: SH coefficient c of channel j is row SH + 3 c + j.
 MEAN, QUAT, SCALE, OPACITY, SH = 0, 3, 7, 10, 11
 
-# A camera [23]: rotation (row-major), translation, centre, intrinsics, limits of x/z (min, max) and of y/z.
-ROTATION, TRANSLATION, CENTER, FX, FY, CX, CY, LIMITS = 0, 9, 12, 15, 16, 17, 18, 19
+# A camera [25]: rotation (row-major), translation, centre, intrinsics, limits of x/z (min, max) and of y/z; what the
+# low-pass adds to the variance in pixels^2, and its square.
+ROTATION, TRANSLATION, CENTER, FX, FY, CX, CY, LIMITS, LOW_PASS, LOW_PASS_SQUARED = 0, 9, 12, 15, 16, 17, 18, 19, 23, 24
 
 # `projected` [12, n]: image position, conic (inverse covariance), variances after the low-pass, opacity (0 behind the
 # camera, compensated when antialiased), colour, depth.

@@ -14,11 +14,10 @@ from gsbench.render import layout as at
 from gsbench.render.lanes_kernels import WIDTH, load, maximum, minimum, select, splat, sqrt, store
 from gsbench.render.sh_kernels import accumulate, colours, colours_backward
 
-LOW_PASS = 0.3
 NEAR_PLANE = 0.01
 
 
-@njit(inline="always")
+@njit(forceinline=True)
 def _rotation(w, x, y, z):
     return (
         1.0 - 2.0 * (y * y + z * z),
@@ -89,14 +88,14 @@ def _image_axes(j00, j02, j11, j12, camera, rotation, s0, s1, s2):
 
 
 @njit(forceinline=True)
-def _covariance(axes):
+def _covariance(axes, camera):
     """xx, xy, yy of the image covariance before the low-pass, its determinant, and the one after."""
     a0, a1, a2, b0, b1, b2 = axes
     xx, xy, yy = a0 * a0 + a1 * a1 + a2 * a2, a0 * b0 + a1 * b1 + a2 * b2, b0 * b0 + b1 * b1 + b2 * b2
     # Cauchy-Binet: a sum of squares, so that thin Gaussians lose nothing to cancellation.
     m0, m1, m2 = a1 * b2 - a2 * b1, a2 * b0 - a0 * b2, a0 * b1 - a1 * b0
     det_raw = m0 * m0 + m1 * m1 + m2 * m2
-    return xx, xy, yy, det_raw, det_raw + LOW_PASS * (xx + yy) + LOW_PASS * LOW_PASS
+    return xx, xy, yy, det_raw, det_raw + camera[at.LOW_PASS] * (xx + yy) + camera[at.LOW_PASS_SQUARED]
 
 
 @njit(cache=True, error_model="numpy")
@@ -116,18 +115,18 @@ def project(params, camera, sh_degree, antialiased, projected):
         )
         j00, j02, j11, j12, _, _, inverse = _jacobian(x, y, z, camera)
         _, axes = _image_axes(j00, j02, j11, j12, camera, _rotation(w, qx, qy, qz), *scales)
-        xx, xy, yy, det_raw, det = _covariance(axes)
+        xx, xy, yy, det_raw, det = _covariance(axes, camera)
         opacity = load(params, at.OPACITY * n + i)
         if antialiased:
             opacity = opacity * sqrt(det_raw / det)
         inverse_det = 1.0 / det
         store(projected, at.X * n + i, camera[at.FX] * (x * inverse) + camera[at.CX])
         store(projected, at.Y * n + i, camera[at.FY] * (y * inverse) + camera[at.CY])
-        store(projected, at.CONIC_A * n + i, (yy + LOW_PASS) * inverse_det)
+        store(projected, at.CONIC_A * n + i, (yy + camera[at.LOW_PASS]) * inverse_det)
         store(projected, at.CONIC_B * n + i, -(xy * inverse_det))
-        store(projected, at.CONIC_C * n + i, (xx + LOW_PASS) * inverse_det)
-        store(projected, at.VAR_X * n + i, xx + LOW_PASS)
-        store(projected, at.VAR_Y * n + i, yy + LOW_PASS)
+        store(projected, at.CONIC_C * n + i, (xx + camera[at.LOW_PASS]) * inverse_det)
+        store(projected, at.VAR_X * n + i, xx + camera[at.LOW_PASS])
+        store(projected, at.VAR_Y * n + i, yy + camera[at.LOW_PASS])
         store(projected, at.ALPHA * n + i, select(in_front, opacity, splat(0.0)))
         store(projected, at.DEPTH * n + i, z)
         colours(params, n, i, camera, sh_degree, projected, basis)
@@ -169,11 +168,11 @@ def _geometry_backward(params, n, i, camera, antialiased, projected, d_projected
     accumulate(d_params, at.OPACITY * n + i, select(opacity > 0.0, d_log_opacity / opacity, splat(0.0)))
     if antialiased:
         # log of the compensation = .5 log det_raw - .5 log det
-        xx, xy, yy, det_raw, det = _covariance(axes)
+        xx, xy, yy, det_raw, det = _covariance(axes, camera)
         raw = select(det_raw > 0.0, 0.5 * d_log_opacity / det_raw, splat(0.0))
         filtered = 0.5 * d_log_opacity / det
-        d_xx = d_xx + raw * yy - filtered * (yy + LOW_PASS)
-        d_yy = d_yy + raw * xx - filtered * (xx + LOW_PASS)
+        d_xx = d_xx + raw * yy - filtered * (yy + camera[at.LOW_PASS])
+        d_yy = d_yy + raw * xx - filtered * (xx + camera[at.LOW_PASS])
         d_xy = d_xy - 2.0 * (raw - filtered) * xy
     d_t = _axes_backward(params, n, i, t, axes, rotation, scales, d_xx, d_xy, d_yy, d_params, inverse_norm)
     c = camera

@@ -14,8 +14,19 @@ import numpy as np
 from gsbench.render import triangle_layout as at
 from gsbench.render.block_kernels import plane_at, samples_of, tile_number
 from gsbench.render.jit_kernels import inlined, kernel
-from gsbench.render.lanes_kernels import bits, broadcast, load, maximum, minimum, select, splat, store, trailing_zeros
-from gsbench.render.lanes_sample_kernels import fma, fold_max, fold_sum, nearest, store_4x4, store_8x2, store_square
+from gsbench.render.lanes_kernels import (
+    bits,
+    broadcast,
+    fma,
+    load,
+    maximum,
+    minimum,
+    select,
+    splat,
+    store,
+    trailing_zeros,
+)
+from gsbench.render.lanes_sample_kernels import fold_max, fold_sum, nearest, store_4x4, store_8x2, store_square
 
 LANES = at.LANES
 # Rows of the scratch: samples covered, sum of their shades, of their 1/z, and of shade * t (-1: not computed).

@@ -6,7 +6,7 @@
 from numba import njit
 
 from gsbench.render import layout as at
-from gsbench.render.lanes_kernels import WIDTH, load, maximum, select, splat, sqrt, store
+from gsbench.render.lanes_kernels import WIDTH, fma, load, maximum, select, splat, sqrt, store
 
 
 @njit(forceinline=True)
@@ -28,7 +28,7 @@ def colours(params, n, i, camera, sh_degree, projected, basis):
     for channel in range(3):
         colour = splat(0.5)
         for k in range((sh_degree + 1) ** 2):
-            colour = colour + load(params, (at.SH + 3 * k + channel) * n + i) * load(basis, k * WIDTH)
+            colour = fma(load(params, (at.SH + 3 * k + channel) * n + i), load(basis, k * WIDTH), colour)
         store(projected, (at.RED + channel) * n + i, maximum(colour, splat(0.0)))
 
 
@@ -102,12 +102,12 @@ def colours_backward(params, n, i, camera, sh_degree, projected, d_projected, d_
     for k in range((sh_degree + 1) ** 2):
         value = load(basis, k * WIDTH)
         row = (at.SH + 3 * k) * n + i
-        accumulate(d_params, row, value * d_red)
-        accumulate(d_params, row + n, value * d_green)
-        accumulate(d_params, row + 2 * n, value * d_blue)
+        store(d_params, row, fma(value, d_red, load(d_params, row)))
+        store(d_params, row + n, fma(value, d_green, load(d_params, row + n)))
+        store(d_params, row + 2 * n, fma(value, d_blue, load(d_params, row + 2 * n)))
         if k > 0:
-            mixed = load(params, row) * d_red + load(params, row + n) * d_green + load(params, row + 2 * n) * d_blue
-            store(sums, k * WIDTH, mixed)
+            mixed = fma(load(params, row), d_red, load(params, row + n) * d_green)
+            store(sums, k * WIDTH, fma(load(params, row + 2 * n), d_blue, mixed))
     if sh_degree == 0:
         return zero, zero, zero
     gx, gy, gz = _basis_gradient(sums, sh_degree, dx, dy, dz)

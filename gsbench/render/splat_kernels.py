@@ -22,6 +22,7 @@ from gsbench.render.lanes_kernels import (
     bits,
     broadcast,
     exp2,
+    fma,
     load,
     maximum,
     minimum,
@@ -59,8 +60,8 @@ def _gather(records, ranks, start, stop, x0, y0, inside, scratch):
         ridge_y = minimum(maximum(near_x * broadcast(records, base + at.R_RIDGE_Y), low_y), high_y)
         a, b, c = _form_of(records, base)
         highest = maximum(
-            (a * near_x + b * ridge_y) * near_x + c * ridge_y * ridge_y,
-            (a * ridge_x + b * near_y) * ridge_x + c * near_y * near_y,
+            _form_at(a, b, c, near_x, ridge_y),
+            _form_at(a, b, c, ridge_x, near_y),
         )
         mask = bits(highest + broadcast(records, base + at.R_LOG) >= _LOG2_ALPHA_NEAR) & inside
         if mask == 0:
@@ -80,6 +81,11 @@ def _gather(records, ranks, start, stop, x0, y0, inside, scratch):
 @njit(forceinline=True)
 def _form_of(records, base):
     return broadcast(records, base + at.R_A), broadcast(records, base + at.R_B), broadcast(records, base + at.R_C)
+
+
+@njit(forceinline=True)
+def _form_at(a, b, c, dx, dy):
+    return fma(fma(a, dx, b * dy), dx, c * dy * dy)
 
 
 @njit(forceinline=True)
@@ -103,7 +109,7 @@ def _composite(x0, y0, keep, scratch):
             base = member * at.RECORD
             dx, dy = px - broadcast(local, base + at.R_X), py - broadcast(local, base + at.R_Y)
             a, b, c = _form_of(local, base)
-            exponent = (a * dx + b * dy) * dx + (c * dy * dy + broadcast(local, base + at.R_LOG))
+            exponent = _form_at(a, b, c, dx, dy) + broadcast(local, base + at.R_LOG)
             alpha = select(exponent >= LOG2_ALPHA_MIN, minimum(exp2(exponent), splat(ALPHA_MAX)), zero)
             weight = alpha * transmittance
             left = transmittance - weight
@@ -120,10 +126,10 @@ def _composite(x0, y0, keep, scratch):
                 store(pairs, pair, select(live, alpha, zero))
                 store(pairs, pair + WIDTH, weight)
             r, g, b = _colour_of(local, base)
-            red = red + weight * r
-            green = green + weight * g
-            blue = blue + weight * b
-            depth = depth + weight * broadcast(local, base + at.R_DEPTH)
+            red = fma(weight, r, red)
+            green = fma(weight, g, green)
+            blue = fma(weight, b, blue)
+            depth = fma(weight, broadcast(local, base + at.R_DEPTH), depth)
             opaque = opaque + weight
         place = block * _PIXELS
         store(pixels, place, red)
@@ -161,15 +167,15 @@ def _backward(x0, y0, count, with_depth, scratch, moments):
             place = block * _PIXELS
             g_red, g_green = load(d_pixels, place), load(d_pixels, place + WIDTH)
             g_blue, behind = load(d_pixels, place + 2 * WIDTH), load(d_pixels, place + 3 * WIDTH)
-            by_weight = red * g_red + green * g_green + blue * g_blue - behind
+            by_weight = fma(red, g_red, fma(green, g_green, fma(blue, g_blue, -behind)))
             if with_depth:
                 g_depth = load(d_pixels, place + 4 * WIDTH)
-                by_weight = by_weight + broadcast(local, base + at.R_DEPTH) * g_depth
-                d_depth = d_depth + weight * g_depth
-            store(d_pixels, place + 3 * WIDTH, behind + alpha * by_weight)
-            d_red = d_red + weight * g_red
-            d_green = d_green + weight * g_green
-            d_blue = d_blue + weight * g_blue
+                by_weight = fma(broadcast(local, base + at.R_DEPTH), g_depth, by_weight)
+                d_depth = fma(weight, g_depth, d_depth)
+            store(d_pixels, place + 3 * WIDTH, fma(alpha, by_weight, behind))
+            d_red = fma(weight, g_red, d_red)
+            d_green = fma(weight, g_green, d_green)
+            d_blue = fma(weight, g_blue, d_blue)
             # The cap is flat: nothing passes to the exponent there.
             value = select(alpha < ALPHA_MAX, weight * by_weight, zero)
             px, py = _pixels_of(block, x0, y0)
@@ -178,9 +184,9 @@ def _backward(x0, y0, count, with_depth, scratch, moments):
             one = one + value
             mx = mx + by_x
             my = my + by_y
-            mxx = mxx + by_x * dx
-            mxy = mxy + by_x * dy
-            myy = myy + by_y * dy
+            mxx = fma(by_x, dx, mxx)
+            mxy = fma(by_x, dy, mxy)
+            myy = fma(by_y, dy, myy)
         place = members[member] * at.RECORD
         sums = totals(one, mx, my, mxx, mxy, myy, d_red, d_green, d_blue, d_depth)
         store(moments, place, load(moments, place) + sums)
@@ -213,7 +219,7 @@ def render_tiles(records, ranks, starts, width, height, background, scratch, pla
             for plane in range(at.PLANES):
                 value = load(pixels, place + plane * WIDTH)
                 if plane < 3:
-                    value = value + (1.0 - opaque) * background[plane]
+                    value = fma(1.0 - opaque, background[plane], value)
                 store_block(flat, position + plane * plane_size, stride, value)
 
 
@@ -241,9 +247,9 @@ def backward_tiles(records, ranks, starts, width, height, background, scratch, d
 
 @njit(forceinline=True)
 def _store_behind(d_pixels, place, d_alpha, background):
-    behind = load(d_pixels, place) * background[0] - d_alpha
-    behind = behind + load(d_pixels, place + WIDTH) * background[1] + load(d_pixels, place + 2 * WIDTH) * background[2]
-    store(d_pixels, place + 3 * WIDTH, behind)
+    behind = fma(load(d_pixels, place), background[0], -d_alpha)
+    behind = fma(load(d_pixels, place + WIDTH), background[1], behind)
+    store(d_pixels, place + 3 * WIDTH, fma(load(d_pixels, place + 2 * WIDTH), background[2], behind))
 
 
 @njit(cache=True, error_model="numpy")
@@ -277,10 +283,10 @@ def _loss_block(block, inside, background, scratch, target, position, stride, pl
     zero, limit = splat(0.0), splat(huber)
     opaque = load(pixels, place + 3 * WIDTH)
     for channel in range(3):
-        colour = load(pixels, place + channel * WIDTH) + (1.0 - opaque) * background[channel]
-        error = colour - load_block_bytes(target, position + channel * plane_size, stride) * (1 / 255)
+        colour = fma(1.0 - opaque, background[channel], load(pixels, place + channel * WIDTH))
+        error = fma(load_block_bytes(target, position + channel * plane_size, stride), -1 / 255, colour)
         slope = maximum(minimum(error, limit), -limit) * (1 / huber)
         store(d_pixels, place + channel * WIDTH, select(inside, slope, zero))
-    error = opaque - load_block_bytes(target, position + 3 * plane_size, stride) * (1 / 255)
+    error = fma(load_block_bytes(target, position + 3 * plane_size, stride), -1 / 255, opaque)
     slope = select(error > 0.0, splat(alpha_weight), select(error < 0.0, splat(-alpha_weight), zero))
     _store_behind(d_pixels, place, select(inside, slope, zero), background)

@@ -15,6 +15,9 @@ from gsbench.render import binning_kernels, layout, projection_kernels, splat_ke
 from gsbench.render.lanes_kernels import WIDTH
 from gsbench.types import Array, Cameras, Gaussians
 
+LOW_PASS = 0.3
+"""Variance in pixels^2 that every Gaussian gains in the image (Kerbl 2023)."""
+
 
 def pack(gaussians: Gaussians) -> Float32[Array, "p n"]:
     """The Gaussians as `[11 + 3 k, n]`, n padded to a multiple of 16 with Gaussians of opacity 0."""
@@ -38,8 +41,8 @@ def unpack(params: Float32[Array, "p n"], count: int) -> Gaussians:
     )
 
 
-def camera_vectors(cameras: Cameras) -> Float32[Array, "v 23"]:
-    """Each camera as the kernels take it: rotation, translation, centre, fx, fy, cx, cy, limits of x/z and y/z."""
+def camera_vectors(cameras: Cameras, low_pass: float = LOW_PASS) -> Float32[Array, "v 25"]:
+    """Each camera as the kernels take it: rotation, translation, centre, intrinsics, limits of x/z, y/z, low-pass."""
     rotations, translations = cameras.viewmats[:, :3, :3].reshape(-1, 9), cameras.viewmats[:, :3, 3]
     fx, fy, cx, cy = (cameras.Ks[:, i, j] for i, j in ((0, 0), (1, 1), (0, 2), (1, 2)))
     # The Jacobian is not trusted beyond .15 of the image's size outside it (gsplat and INRIA: 1.3 tan(fov / 2)).
@@ -47,7 +50,8 @@ def camera_vectors(cameras: Cameras) -> Float32[Array, "v 23"]:
     limits_x = (-cx / fx - margin_x, (cameras.width - cx) / fx + margin_x)
     limits_y = (-cy / fy - margin_y, (cameras.height - cy) / fy + margin_y)
     scalars = np.stack([fx, fy, cx, cy, *limits_x, *limits_y], axis=1)
-    parts = (rotations, translations, camera_centers(cameras.viewmats), scalars)
+    filters = np.tile([low_pass, low_pass**2], (len(cameras), 1))
+    parts = (rotations, translations, camera_centers(cameras.viewmats), scalars, filters)
     return np.ascontiguousarray(np.concatenate(parts, axis=1), np.float32)
 
 
@@ -89,7 +93,7 @@ class Workspace:
         self._reserve_tile(64)
 
     def project(
-        self, params: Float32[Array, "p n"], camera: Float32[Array, "23"], sh_degree: int, antialiased: bool
+        self, params: Float32[Array, "p n"], camera: Float32[Array, "25"], sh_degree: int, antialiased: bool
     ) -> None:
         """Projects the Gaussians, sorts those in view by depth and lists them by tile."""
         self._camera, self._sh_degree, self._antialiased = camera, sh_degree, antialiased

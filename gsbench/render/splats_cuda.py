@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float, Float32
 
+from gsbench.render.splats_cpu import LOW_PASS
 from gsbench.types import Array, Cameras, Gaussians
 
 if TYPE_CHECKING:
@@ -42,10 +43,12 @@ def rasterize_tensors(
     background: "Float[Tensor, '3']",
     antialiased: bool,
     sh_degree: int,
+    low_pass: float = LOW_PASS,
 ) -> "tuple[Float[Tensor, 'b v h w 3'], Float[Tensor, 'b v h w']]":
     """Colour over the background and alpha of `b` scenes, `v` cameras each; differentiable.
 
-    All tensors on one CUDA device; scales and opacities activated, quaternions of any length. The host waits once, for
+    All tensors on one CUDA device; scales and opacities activated, quaternions of any length; `low_pass` in pixels^2 is
+    added to variances in the image. The host waits once, for
     the number of intersections with tiles (gsplat 1.5.3, `Intersect.cpp`). Images are the same bits every time;
     gradients are not, since gsplat adds them up by atomics (`RasterizeToPixels3DGSBwd.cu`), each time in another order.
     """
@@ -53,6 +56,7 @@ def rasterize_tensors(
     images, alphas, _ = require_gsplat().rasterization(
         *(means, quats, scales, opacities, colours, viewmats, Ks, width, height),
         packed=False,
+        eps2d=low_pass,
         backgrounds=background.expand(*viewmats.shape[:2], 3).contiguous(),
         rasterize_mode="antialiased" if antialiased else "classic",
     )

@@ -9,8 +9,19 @@ from gsbench.render import triangle_layout as at
 from gsbench.render.block_kernels import fill, flatten
 from gsbench.render.clip_kernels import clip, solve_plane
 from gsbench.render.jit_kernels import inlined, kernel
-from gsbench.render.lanes_kernels import bits, broadcast, load, maximum, minimum, select, splat, store, trailing_zeros
-from gsbench.render.lanes_sample_kernels import ceil, either, everywhere, floor, fma, magnitude
+from gsbench.render.lanes_kernels import (
+    bits,
+    broadcast,
+    fma,
+    load,
+    maximum,
+    minimum,
+    select,
+    splat,
+    store,
+    trailing_zeros,
+)
+from gsbench.render.lanes_sample_kernels import ceil, either, everywhere, floor, magnitude
 
 _ZERO, _ONE, _TILE = np.float32(0), np.float32(1), np.float32(at.TILE)
 _NEAR = np.float32(at.NEAR)

@@ -8,6 +8,7 @@ import torch
 from gsplat.cuda._torch_impl import _fully_fused_projection, _quat_scale_to_covar_preci, _spherical_harmonics
 
 from gsbench.geometry import camera_centers, normalize_quats, spiral_rig
+from gsbench.render.splats_cpu import LOW_PASS
 from gsbench.types import Cameras, Gaussians
 
 FIELDS = ("means", "quats", "scales", "opacities", "sh")
@@ -38,32 +39,40 @@ def tensors(gaussians: Gaussians) -> dict[str, torch.Tensor]:
 
 
 def naive(
-    scene: dict[str, torch.Tensor], cameras: Cameras, background: tuple, antialiased: bool, sh_degree: int
+    scene: dict[str, torch.Tensor],
+    cameras: Cameras,
+    background: tuple,
+    antialiased: bool,
+    sh_degree: int,
+    low_pass: float = LOW_PASS,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """rgb `[v h w 3]`, alpha and expected depth `[v h w]`."""
-    views = [_view(scene, cameras[v : v + 1], background, antialiased, sh_degree) for v in range(len(cameras))]
+    views = [
+        _view(scene, cameras[v : v + 1], background, antialiased, sh_degree, low_pass) for v in range(len(cameras))
+    ]
     rgb, alpha, depth = (torch.stack(images) for images in zip(*views, strict=True))
     return rgb, alpha, depth
 
 
-def dense(means, quats, scales, opacities, sh, viewmats, Ks, width, height, background, antialiased, sh_degree):
+def dense(means, quats, scales, opacities, sh, viewmats, Ks, width, height, background, *how):
     """`rasterize_tensors` by the reference: every Gaussian at every pixel, image by image."""
     rgbs, alphas = [], []
     for i, fields in enumerate(zip(means, quats, scales, opacities, sh, strict=True)):
         cameras = Cameras(viewmats[i].numpy(), Ks[i].numpy(), width, height)
-        scene = dict(zip(FIELDS, fields, strict=True))
-        rgb, alpha, _ = naive(scene, cameras, tuple(background.tolist()), antialiased, sh_degree)
+        rgb, alpha, _ = naive(dict(zip(FIELDS, fields, strict=True)), cameras, tuple(background.tolist()), *how)
         rgbs.append(rgb)
         alphas.append(alpha)
     return torch.stack(rgbs), torch.stack(alphas)
 
 
-def _view(scene, cameras, background, antialiased, sh_degree):
+def _view(scene, cameras, background, antialiased, sh_degree, low_pass):
     dtype = scene["means"].dtype
     covariances, _ = _quat_scale_to_covar_preci(scene["quats"], scene["scales"], compute_preci=False)
     viewmat, K = (torch.from_numpy(array).to(dtype) for array in (cameras.viewmats, cameras.Ks))
     radii, centers, depths, conics, compensations = _fully_fused_projection(
-        *(scene["means"], covariances, viewmat, K, cameras.width, cameras.height), calc_compensations=antialiased
+        *(scene["means"], covariances, viewmat, K, cameras.width, cameras.height),
+        eps2d=low_pass,
+        calc_compensations=antialiased,
     )
     opacities = scene["opacities"] * (compensations[0] if antialiased else 1)
     directions = scene["means"] - torch.from_numpy(camera_centers(cameras.viewmats)).to(dtype)

@@ -105,8 +105,8 @@ def test_gradients_match_autograd(degree, antialiased):
     assert_close_gradients(ours, scene)
 
 
-@pytest.mark.parametrize("antialiased", [False, True])
-def test_fused_loss_matches_autograd(antialiased):
+@pytest.mark.parametrize(("antialiased", "low_pass"), [(False, 0.3), (True, 0.3), (False, 0.1)])
+def test_fused_loss_matches_autograd(antialiased, low_pass):
     gaussians, cameras = random_gaussians(80, 1, seed=7), rig(2, 40, 56)
     rng = np.random.default_rng(1)
     target = rng.integers(0, 256, (4, 56, 40)).astype(np.uint8)
@@ -115,10 +115,10 @@ def test_fused_loss_matches_autograd(antialiased):
     params = splats_cpu.pack(gaussians)
     d_params = np.zeros_like(params)
     workspace = splats_cpu.Workspace(params.shape, cameras.width, cameras.height)
-    workspace.project(params, splats_cpu.camera_vectors(cameras)[1], 1, antialiased)
+    workspace.project(params, splats_cpu.camera_vectors(cameras, low_pass)[1], 1, antialiased)
     workspace.fit(params, np.ones(3, np.float32), padded, 0.05, 0.3, d_params)
     scene = tensors(gaussians)
-    rgb, alpha, _ = naive(scene, cameras[1:], (1.0, 1.0, 1.0), antialiased, 1)
+    rgb, alpha, _ = naive(scene, cameras[1:], (1.0, 1.0, 1.0), antialiased, 1, low_pass)
     wanted = torch.from_numpy(target / 255.0)
     loss = torch.nn.functional.huber_loss(rgb[0], wanted[:3].permute(1, 2, 0), delta=0.05, reduction="sum") / 0.05
     (loss + 0.3 * (alpha[0] - wanted[3]).abs().sum()).backward()

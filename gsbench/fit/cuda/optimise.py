@@ -43,7 +43,7 @@ def optimise(objects: Sequence[Prepared], recipe: FitRecipe, rasterise: Rasteris
             viewmats, Ks, target = steps.at(number)
             rgb, alpha = rasterise(
                 *(*activated(raw), viewmats, Ks, steps.width, steps.height, white),
-                *(recipe.antialiased, sh_degree_at(recipe, step)),
+                *(recipe.antialiased, sh_degree_at(recipe, step), objects[0].low_passes[position]),
             )
             torch.autograd.backward([rgb, alpha], slopes(rgb.detach(), alpha.detach(), target, recipe))
             optimizer.step()

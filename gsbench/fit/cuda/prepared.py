@@ -11,7 +11,7 @@ from gsbench.fit.cuda.hull import hull_gaussians
 from gsbench.fit.cuda.targets import target_images
 from gsbench.fit.frame import to_frame, unit_frame
 from gsbench.fit.recipe import FitRecipe
-from gsbench.fit.schedule import view_order
+from gsbench.fit.schedule import low_pass_of, view_order
 from gsbench.fit.targets import scaled_cameras
 from gsbench.types import Array, Cameras, Gaussians, Views
 
@@ -25,6 +25,7 @@ class Prepared:
         targets: of each stage `[v h w 4]`, colour over white and alpha.
         cameras: of each stage, in the fit's frame.
         orders: of each stage, the view of each step.
+        low_passes: of each stage, what is added to variances in the image.
         held_out: `[u h w 4]`, colour over white and alpha.
         held_out_cameras: in the fit's frame.
         center: of the fit's frame, in the views'.
@@ -36,6 +37,7 @@ class Prepared:
     targets: tuple[UInt8[Tensor, "v _ _ 4"], ...]
     cameras: tuple[Cameras, ...]
     orders: tuple[Int64[Array, "_"], ...]
+    low_passes: tuple[float, ...]
     held_out: UInt8[Tensor, "u _ _ 4"]
     held_out_cameras: Cameras
     center: Array
@@ -60,4 +62,5 @@ def prepare(views: Views, held_out: Views, recipe: FitRecipe, seed: int, device:
     targets = tuple(target_images(rgba, cameras.width // each.width) for each in scaled)
     kept = target_images(torch.from_numpy(np.ascontiguousarray(held_out.rgba)).to(device), 1)
     held_out_cameras = to_frame(held_out, center, radius).cameras
-    return Prepared(start, targets, scaled, orders, kept, held_out_cameras, center, radius, seed)
+    low_passes = tuple(low_pass_of(stage, cameras.width) for stage in recipe.stages)
+    return Prepared(start, targets, scaled, orders, low_passes, kept, held_out_cameras, center, radius, seed)
