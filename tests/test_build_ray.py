@@ -175,6 +175,7 @@ def unused_port() -> str:
         (unused_port(), "does not answer .Connection refused.; is the cluster up"),
         (f"ray://{unused_port()}", "does not answer .Connection refused"),
     ],
+    ids=["no port", "no number", "no such port", "nobody there", "nobody there, by the client"],
 )
 def test_a_cluster_that_is_not_there_is_told_at_once(tmp_path: Path, address: str, told: str) -> None:
     pytest.importorskip("ray")
