@@ -266,7 +266,7 @@ def test_a_wrong_preset_of_ones_own_is_named(tmp_path: Path, change: tuple[str, 
 def test_presets_are_whole(name: str) -> None:
     preset = load_preset(name)
     assert preset.rig.views == 64
-    assert {stage.resolution for stage in preset.fit.stages} <= {preset.rig.size // n for n in (1, 2, 4)}
+    assert {stage.resolution for stage in preset.fit.stages} <= {preset.rig.size // n for n in (1, 2, 4, 8)}
     assert len(preset.rig.cameras(preset.rig.size)) == 64
 
 
