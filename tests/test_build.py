@@ -203,6 +203,18 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", disk], check=True)
 
 
+def test_a_mount_point_cannot_be_the_output(meshes: Path, small_disk: Path) -> None:
+    with pytest.raises(ValueError, match=r"disk: is a mount point .allowed: a new or an empty folder in it"):
+        build(meshes, small_disk, TINY)
+
+
+def test_an_output_may_be_a_link_to_an_empty_folder(built: Built, meshes: Path, tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    build(meshes, tmp_path / "link", TINY, workers=1)
+    assert_same_bytes(tmp_path / "real", built[0])
+
+
 def test_a_disk_that_fills_up_is_one_line_and_the_build_goes_on_when_there_is_room(
     built: Built, meshes: Path, small_disk: Path
 ) -> None:

@@ -156,7 +156,9 @@ def finish_folder(folder: Path, contents: Contents, written: Mapping[str, Writte
 
 
 def require_free(out: Path) -> None:
-    """Raises a ValueError if `out` exists and is not an empty folder."""
+    """Raises a ValueError if `out` exists and is not an empty folder that another can be renamed to."""
+    if out.is_mount():
+        raise ValueError(f"{out}: is a mount point (allowed: a new or an empty folder in it)")
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise ValueError(f"{out}: exists already (allowed: a new or an empty folder)")
 
