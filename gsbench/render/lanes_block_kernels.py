@@ -81,6 +81,24 @@ def store_block(typingctx, array, index, stride, value):
     return types.void(array, types.intp, types.intp, LANES), codegen
 
 
+@intrinsic
+def with_bit(typingctx, masks, index, bit):
+    """Which of the 16 integers from flat position `index` of an int32 array have a bit set, as an integer."""
+
+    def codegen(context, builder, sig, args):
+        array, index, bit = args
+        data = context.make_array(sig.args[0])(context, builder, array).data
+        vector = ir.VectorType(_INT, WIDTH)
+        values = builder.load(builder.bitcast(builder.gep(data, [index]), vector.as_pointer()), align=4)
+        one = builder.shl(ir.Constant(_INT, 1), builder.trunc(bit, _INT))
+        first = builder.insert_element(ir.Constant(vector, ir.Undefined), one, ir.Constant(_INT, 0))
+        wanted = builder.shuffle_vector(first, first, ir.Constant(vector, [0] * WIDTH))
+        found = builder.icmp_signed("!=", builder.and_(values, wanted), ir.Constant(vector, [0] * WIDTH))
+        return builder.zext(builder.bitcast(found, ir.IntType(WIDTH)), ir.IntType(64))
+
+    return types.int64(masks, types.intp, types.intp), codegen
+
+
 def _fold(distance):
     """Of two vectors one: groups of `distance` lanes added to their neighbours, first those of `a`, then of `b`."""
     near = [lane for lane in range(2 * WIDTH) if lane // distance % 2 == 0]

@@ -32,5 +32,7 @@ M_ONE, M_X, M_Y, M_XX, M_XY, M_YY, M_RED, M_DEPTH = 0, 1, 2, 3, 4, 5, 6, 9
 
 # A tile is 4x4 blocks of 4x4 pixels, one vector each; blocks and pixels are counted row after row.
 TILE, BLOCK, BLOCKS = 16, 4, 16
+# Which of a tile's Gaussians reach a block is kept in words of as many bits.
+WORD = 64
 # Planes of an image: red, green, blue, alpha, sum of weight times depth.
 PLANES = 5

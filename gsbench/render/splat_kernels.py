@@ -6,6 +6,10 @@ alpha can be 1/255 or more; only those (Gaussian, block) pairs are evaluated. `c
 times transmittance) of each pair, so that `backward` needs neither division nor a second exponential: with B the
 gradient-weighted colour behind, d = c.g - B is the derivative by the weight, w d that by log(alpha), and B + alpha d
 the next B.
+
+A tile's scratch: the records of the Gaussians that reach it and where those stand among all; which blocks each reaches;
+the same by block, in words of 64 Gaussians; where each block closes; alpha and weight of each pair; the blocks' pixels
+and the derivatives by them.
 """
 
 # numba checks the types of what follows; mypy does not know its intrinsics.
@@ -16,7 +20,15 @@ from numba import njit
 
 from gsbench.render import layout as at
 from gsbench.render.binning_kernels import ALPHA_MIN
-from gsbench.render.lanes_block_kernels import columns, load_block, load_block_bytes, rows, store_block, totals
+from gsbench.render.lanes_block_kernels import (
+    columns,
+    load_block,
+    load_block_bytes,
+    rows,
+    store_block,
+    totals,
+    with_bit,
+)
 from gsbench.render.lanes_kernels import (
     WIDTH,
     bits,
@@ -42,13 +54,11 @@ _PAIR, _PIXELS = 2 * WIDTH, at.PLANES * WIDTH
 
 @njit(forceinline=True)
 def _gather(records, ranks, start, stop, x0, y0, inside, scratch):
-    """Copies the records that reach the tile and lists them by block; returns their number."""
-    local, members, masks, block_lists, block_counts, _, _, _ = scratch
-    capacity = masks.size
+    """Copies the records that reach the tile and notes which blocks each reaches; returns their number."""
+    local, members, masks, words, _, _, _, _ = scratch
     # The lanes are the tile's blocks here: the centres of their first pixels.
     left, top = columns() * at.BLOCK + (x0 + 0.5), rows() * at.BLOCK + (y0 + 0.5)
     zero = splat(0.0)
-    block_counts[:] = 0
     count = 0
     for position in range(start, stop):
         base = ranks[position] * at.RECORD
@@ -69,13 +79,21 @@ def _gather(records, ranks, start, stop, x0, y0, inside, scratch):
         store(local, count * at.RECORD, load(records, base))
         members[count] = ranks[position]
         masks[count] = mask
-        while mask != 0:
-            block = trailing_zeros(mask)
-            mask &= mask - 1
-            block_lists[block * capacity + block_counts[block]] = count
-            block_counts[block] += 1
         count += 1
+    masks[count : _words(count) * at.WORD] = 0
+    for word in range(_words(count)):
+        first = word * at.WORD
+        for block in range(at.BLOCKS):
+            reaching = with_bit(masks, first, block)
+            for part in range(WIDTH, at.WORD, WIDTH):
+                reaching |= with_bit(masks, first + part, block) << part
+            words[word * at.BLOCKS + block] = reaching
     return count
+
+
+@njit(forceinline=True)
+def _words(count):
+    return max((count + at.WORD - 1) // at.WORD, 1)
 
 
 @njit(forceinline=True)
@@ -95,17 +113,26 @@ def _pixels_of(block, x0, y0):
 
 
 @njit(forceinline=True)
-def _composite(x0, y0, keep, scratch):
-    """Composites the gathered Gaussians into `pixels`: colour, alpha and depth sums, 16 lanes a block."""
-    local, _, masks, block_lists, block_counts, pairs, pixels, _ = scratch
-    capacity = masks.size
+def _composite(x0, y0, count, keep, with_depth, scratch):
+    """Composites the `count` gathered Gaussians into `pixels`: colour, alpha and depth sums, 16 lanes a block.
+
+    With `keep` also notes the pairs and, in `ends`, the first Gaussian that a block is closed to.
+    """
+    local, _, _, words, ends, pairs, pixels, _ = scratch
     zero = splat(0.0)
     for block in range(at.BLOCKS):
         px, py = _pixels_of(block, x0, y0)
         transmittance = splat(1.0)
         red, green, blue, opaque, depth = zero, zero, zero, zero, zero
-        for j in range(block_counts[block]):
-            member = block_lists[block * capacity + j]
+        word, reaching, end = 0, words[block], count
+        while True:
+            while reaching == 0 and word + 1 < _words(count):
+                word += 1
+                reaching = words[word * at.BLOCKS + block]
+            if reaching == 0:
+                break
+            member = word * at.WORD + trailing_zeros(reaching)
+            reaching &= reaching - 1
             base = member * at.RECORD
             dx, dy = px - broadcast(local, base + at.R_X), py - broadcast(local, base + at.R_Y)
             a, b, c = _form_of(local, base)
@@ -116,8 +143,7 @@ def _composite(x0, y0, keep, scratch):
             live = left > TRANSMITTANCE_MIN
             if bits(live) == 0:
                 # Every pixel of the block is closed: what lies behind gets no gradient either.
-                for rest in range(j, block_counts[block]):
-                    masks[block_lists[block * capacity + rest]] &= ~(1 << block)
+                end = member
                 break
             weight = select(live, weight, zero)
             transmittance = select(live, left, zero)
@@ -129,8 +155,10 @@ def _composite(x0, y0, keep, scratch):
             red = fma(weight, r, red)
             green = fma(weight, g, green)
             blue = fma(weight, b, blue)
-            depth = fma(weight, broadcast(local, base + at.R_DEPTH), depth)
+            if with_depth:
+                depth = fma(weight, broadcast(local, base + at.R_DEPTH), depth)
             opaque = opaque + weight
+        ends[block] = end
         place = block * _PIXELS
         store(pixels, place, red)
         store(pixels, place + WIDTH, green)
@@ -148,10 +176,11 @@ def _colour_of(local, base):
 @njit(forceinline=True)
 def _backward(x0, y0, count, with_depth, scratch, moments):
     """Adds to `moments` what the gathered Gaussians get from `d_pixels`: by colour, minus B behind all, by depth."""
-    local, members, masks, _, _, pairs, _, d_pixels = scratch
+    local, members, masks, _, ends, pairs, _, d_pixels = scratch
     zero = splat(0.0)
+    closed = load(ends, 0)
     for member in range(count - 1, -1, -1):
-        mask = masks[member]
+        mask = masks[member] & bits(splat(member) < closed)
         if mask == 0:
             continue
         base = member * at.RECORD
@@ -211,8 +240,8 @@ def render_tiles(records, ranks, starts, width, height, background, scratch, pla
     pixels = scratch[6]
     for tile in range(starts.size - 1):
         x0, y0 = tile % tiles_x * at.TILE, tile // tiles_x * at.TILE
-        _gather(records, ranks, starts[tile], starts[tile + 1], x0, y0, _blocks_inside(y0, height), scratch)
-        _composite(x0, y0, False, scratch)
+        count = _gather(records, ranks, starts[tile], starts[tile + 1], x0, y0, _blocks_inside(y0, height), scratch)
+        _composite(x0, y0, count, False, True, scratch)
         for block in range(at.BLOCKS):
             place, position = block * _PIXELS, _block_position(block, x0, y0, stride)
             opaque = load(pixels, place + 3 * WIDTH)
@@ -235,7 +264,7 @@ def backward_tiles(records, ranks, starts, width, height, background, scratch, d
         count = _gather(records, ranks, starts[tile], starts[tile + 1], x0, y0, _blocks_inside(y0, height), scratch)
         if count == 0:
             continue
-        _composite(x0, y0, True, scratch)
+        _composite(x0, y0, count, True, with_depth, scratch)
         for block in range(at.BLOCKS):
             place, position = block * _PIXELS, _block_position(block, x0, y0, stride)
             for plane in range(at.PLANES):
@@ -267,7 +296,7 @@ def fit_tiles(records, ranks, starts, width, height, background, scratch, target
         count = _gather(records, ranks, starts[tile], starts[tile + 1], x0, y0, _blocks_inside(y0, height), scratch)
         if count == 0:
             continue
-        _composite(x0, y0, True, scratch)
+        _composite(x0, y0, count, True, False, scratch)
         for block in range(at.BLOCKS):
             px, py = _pixels_of(block, x0, y0)
             inside = (px < splat(width)) & (py < splat(height))

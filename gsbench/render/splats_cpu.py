@@ -55,9 +55,9 @@ def camera_vectors(cameras: Cameras, low_pass: float = LOW_PASS) -> Float32[Arra
     return np.ascontiguousarray(np.concatenate(parts, axis=1), np.float32)
 
 
-def padded(size: int) -> int:
-    """The size in pixels rounded up to whole tiles."""
-    return -(-size // layout.TILE) * layout.TILE
+def padded(size: int, unit: int = layout.TILE) -> int:
+    """The size rounded up to whole units; in pixels to whole tiles."""
+    return -(-size // unit) * unit
 
 
 def aligned_empty(*shape: int) -> Float32[Array, "..."]:
@@ -175,15 +175,15 @@ class Workspace:
         )
 
     def _reserve_tile(self, capacity: int) -> None:
-        """Room for `capacity` Gaussians in one tile: local copies, ranks, block masks, block lists, counts, pairs."""
-        self._capacity = capacity
+        """Room for `capacity` Gaussians in one tile; what is what, `splat_kernels` says."""
+        self._capacity = padded(capacity, layout.WORD)
         self._scratch = (
-            aligned_empty(capacity * layout.RECORD),
-            np.empty(capacity, np.int32),
-            np.empty(capacity, np.int64),
-            np.empty(layout.BLOCKS * capacity, np.int32),
-            np.empty(layout.BLOCKS, np.int64),
-            aligned_empty(capacity * layout.BLOCKS * 2 * WIDTH),
+            aligned_empty(self._capacity * layout.RECORD),
+            np.empty(self._capacity, np.int32),
+            np.empty(self._capacity, np.int32),
+            np.empty(layout.BLOCKS * self._capacity // layout.WORD, np.int64),
+            aligned_empty(layout.BLOCKS),
+            aligned_empty(self._capacity * layout.BLOCKS * 2 * WIDTH),
             self._pixels,
             self._d_pixels,
         )
