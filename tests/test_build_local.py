@@ -112,11 +112,12 @@ def test_a_run_that_is_left_ends_its_processes(tmp_path: Path) -> None:
 
 
 RUN = """
-import pathlib, sys
+import pathlib, signal, sys
 from gsbench.build.engine import Task
 from gsbench.build.local import LocalEngine, describe_exit
 from tests.engine_tasks import sleep_for_ever
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs inherit that it is ignored
     list(LocalEngine(2).run([Task(name, sleep_for_ever, (pathlib.Path(sys.argv[1]),)) for name in "ab"]))
 """
 
