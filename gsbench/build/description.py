@@ -23,7 +23,7 @@ _PROGRAMS = (
 _DRAWN_WITH = ("pyrender", "PyOpenGL")
 _FITTED_WITH = ("torch", "gsplat")
 _DECIDE_NOTHING = (
-    "audit", "augment", "baseline", "cli", "data", "doctor", "evaluation", "figures", "formats", "leaderboard",
+    "audit", "augment", "baseline", "checkpoints", "cli", "data", "doctor", "evaluation", "figures", "formats", "leaderboard",
     "metrics", "train", "verification",
 )  # fmt: skip
 
