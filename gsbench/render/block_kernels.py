@@ -65,8 +65,8 @@ def flatten(frame, pattern, box, patches_x):
             first = tile_number(tile_x, tile_y, patches_x) * at.LANES
             for number in range(at.LANES):
                 if owner[first + number] >= _ZERO:
-                    xs = load(pattern, 0) + np.float32(at.TILE * tile_x + number % at.TILE)
-                    ys = load(pattern, at.LANES) + np.float32(at.TILE * tile_y + number // at.TILE)
+                    xs = load(pattern, at.SAMPLES_X) + np.float32(at.TILE * tile_x + number % at.TILE)
+                    ys = load(pattern, at.SAMPLES_Y) + np.float32(at.TILE * tile_y + number // at.TILE)
                     w, shade = samples_of(frame, first + number, xs, ys)
                     store(samples, 2 * at.LANES * (first + number), w)
                     store(samples, 2 * at.LANES * (first + number) + at.LANES, shade)
@@ -116,8 +116,8 @@ def fill(records, shade, pattern, left, right, top, bottom, patches_x, frame):
 def _judge_patch(records, triangle, pattern, patch, patch_x, patch_y, farthest):
     """Which tiles of a patch, as bits, a triangle may change."""
     size = np.float32(at.TILE)
-    xs = fma(load(pattern, 2 * at.LANES), splat(size), splat(np.float32(at.TILE * at.PATCH * patch_x)))
-    ys = fma(load(pattern, 3 * at.LANES), splat(size), splat(np.float32(at.TILE * at.PATCH * patch_y)))
+    xs = fma(load(pattern, at.BLOCKS_X), splat(size), splat(np.float32(at.TILE * at.PATCH * patch_x)))
+    ys = fma(load(pattern, at.BLOCKS_Y), splat(size), splat(np.float32(at.TILE * at.PATCH * patch_y)))
     dx0, dy0 = xs - triangle[0], ys - triangle[1]
     out_long, out_upper = _misses(records, 0, dx0, dy0), _misses(records, 1, dx0, dy0)
     out_lower = _misses(records, 2, xs - triangle[2], ys - triangle[3])
@@ -155,12 +155,11 @@ def _corners(records, shade):
 
 
 @inlined
-def _fill_block(triangle, pattern, block, block_x, block_y, whole, frame):
+def _fill_block(triangle, block, xs, ys, whole, frame):
     """Draws a triangle into one block; returns whether it owns the block now."""
     owner, far, near, samples, _, used, _ = frame
     slot = np.uint64(block)  # no negative index to look after
     x0, y0, x1, y1, a02, b02, a01, b01, a12, b12, side, w0, gx, gy, nearest, shade = triangle
-    xs, ys = load(pattern, 0) + np.float32(block_x), load(pattern, at.LANES) + np.float32(block_y)
     dx, dy = xs - x0, ys - y0
     w = minimum(fma(splat(gx), dx, fma(splat(gy), dy, splat(w0))), splat(nearest))
     long = differ(everywhere(not side), dx * a02 >= dy * b02)
@@ -196,8 +195,8 @@ def _judge_edge(records, edge, dx, dy):
 def _fill_tile(records, triangle, pattern, tile, tile_x, tile_y, frame):
     """Draws a triangle into the blocks of a tile; only those at edges or close to other surfaces go one by one."""
     owner, far, near, _, _, used, farthest = frame
-    xs = load(pattern, 2 * at.LANES) + np.float32(at.TILE * tile_x)
-    ys = load(pattern, 3 * at.LANES) + np.float32(at.TILE * tile_y)
+    xs = load(pattern, at.BLOCKS_X) + np.float32(at.TILE * tile_x)
+    ys = load(pattern, at.BLOCKS_Y) + np.float32(at.TILE * tile_y)
     dx0, dy0 = xs - triangle[0], ys - triangle[1]
     in_long, out_long = _judge_edge(records, 0, dx0, dy0)
     in_upper, out_upper = _judge_edge(records, 1, dx0, dy0)
@@ -224,7 +223,8 @@ def _fill_tile(records, triangle, pattern, tile, tile_x, tile_y, frame):
     while todo:
         number = trailing_zeros(todo)
         todo &= todo - 1
-        block_x, block_y = at.TILE * tile_x + number % at.TILE, at.TILE * tile_y + number // at.TILE
-        kept |= _fill_block(triangle, pattern, first + number, block_x, block_y, (whole >> number) & 1 == 1, frame)
+        samples_x = load(pattern, at.TILE_X + at.LANES * number) + np.float32(at.TILE * tile_x)
+        samples_y = load(pattern, at.TILE_Y + at.LANES * number) + np.float32(at.TILE * tile_y)
+        kept |= _fill_block(triangle, first + number, samples_x, samples_y, (whole >> number) & 1 == 1, frame)
     farthest[np.uint64(tile)] = lowest(load(far, first))
     return kept

@@ -100,8 +100,8 @@ def _reduce_tile(frame, first, left, top, pattern, centres, pixels, waves, thick
             shade = splat(planes[plane * at.PLANE + at.P_SHADE])
             _keep(sums, to, whole, whole * shade, whole * plane_at(planes, plane, x, y), splat(np.float32(-1)))
         else:
-            xs = load(pattern, 0) + np.float32(left + number % at.TILE)
-            ys = load(pattern, LANES) + np.float32(top + number // at.TILE)
+            xs = load(pattern, at.SAMPLES_X) + np.float32(left + number % at.TILE)
+            ys = load(pattern, at.SAMPLES_Y) + np.float32(top + number // at.TILE)
             _reduce_block(frame, block, xs, ys, pixels, waves, thickness, sums, to)
 
 
@@ -221,7 +221,8 @@ def resolve_depth(frame, box, patches_x, pattern, scale, spare, image):
                 number = trailing_zeros(touched)
                 touched &= touched - 1
                 block_x, block_y = at.TILE * tile_x + number % at.TILE, at.TILE * tile_y + number // at.TILE
-                xs, ys = load(pattern, 0) + np.float32(block_x), load(pattern, LANES) + np.float32(block_y)
+                xs = load(pattern, at.SAMPLES_X) + np.float32(block_x)
+                ys = load(pattern, at.SAMPLES_Y) + np.float32(block_y)
                 w, _ = samples_of(frame, tile * LANES + number, xs, ys)
                 z = select(w > splat(_ZERO), splat(scale) / w, splat(_ZERO))
                 x, y = 4 * block_x, 4 * block_y

@@ -15,11 +15,11 @@ from jaxtyping import Float32, Float64, UInt8
 from gsbench.render import face_kernels, resolve_kernels, triangle_kernels
 from gsbench.render import triangle_layout as at
 from gsbench.render.setup import RenderSetup, shade_matrix, supersampling, waves
+from gsbench.render.splats_cpu import aligned_empty
 from gsbench.types import Array, Cameras, Mesh
 
 MAX_SIZE = 8192  # pixels of an image's side
 _CHUNK = 65536  # faces laid out for the kernels at a time
-_SAMPLES = at.LANES
 _DEPTH_BINS = 1024
 _PLANES = 65536  # triangles that own whole blocks of an image, before they are written out
 # Depth differences within a pixel up to this many radians of the texture do not show: at most .1 grey levels.
@@ -34,10 +34,13 @@ class _Pattern:
     samples: Float32[Array, "2 16"]
 
     @cached_property
-    def layout(self) -> Float32[Array, "64"]:
-        """The samples' x and y, then those of the blocks of a tile."""
-        y, x = np.divmod(np.arange(at.LANES, dtype=np.float32), at.TILE)
-        return np.concatenate([*self.samples, x, y])
+    def layout(self) -> Float32[Array, "576"]:
+        """x and y of the samples, of the blocks of a tile, and of all samples of a tile."""
+        blocks = np.stack(np.divmod(np.arange(at.LANES, dtype=np.float32), at.TILE)[::-1])
+        tile = blocks[:, :, None] + self.samples[:, None]
+        layout = _aligned(2 * (2 * at.LANES + at.LANES**2))
+        layout[:] = np.concatenate([self.samples.ravel(), blocks.ravel(), tile.ravel()])
+        return layout
 
     @cached_property
     def margins(self) -> Float32[Array, "4"]:
@@ -91,27 +94,27 @@ class _Scene:
         tiles = self.patches_x * patches_y * at.LANES
         blocks = tiles * at.LANES
         self.frame = (
-            np.full(blocks, at.EMPTY, np.float32),
-            np.zeros(blocks, np.float32),
-            np.zeros(blocks, np.float32),
-            np.empty(blocks * 2 * _SAMPLES, np.float32),
+            _aligned(blocks, at.EMPTY),
+            _aligned(blocks),
+            _aligned(blocks),
+            aligned_empty(2 * at.LANES * blocks),
             np.empty(_PLANES * at.PLANE, np.float32),
             np.zeros(1, np.int64),
-            np.zeros(tiles, np.float32),
+            _aligned(tiles),
         )
         faces = min(len(mesh.faces), _CHUNK)
         groups = -(-faces // at.LANES)
-        self._corners = np.zeros(groups * at.CORNERS * at.LANES, np.float32)
-        self._shades = np.zeros(groups * at.LANES, np.float32)
+        self._corners = _aligned(groups * at.CORNERS * at.LANES)
+        self._shades = _aligned(groups * at.LANES)
         self._table = np.empty(2 ** math.ceil(math.log2(2 * faces)), np.int32)
         self._scratch = (
-            np.zeros(at.CORNERS * at.LANES, np.float32),
-            np.zeros_like(self._corners),
-            np.zeros(at.CORNERS * at.LANES, np.float32),
-            np.zeros(at.RECORD * at.LANES, np.float32),
+            _aligned(at.CORNERS * at.LANES),
+            _aligned(len(self._corners)),
+            _aligned(at.CORNERS * at.LANES),
+            _aligned(at.RECORD * at.LANES),
             np.zeros((2, 9, 3)),
             np.zeros(3),
-            np.zeros_like(self._shades),
+            _aligned(len(self._shades)),
             np.zeros(len(self._shades), np.int32),
             np.zeros(len(self._shades), np.int32),
             np.zeros(_DEPTH_BINS + 1, np.int32),
@@ -149,6 +152,13 @@ class _Scene:
         )
 
 
+def _aligned(size: int, value: float = 0.0) -> Float32[Array, " n"]:
+    """An array that starts at a cache line, full of `value`."""
+    array = aligned_empty(size)
+    array[:] = value
+    return array
+
+
 def _multiply(a: Float64[Array, "v i j"], b: Float64[Array, "v j k"]) -> Float64[Array, "v i k"]:
     """Matrix products element by element: a BLAS rounds as its processor likes."""
     return (a[:, :, :, None] * b[:, None]).sum(2)
@@ -157,12 +167,12 @@ def _multiply(a: Float64[Array, "v i j"], b: Float64[Array, "v j k"]) -> Float64
 def _check(mesh: Mesh, cameras: Cameras) -> None:
     if not len(mesh.faces):
         raise ValueError("the mesh has no faces to draw")
-    if not (np.isfinite(mesh.vertices.min()) and np.isfinite(mesh.vertices.max())):
-        raise ValueError(f"vertex {np.flatnonzero(~np.isfinite(mesh.vertices).all(1))[0]} of the mesh is not finite")
     low, high = int(mesh.faces.min()), int(mesh.faces.max())
     if low < 0 or high >= len(mesh.vertices):
         wrong = low if low < 0 else high
         raise ValueError(f"a face of the mesh names vertex {wrong}, allowed are 0 to {len(mesh.vertices) - 1}")
+    if not (np.isfinite(mesh.vertices.min()) and np.isfinite(mesh.vertices.max())):
+        raise ValueError(f"vertex {np.flatnonzero(~np.isfinite(mesh.vertices).all(1))[0]} of the mesh is not finite")
     if not 0 < max(cameras.width, cameras.height) <= MAX_SIZE:
         raise ValueError(f"images of {cameras.width} x {cameras.height} pixels, allowed are 1 to {MAX_SIZE} a side")
 

@@ -8,6 +8,9 @@ CORNERS = 9  # vectors a group of 16 triangles: x, y, z of corner 0, of corner 1
 # is further from the image's corner than this many times its longer side.
 NEAR, GUARD = 2.0**-20, 4.0
 
+# Where `_Pattern.layout` keeps x and y of its samples, of the blocks of a tile, and of all samples of a tile.
+SAMPLES_X, SAMPLES_Y, BLOCKS_X, BLOCKS_Y, TILE_X, TILE_Y = (16 * vector for vector in (0, 1, 2, 3, 4, 20))
+
 # The vectors of the records of 16 triangles, corners sorted by y, then x. A, B: an edge's extent in y and in x. 1/z is
 # W0 + GX (x - X0) + GY (y - Y0), at most NEAREST. SIDE: 1 if corner 1 is right of the long edge 02, else -1.
 X0, Y0, X1, Y1, A01, B01, A02, B02, A12, B12, W0, NEAREST, GX, GY, SIDE, HIGHEST = range(16)
