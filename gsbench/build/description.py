@@ -23,8 +23,8 @@ _PROGRAMS = (
 _DRAWN_WITH = ("pyrender", "PyOpenGL")
 _FITTED_WITH = ("torch", "gsplat")
 _DECIDE_NOTHING = (
-    "audit", "augment", "baseline", "checkpoints", "cli", "data", "doctor", "evaluation", "figures", "formats", "leaderboard",
-    "metrics", "train", "verification",
+    "audit", "augment", "baseline", "checkpoints", "cli", "data", "doctor", "evaluation", "figures", "formats",
+    "leaderboard", "metrics", "train", "verification",
 )  # fmt: skip
 
 
