@@ -24,19 +24,26 @@ def activate(raw, params):
     """Fills `params` `[11 + 3 k, n]` with the activated `raw`."""
     n = raw.shape[1]
     flat_raw, flat = raw.ravel(), params.ravel()
-    for i in range(0, raw.size, WIDTH):
-        row = i // n
-        value = load(flat_raw, i)
-        if at.SCALE <= row < at.OPACITY:
-            value = _exp(value)
-        elif row == at.OPACITY:
-            value = 1.0 / (1.0 + _exp(-value))
-        store(flat, i, value)
+    for row in range(raw.shape[0]):
+        for i in range(row * n, (row + 1) * n, WIDTH):
+            store(flat, i, _activated(load(flat_raw, i), row))
+
+
+@njit(forceinline=True)
+def _activated(value, row):
+    if at.SCALE <= row < at.OPACITY:
+        value = _exp(value)
+    elif row == at.OPACITY:
+        value = 1.0 / (1.0 + _exp(-value))
+    return value
 
 
 @njit(cache=True, error_model="numpy")
 def adam(raw, params, d_params, first, second, rates, beta_2, step):
-    """One step (counted from 1) of Adam with betas .9 and `beta_2`; `rates` is one a row. Zeroes `d_params`."""
+    """One step (counted from 1) of Adam with betas .9 and `beta_2` on `raw`, and on `params`, the same activated.
+
+    `rates` is one a row; rows of rate 0 stay as they are. Zeroes `d_params`.
+    """
     n = raw.shape[1]
     correction_1, correction_2 = 1 / (1 - 0.9**step), 1 / (1 - beta_2**step)
     flat_raw, flat, flat_d = raw.ravel(), params.ravel(), d_params.ravel()
@@ -57,4 +64,6 @@ def adam(raw, params, d_params, first, second, rates, beta_2, step):
             store(flat_first, i, mean)
             store(flat_second, i, square)
             store(flat_d, i, splat(0.0))
-            store(flat_raw, i, load(flat_raw, i) - rate * mean / (sqrt(correction_2 * square) + 1e-15))
+            value = load(flat_raw, i) - rate * mean / (sqrt(correction_2 * square) + 1e-15)
+            store(flat_raw, i, value)
+            store(flat, i, _activated(value, row))

@@ -20,6 +20,7 @@ def optimise(start: Gaussians, views: Views, recipe: FitRecipe, rng: np.random.G
     """Adam from `start` (of the recipe's SH degree) on the views, all stages."""
     raw = _to_raw(pack(start), len(start))
     params, d_params, first, second = (np.zeros_like(raw) for _ in range(4))
+    adam_kernels.activate(raw, params)
     rates = _row_rates(recipe)
     step = 0
     for stage in recipe.stages:
@@ -32,13 +33,13 @@ def optimise(start: Gaussians, views: Views, recipe: FitRecipe, rng: np.random.G
         workspace = Workspace(raw.shape, cameras.width, cameras.height)
         for view, place in zip(order, places, strict=True):
             degree = sh_degree_at(recipe, step)
-            adam_kernels.activate(raw, params)
             workspace.project(params, vectors[view], degree, recipe.antialiased)
             workspace.fit(params, _WHITE, targets[place], recipe.huber, recipe.alpha_weight, d_params)
             decayed = rates * np.float32(decay_at(recipe, step))
+            # Bands that wait have no gradient yet: nothing to step.
+            decayed[layout.SH + 3 * (degree + 1) ** 2 :] = 0
             adam_kernels.adam(raw, params, d_params, first, second, decayed, _BETA_2, step + 1)
             step += 1
-    adam_kernels.activate(raw, params)
     params[layout.QUAT : layout.SCALE] = normalize_quats(params[layout.QUAT : layout.SCALE].T).T
     return unpack(params, len(start))
 

@@ -99,6 +99,48 @@ def with_bit(typingctx, masks, index, bit):
     return types.int64(masks, types.intp, types.intp), codegen
 
 
+@intrinsic
+def transpose(typingctx, source, first, stride, target, place, step):
+    """16x16 floats: `source`'s rows from `first` on, `stride` apart, become columns of `target`'s from `place` on."""
+
+    def codegen(context, builder, sig, args):
+        source, first, stride, target, place, step = args
+        lanes = []
+        for _ in range(WIDTH):
+            lanes.append(builder.load(_vector_address(context, builder, sig.args[0], source, first), align=4))
+            first = builder.add(first, stride)
+        for distance in (8, 4, 2, 1):
+            upper = [lane if not lane & distance else WIDTH + lane - distance for lane in range(WIDTH)]
+            lower = [lane + distance if not lane & distance else WIDTH + lane for lane in range(WIDTH)]
+            for k in (k for k in range(WIDTH) if not k & distance):
+                pair = lanes[k], lanes[k + distance]
+                lanes[k], lanes[k + distance] = _shuffle(builder, *pair, upper), _shuffle(builder, *pair, lower)
+        for value in lanes:
+            builder.store(value, _vector_address(context, builder, sig.args[3], target, place), align=4)
+            place = builder.add(place, step)
+        return context.get_dummy_value()
+
+    return types.void(source, types.intp, types.intp, target, types.intp, types.intp), codegen
+
+
+def _vector_address(context, builder, array_type, array, index):
+    data = context.make_array(array_type)(context, builder, array).data
+    return builder.bitcast(builder.gep(data, [index]), _LANES_IR.as_pointer())
+
+
+@intrinsic
+def scaled_in_double(typingctx, value, factor):
+    """`value` times a float64, rounded once."""
+
+    def codegen(context, builder, sig, args):
+        doubles = ir.VectorType(ir.DoubleType(), WIDTH)
+        first = builder.insert_element(ir.Constant(doubles, ir.Undefined), args[1], ir.Constant(_INT, 0))
+        factors = builder.shuffle_vector(first, first, ir.Constant(ir.VectorType(_INT, WIDTH), [0] * WIDTH))
+        return builder.fptrunc(builder.fmul(builder.fpext(args[0], doubles), factors), _LANES_IR)
+
+    return LANES(LANES, types.float64), codegen
+
+
 def _fold(distance):
     """Of two vectors one: groups of `distance` lanes added to their neighbours, first those of `a`, then of `b`."""
     near = [lane for lane in range(2 * WIDTH) if lane // distance % 2 == 0]

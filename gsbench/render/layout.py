@@ -1,7 +1,7 @@
 """Where each quantity stands in the arrays of the CPU rasteriser.
 
-Arrays over Gaussians are structures of arrays, `[rows, n]` with n a multiple of 16; arrays over those in view are
-arrays of structures, `[n, 16]`, one cache line each.
+Arrays over Gaussians are structures of arrays, `[rows, n]` with n a multiple of 16; what the tiles read and write of
+them are arrays of structures, `[n, 16]`, one cache line each.
 """
 
 # A Gaussian, `params` [11 + 3 k, n], and the derivatives by it: SH coefficient c of channel j is row SH + 3 c + j.
@@ -16,14 +16,15 @@ ROTATION, TRANSLATION, CENTER, FX, FY, CX, CY, LIMITS, LOW_PASS, LOW_PASS_SQUARE
 X, Y, CONIC_A, CONIC_B, CONIC_C, VAR_X, VAR_Y, ALPHA, RED, DEPTH = 0, 1, 2, 3, 4, 5, 6, 7, 8, 11
 PROJECTED_ROWS = 12
 
-# `d_projected` [10, n]: the derivatives by the same, by log(opacity) in place of opacity, without the variances.
+# The derivatives by the same, by log(opacity) in place of opacity, without the variances; of 16 Gaussians at a time.
 D_X, D_Y, D_CONIC_A, D_CONIC_B, D_CONIC_C, D_LOG_ALPHA, D_RED, D_DEPTH = 0, 1, 2, 3, 4, 5, 6, 9
-D_PROJECTED_ROWS = 10
+DERIVATIVES = 10
 
 # A record: position, the exponent's quadratic form and log2(opacity) (alpha = 2^exponent), colour, depth; where along x
-# (y) the exponent is highest at an offset of 1 in y (x); last, half its extent in pixels.
+# (y) the exponent is highest at an offset of 1 in y (x); last, the first tile that it may reach and the one behind the
+# last, along x and y, not yet rounded down.
 R_X, R_Y, R_A, R_B, R_C, R_LOG, R_RED, R_DEPTH = 0, 1, 2, 3, 4, 5, 6, 9
-R_RIDGE_X, R_RIDGE_Y, R_HALF_X, R_HALF_Y = 10, 11, 12, 13
+R_RIDGE_X, R_RIDGE_Y, R_LEFT, R_RIGHT, R_TOP, R_BOTTOM = 10, 11, 12, 13, 14, 15
 RECORD = 16
 
 # What the tiles return for a record: moments over the offsets from its centre (1, x, y, xx, xy, yy) of the loss's

@@ -12,6 +12,7 @@ from numba import njit
 
 from gsbench.render import layout as at
 from gsbench.render.lanes_kernels import WIDTH, load, maximum, minimum, select, splat, sqrt, store
+from gsbench.render.record_kernels import fill_derivatives
 from gsbench.render.sh_kernels import accumulate, colours, colours_backward
 
 NEAR_PLANE = 0.01
@@ -133,17 +134,24 @@ def project(params, camera, sh_degree, antialiased, projected):
 
 
 @njit(cache=True, error_model="numpy")
-def project_backward(params, camera, sh_degree, antialiased, projected, d_projected, d_params):
-    """Adds the loss's derivative by `params` to `d_params`, of that by what `project` made of them.
+def project_backward(params, camera, sh_degree, antialiased, projected, moments, gradients, d_params):
+    """Adds the loss's derivative by `params` to `d_params`, of the `moments` `[n 16]` that the tiles return.
 
-    Only Gaussians that reached the image may have a non-zero `d_projected` `[10, n]`.
+    Fills `gradients` `[2 n]` with the derivatives by the image positions. Moments are zero of what did not reach the
+    image.
     """
     n = params.shape[1]
+    moments, gradients = moments.ravel(), gradients.ravel()
+    fields = np.empty(at.RECORD * WIDTH, np.float32)
+    derivatives = np.empty(at.DERIVATIVES * WIDTH, np.float32)
     basis = np.empty(16 * WIDTH, np.float32)
     sums = np.empty(16 * WIDTH, np.float32)
     for i in range(0, n, WIDTH):
-        gx, gy, gz = _geometry_backward(params, n, i, camera, antialiased, projected, d_projected, d_params)
-        dx, dy, dz = colours_backward(params, n, i, camera, sh_degree, projected, d_projected, d_params, basis, sums)
+        fill_derivatives(moments, projected, n, i, fields, derivatives)
+        store(gradients, i, load(derivatives, at.D_X * WIDTH))
+        store(gradients, n + i, load(derivatives, at.D_Y * WIDTH))
+        gx, gy, gz = _geometry_backward(params, n, i, camera, antialiased, projected, derivatives, d_params)
+        dx, dy, dz = colours_backward(params, n, i, camera, sh_degree, projected, derivatives, d_params, basis, sums)
         dx = dx + gx * camera[0] + gy * camera[3] + gz * camera[6]
         dy = dy + gx * camera[1] + gy * camera[4] + gz * camera[7]
         dz = dz + gx * camera[2] + gy * camera[5] + gz * camera[8]
@@ -153,7 +161,7 @@ def project_backward(params, camera, sh_degree, antialiased, projected, d_projec
 
 
 @njit(forceinline=True)
-def _geometry_backward(params, n, i, camera, antialiased, projected, d_projected, d_params):
+def _geometry_backward(params, n, i, camera, antialiased, projected, derivatives, d_params):
     """Position, conic, opacity and depth: adds rows 3-10 of `d_params`, returns the derivative in camera space."""
     x, y, z = _camera_space(params, n, i, camera)
     z = select(z > NEAR_PLANE, z, splat(1.0))
@@ -162,8 +170,8 @@ def _geometry_backward(params, n, i, camera, antialiased, projected, d_projected
     scales = load(params, at.SCALE * n + i), load(params, (at.SCALE + 1) * n + i), load(params, (at.SCALE + 2) * n + i)
     j00, j02, j11, j12, u, v, inverse = _jacobian(x, y, z, camera)
     t, axes = _image_axes(j00, j02, j11, j12, camera, rotation, *scales)
-    d_xx, d_xy, d_yy = _conic_backward(n, i, projected, d_projected)
-    d_log_opacity = load(d_projected, at.D_LOG_ALPHA * n + i)
+    d_xx, d_xy, d_yy = _conic_backward(n, i, projected, derivatives)
+    d_log_opacity = load(derivatives, at.D_LOG_ALPHA * WIDTH)
     opacity = load(params, at.OPACITY * n + i)
     accumulate(d_params, at.OPACITY * n + i, select(opacity > 0.0, d_log_opacity / opacity, splat(0.0)))
     if antialiased:
@@ -178,26 +186,26 @@ def _geometry_backward(params, n, i, camera, antialiased, projected, d_projected
     c = camera
     d_j00, d_j02 = d_t[0] * c[0] + d_t[1] * c[1] + d_t[2] * c[2], d_t[0] * c[6] + d_t[1] * c[7] + d_t[2] * c[8]
     d_j11, d_j12 = d_t[3] * c[3] + d_t[4] * c[4] + d_t[5] * c[5], d_t[3] * c[6] + d_t[4] * c[7] + d_t[5] * c[8]
-    d_x, d_y = load(d_projected, at.D_X * n + i), load(d_projected, at.D_Y * n + i)
+    d_x, d_y = load(derivatives, at.D_X * WIDTH), load(derivatives, at.D_Y * WIDTH)
     gx, gy = j00 * d_x, j11 * d_y
     # j00 = fx / z, j02 = -j00 u, position = j00 x + cx; u = x / z unless it is clamped.
     gz = -(inverse * (j00 * (d_j00 - u * d_j02) + j11 * (d_j11 - v * d_j12) + gx * x + gy * y))
     free_u = select(u == x * inverse, -(j00 * d_j02) * inverse, splat(0.0))
     free_v = select(v == y * inverse, -(j11 * d_j12) * inverse, splat(0.0))
-    gz = gz - u * free_u - v * free_v + load(d_projected, at.D_DEPTH * n + i)
+    gz = gz - u * free_u - v * free_v + load(derivatives, at.D_DEPTH * WIDTH)
     return gx + free_u, gy + free_v, gz
 
 
 @njit(forceinline=True)
-def _conic_backward(n, i, projected, d_projected):
+def _conic_backward(n, i, projected, derivatives):
     """The derivative by the covariance's xx, xy, yy of that by its inverse's entries: -Q G Q."""
     a, b, c = (
         load(projected, at.CONIC_A * n + i),
         load(projected, at.CONIC_B * n + i),
         load(projected, at.CONIC_C * n + i),
     )
-    da, db = load(d_projected, at.D_CONIC_A * n + i), load(d_projected, at.D_CONIC_B * n + i)
-    dc = load(d_projected, at.D_CONIC_C * n + i)
+    da, db = load(derivatives, at.D_CONIC_A * WIDTH), load(derivatives, at.D_CONIC_B * WIDTH)
+    dc = load(derivatives, at.D_CONIC_C * WIDTH)
     d_xx = -(a * a * da + a * b * db + b * b * dc)
     d_xy = -(2.0 * (a * b) * da + (a * c + b * b) * db + 2.0 * (b * c) * dc)
     d_yy = -(b * b * da + b * c * db + c * c * dc)

@@ -90,15 +90,15 @@ def accumulate(array, index, value):
 
 
 @njit(forceinline=True)
-def colours_backward(params, n, i, camera, sh_degree, projected, d_projected, d_params, basis, sums):
+def colours_backward(params, n, i, camera, sh_degree, projected, derivatives, d_params, basis, sums):
     """The colour's part of `project_backward`: writes the at.SH rows, returns the derivative by the mean."""
     dx, dy, dz, inverse = _directions(params, n, i, camera)
     _fill_basis(basis, sh_degree, dx, dy, dz)
     zero = splat(0.0)
     # A channel that the clamp at 0 holds passes nothing on.
-    d_red = select(load(projected, at.RED * n + i) > 0.0, load(d_projected, at.D_RED * n + i), zero)
-    d_green = select(load(projected, (at.RED + 1) * n + i) > 0.0, load(d_projected, (at.D_RED + 1) * n + i), zero)
-    d_blue = select(load(projected, (at.RED + 2) * n + i) > 0.0, load(d_projected, (at.D_RED + 2) * n + i), zero)
+    d_red = select(load(projected, at.RED * n + i) > 0.0, load(derivatives, at.D_RED * WIDTH), zero)
+    d_green = select(load(projected, (at.RED + 1) * n + i) > 0.0, load(derivatives, (at.D_RED + 1) * WIDTH), zero)
+    d_blue = select(load(projected, (at.RED + 2) * n + i) > 0.0, load(derivatives, (at.D_RED + 2) * WIDTH), zero)
     for k in range((sh_degree + 1) ** 2):
         value = load(basis, k * WIDTH)
         row = (at.SH + 3 * k) * n + i

@@ -19,7 +19,6 @@ import numpy as np
 from numba import njit
 
 from gsbench.render import layout as at
-from gsbench.render.binning_kernels import ALPHA_MIN
 from gsbench.render.lanes_block_kernels import (
     columns,
     load_block,
@@ -43,6 +42,7 @@ from gsbench.render.lanes_kernels import (
     store,
     trailing_zeros,
 )
+from gsbench.render.record_kernels import ALPHA_MIN
 
 ALPHA_MAX = 0.999
 TRANSMITTANCE_MIN = 1e-4
@@ -53,7 +53,7 @@ _PAIR, _PIXELS = 2 * WIDTH, at.PLANES * WIDTH
 
 
 @njit(forceinline=True)
-def _gather(records, ranks, start, stop, x0, y0, inside, scratch):
+def _gather(records, listed, start, stop, x0, y0, inside, scratch):
     """Copies the records that reach the tile and notes which blocks each reaches; returns their number."""
     local, members, masks, words, _, _, _, _ = scratch
     # The lanes are the tile's blocks here: the centres of their first pixels.
@@ -61,7 +61,7 @@ def _gather(records, ranks, start, stop, x0, y0, inside, scratch):
     zero = splat(0.0)
     count = 0
     for position in range(start, stop):
-        base = ranks[position] * at.RECORD
+        base = listed[position] * at.RECORD
         low_x, low_y = left - broadcast(records, base + at.R_X), top - broadcast(records, base + at.R_Y)
         high_x, high_y = low_x + (at.BLOCK - 1.0), low_y + (at.BLOCK - 1.0)
         near_x, near_y = minimum(maximum(low_x, zero), high_x), minimum(maximum(low_y, zero), high_y)
@@ -77,7 +77,7 @@ def _gather(records, ranks, start, stop, x0, y0, inside, scratch):
         if mask == 0:
             continue
         store(local, count * at.RECORD, load(records, base))
-        members[count] = ranks[position]
+        members[count] = listed[position]
         masks[count] = mask
         count += 1
     masks[count : _words(count) * at.WORD] = 0
@@ -232,7 +232,7 @@ def _block_position(block, x0, y0, stride):
 
 
 @njit(cache=True, error_model="numpy")
-def render_tiles(records, ranks, starts, width, height, background, scratch, planes):
+def render_tiles(records, listed, starts, width, height, background, scratch, planes):
     """Fills `planes` `[5 h w]` (padded to whole tiles): red, green, blue over the background, alpha, depth sum."""
     stride = planes.shape[2]
     tiles_x, plane_size = stride // at.TILE, planes.shape[1] * stride
@@ -240,7 +240,7 @@ def render_tiles(records, ranks, starts, width, height, background, scratch, pla
     pixels = scratch[6]
     for tile in range(starts.size - 1):
         x0, y0 = tile % tiles_x * at.TILE, tile // tiles_x * at.TILE
-        count = _gather(records, ranks, starts[tile], starts[tile + 1], x0, y0, _blocks_inside(y0, height), scratch)
+        count = _gather(records, listed, starts[tile], starts[tile + 1], x0, y0, _blocks_inside(y0, height), scratch)
         _composite(x0, y0, count, False, True, scratch)
         for block in range(at.BLOCKS):
             place, position = block * _PIXELS, _block_position(block, x0, y0, stride)
@@ -253,7 +253,7 @@ def render_tiles(records, ranks, starts, width, height, background, scratch, pla
 
 
 @njit(cache=True, error_model="numpy")
-def backward_tiles(records, ranks, starts, width, height, background, scratch, d_planes, with_depth, moments):
+def backward_tiles(records, listed, starts, width, height, background, scratch, d_planes, with_depth, moments):
     """Adds to `moments` `[n 16]` the derivatives of a loss whose derivatives by `planes` are `d_planes`."""
     stride = d_planes.shape[2]
     tiles_x, plane_size = stride // at.TILE, d_planes.shape[1] * stride
@@ -261,7 +261,7 @@ def backward_tiles(records, ranks, starts, width, height, background, scratch, d
     d_pixels = scratch[7]
     for tile in range(starts.size - 1):
         x0, y0 = tile % tiles_x * at.TILE, tile // tiles_x * at.TILE
-        count = _gather(records, ranks, starts[tile], starts[tile + 1], x0, y0, _blocks_inside(y0, height), scratch)
+        count = _gather(records, listed, starts[tile], starts[tile + 1], x0, y0, _blocks_inside(y0, height), scratch)
         if count == 0:
             continue
         _composite(x0, y0, count, True, with_depth, scratch)
@@ -282,7 +282,7 @@ def _store_behind(d_pixels, place, d_alpha, background):
 
 
 @njit(cache=True, error_model="numpy")
-def fit_tiles(records, ranks, starts, width, height, background, scratch, target, huber, alpha_weight, moments):
+def fit_tiles(records, listed, starts, width, height, background, scratch, target, huber, alpha_weight, moments):
     """Forward, loss and backward in one pass a tile; adds to `moments` `[n 16]`.
 
     `target` is uint8 `[4 h w]` padded to whole tiles: the colour over the background, and alpha. The loss is the sum
@@ -293,7 +293,7 @@ def fit_tiles(records, ranks, starts, width, height, background, scratch, target
     flat, records, moments = target.ravel(), records.ravel(), moments.ravel()
     for tile in range(starts.size - 1):
         x0, y0 = tile % tiles_x * at.TILE, tile // tiles_x * at.TILE
-        count = _gather(records, ranks, starts[tile], starts[tile + 1], x0, y0, _blocks_inside(y0, height), scratch)
+        count = _gather(records, listed, starts[tile], starts[tile + 1], x0, y0, _blocks_inside(y0, height), scratch)
         if count == 0:
             continue
         _composite(x0, y0, count, True, False, scratch)

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float32, Int32, UInt8
 
 from gsbench.geometry import camera_centers, sh_degree_of
-from gsbench.render import binning_kernels, layout, projection_kernels, splat_kernels
+from gsbench.render import binning_kernels, layout, projection_kernels, record_kernels, splat_kernels
 from gsbench.render.lanes_kernels import WIDTH
 from gsbench.types import Array, Cameras, Gaussians
 
@@ -80,13 +80,13 @@ class Workspace:
         self.tiles_x, self.tiles_y = padded(width) // layout.TILE, padded(height) // layout.TILE
         self.max_degree = sh_degree_of((rows - layout.SH) // 3)
         self._projected = aligned_empty(layout.PROJECTED_ROWS, n)
-        self._d_projected = aligned_empty(layout.D_PROJECTED_ROWS, n)
+        self._gradients = aligned_empty(2, n)
         self._order, self._spare = np.empty(n, np.int32), np.empty(n, np.int32)
         self._records = aligned_empty(n, layout.RECORD)
         self._moments = aligned_empty(n, layout.RECORD)
         self._starts = np.zeros(self.tiles_x * self.tiles_y + 1, np.int64)
         self._ends = np.empty_like(self._starts)
-        self._ranks = np.empty(0, np.int32)
+        self._members = np.empty(0, np.int32)
         self._pixels = aligned_empty(layout.BLOCKS * layout.PLANES * WIDTH)
         self._d_pixels = aligned_empty(*self._pixels.shape)
         self._sh_degree, self._antialiased, self._count = 0, False, 0
@@ -98,23 +98,20 @@ class Workspace:
         """Projects the Gaussians, sorts those in view by depth and lists them by tile."""
         self._camera, self._sh_degree, self._antialiased = camera, sh_degree, antialiased
         projection_kernels.project(params, camera, sh_degree, antialiased, self._projected)
-        self._count = binning_kernels.visible_by_depth(
-            self._projected, self.width, self.height, self._order, self._spare
-        )
-        binning_kernels.make_records(self._projected, self._order, self._count, self._records)
-        longest = binning_kernels.count_tiles(self._records, self._count, self.tiles_x, self.tiles_y, self._starts)
-        if self._starts[-1] > len(self._ranks):
-            self._ranks = np.empty(int(1.5 * self._starts[-1]), np.int32)
+        self._count = record_kernels.make_records(self._projected, self.width, self.height, self._records, self._order)
+        binning_kernels.sort_by_depth(self._projected, self._order, self._spare, self._count)
+        listed = (self._records, self._order, self._count, self.tiles_x)
+        longest = binning_kernels.count_tiles(*listed, self.tiles_y, self._starts)
+        if self._starts[-1] > len(self._members):
+            self._members = np.empty(int(1.5 * self._starts[-1]), np.int32)
         if longest > self._capacity:
             self._reserve_tile(int(1.5 * longest))
-        binning_kernels.list_tiles(
-            self._records, self._count, self.tiles_x, self.tiles_y, self._starts, self._ends, self._ranks
-        )
+        binning_kernels.list_tiles(*listed, self._starts, self._ends, self._members)
 
     def composite(self, background: Float32[Array, "3"], planes: Float32[Array, "5 h w"]) -> None:
         """Fills `planes` (padded to whole tiles): colour over the background, alpha, sum of weight x depth."""
         splat_kernels.render_tiles(
-            self._records, self._ranks, self._starts, self.width, self.height, background, self._scratch, planes
+            self._records, self._members, self._starts, self.width, self.height, background, self._scratch, planes
         )
 
     def backward(
@@ -126,9 +123,9 @@ class Workspace:
         d_params: Float32[Array, "p n"],
     ) -> None:
         """Adds to `d_params` the derivatives of a loss with derivatives `d_planes` by the planes (0 in padding)."""
-        self._moments[: self._count] = 0
+        self._moments[:] = 0
         splat_kernels.backward_tiles(
-            *(self._records, self._ranks, self._starts, self.width, self.height, background, self._scratch),
+            *(self._records, self._members, self._starts, self.width, self.height, background, self._scratch),
             *(d_planes, with_depth, self._moments),
         )
         self._to_params(params, d_params)
@@ -148,9 +145,9 @@ class Workspace:
         pixels of Huber(colour difference, `huber`) / `huber` and `alpha_weight` |alpha difference|; tiles that no
         Gaussian reaches have no gradient and are skipped.
         """
-        self._moments[: self._count] = 0
+        self._moments[:] = 0
         splat_kernels.fit_tiles(
-            *(self._records, self._ranks, self._starts, self.width, self.height, background, self._scratch),
+            *(self._records, self._members, self._starts, self.width, self.height, background, self._scratch),
             *(target, huber, alpha_weight, self._moments),
         )
         self._to_params(params, d_params)
@@ -163,15 +160,12 @@ class Workspace:
     @property
     def image_gradients(self) -> Float32[Array, "2 n"]:
         """The last `backward` or `fit`: derivatives by the image positions, in pixels; the next call overwrites it."""
-        return self._d_projected[layout.D_X : layout.D_Y + 1]
+        return self._gradients
 
     def _to_params(self, params: Float32[Array, "p n"], d_params: Float32[Array, "p n"]) -> None:
-        binning_kernels.moments_to_projected(
-            self._moments, self._order, self._count, self._projected, self._d_projected
-        )
         projection_kernels.project_backward(
             *(params, self._camera, self._sh_degree, self._antialiased),
-            *(self._projected, self._d_projected, d_params),
+            *(self._projected, self._moments, self._gradients, d_params),
         )
 
     def _reserve_tile(self, capacity: int) -> None:
