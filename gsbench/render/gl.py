@@ -15,8 +15,8 @@ from jaxtyping import Float32, Float64, UInt8
 
 from gsbench.types import Array
 
-MISSING_EGL = "no headless OpenGL (EGL) on this machine; install it: apt-get install -y libegl1 libgl1 libgl1-mesa-dri"
-MISSING_PYRENDER = "views of meshes need pyrender; install it: pip install 'gsbench-3d[render]'"
+MISSING_EGL = "renderer 'pyrender' needs OpenGL (EGL), install it: apt-get install -y libegl1 libgl1 libgl1-mesa-dri"
+MISSING_PYRENDER = "renderer 'pyrender' needs pyrender, install it: pip install 'gsbench-3d[render]'"
 
 os.environ["PYOPENGL_PLATFORM"] = "egl"  # read once, when OpenGL is first imported
 try:

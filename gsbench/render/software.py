@@ -19,9 +19,9 @@ from gsbench.render.splats_cpu import aligned_empty
 from gsbench.types import Array, Cameras, Mesh
 
 MAX_SIZE = 8192  # pixels of an image's side
-_CHUNK = 65536  # faces laid out for the kernels at a time
+_CHUNK = 131_072  # faces laid out for the kernels at a time
 _DEPTH_BINS = 1024
-_PLANES = 65536  # triangles that own whole blocks of an image, before they are written out
+_PLANES = 131_072  # triangles that own whole blocks of an image, before they are written out
 # Depth differences within a pixel up to this many radians of the texture do not show: at most .1 grey levels.
 _FLAT_PHASE = 0.25
 

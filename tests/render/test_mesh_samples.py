@@ -185,7 +185,7 @@ def test_memory_does_not_grow_with_faces_or_views() -> None:
         tracemalloc.stop()
         return highest - 32 * 32 * 4 * views
 
-    small, many_faces, many_views = peak(70_000, 2), peak(700_000, 2), peak(70_000, 40)
+    small, many_faces, many_views = peak(140_000, 2), peak(700_000, 2), peak(140_000, 40)
     assert small < 25e6
     assert many_faces < 1.01 * small
     assert many_views < 1.01 * small
