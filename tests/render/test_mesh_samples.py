@@ -92,7 +92,7 @@ def test_coverage_of_edges_at_any_angle_is_the_area_to_a_few_percent() -> None:
         for angle in np.linspace(0.01, 3.1, 23):
             along = np.array([np.cos(angle), np.sin(angle)])
             across = np.array([-along[1], along[0]])
-            corners = 32.3 + np.array([40 * along, 40 * across - 0, -40 * along])
+            corners = 32.3 + np.array([40 * along, 40 * across, -40 * along])
             counts = coverage(on_image(corners[None]), 64, 64, samples) / samples
             exact = coverage(on_image(corners[None] * 8), 512, 512).reshape(64, 8, 64, 8).sum((1, 3)) / 1024
             edge = (exact > 0) & (exact < 1)
