@@ -28,7 +28,7 @@ leaderboard: $(VENV)/.run
 	$(BIN)/gsbench leaderboard
 
 # Rebuilds the embedded data set from the procedural shapes.
-mini: $(VENV)/.dev $(VENV)/.gl
+mini: $(VENV)/.dev
 	rm -rf $(SHAPES) build/mini
 	$(BIN)/python -m gsbench.meshes.shapes $(SHAPES) --train 24 --test 12
 	$(BIN)/gsbench build --meshes $(SHAPES) --out build/mini --preset mini
@@ -59,4 +59,4 @@ $(VENV)/.gl: $(VENV)/.dev
 	@line="$$($(BIN)/gsbench doctor --fix-line egl)"; \
 	if [ -z "$$line" ]; then touch $@; \
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then echo "$$line"; sh -c "$$line" && touch $@; \
-	else echo "No headless OpenGL here, so views of meshes cannot be rendered. To mend it, as root: $$line"; fi
+	else echo "No headless OpenGL here, so pyrender, the referee of our renderer, cannot draw. To mend it, as root: $$line"; fi
