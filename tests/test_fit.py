@@ -9,10 +9,10 @@ import sys
 import numpy as np
 import pytest
 
-from gsbench.fit import FitRecipe, Stage, fit, fit_many
+from gsbench.fit import FitRecipe, Stage, fit, fit_many, mask_kernels
 from gsbench.fit.hull import choose, hull_gaussians
 from gsbench.fit.schedule import low_pass_of
-from gsbench.fit.targets import scaled_cameras, target_planes
+from gsbench.fit.targets import pixel_words, scaled_cameras, target_planes
 from gsbench.geometry import camera_centers, quats_to_matrices, spiral_rig
 from gsbench.render import splats_cpu
 from gsbench.render.splats import rasterize
@@ -178,6 +178,27 @@ def test_hull_keeps_what_is_thinner_than_a_coarse_voxel(size, thin):
         rgba[distance < (focal * radius / seen[:, 2])[:, None, None]] = 255
     means = hull_gaussians(Views(rgba, cameras), RECIPE, np.random.default_rng(0)).means
     assert np.linalg.norm(means - small, axis=1).min() < 0.05
+
+
+@pytest.mark.parametrize("block", [1, 3, 4])
+def test_masks_of_large_pixels(block):
+    """A large pixel is set where one of its pixels or of its neighbours' is; the last ones hang over the edge."""
+    rng = np.random.default_rng(block)
+    alpha = np.where(rng.random((5, 22, 31)) < 0.03, rng.integers(100, 256, (5, 22, 31)), 0).astype(np.uint8)
+    rgba = np.concatenate([rng.integers(0, 256, (5, 22, 31, 3)).astype(np.uint8), alpha[..., None]], -1)
+    order = np.array([3, 0, 4, 1, 2])
+    rows, columns = -(-22 // block), -(-31 // block)
+    framed = np.zeros((5, (rows + 2) * block, (columns + 2) * block), bool)
+    framed[:, block : block + 22, block : block + 31] = alpha[order] > 127
+    found = framed.reshape(5, rows + 2, block, columns + 2, block).any((2, 4))
+    near = [found[:, i : i + rows, j : j + columns] for i in range(3) for j in range(3)]
+    expected = np.any(near, axis=0)
+    views = Views(rgba, spiral_rig(5, 2.8, 45.0, 1.0, 0.0, 30.0, 31, 22))
+    masks, wide = np.full((2, 5, rows, columns), 7, np.uint8)
+    mask_kernels.fill_silhouettes(pixel_words(views), order, block, masks)
+    mask_kernels.fill_wide((alpha[order] > 127).view(np.uint8), block, wide)
+    np.testing.assert_array_equal(masks, expected)
+    np.testing.assert_array_equal(wide, expected)
 
 
 def test_higher_bands_wait(views, held_out):

@@ -3,9 +3,8 @@
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, Int
 
-from gsbench.fit import hull_kernels
+from gsbench.fit import hull_kernels, mask_kernels
 from gsbench.fit.recipe import FitRecipe
-from gsbench.fit.target_kernels import fill_silhouettes
 from gsbench.fit.targets import pixel_words
 from gsbench.geometry import matrices_to_quats, rgb_to_dc
 from gsbench.render import layout as at
@@ -95,7 +94,7 @@ def _silhouettes(
     """
     block = silhouette_block(views.cameras)
     masks = np.empty((len(views), -(-views.cameras.height // block), -(-views.cameras.width // block)), bool)
-    fill_silhouettes(pixel_words(views), order, block, masks)
+    mask_kernels.fill_silhouettes(pixel_words(views), order, block, masks.view(np.uint8))
     # What a pixel on the image's edge has beyond it is not known.
     masks[:, views.cameras.height // block :] = True
     masks[:, :, views.cameras.width // block :] = True
@@ -166,12 +165,8 @@ def _widen(
     """
     _, height, width = masks.shape
     block = widening(cameras)
-    rows, columns = -(-height // block), -(-width // block)
-    framed = np.zeros((len(masks), rows * block, columns * block), bool)
-    framed[:, :height, :width] = masks
-    wide = framed.reshape(len(masks), rows, block, columns, block).any((2, 4))
-    for axis in (1, 2):
-        wide |= _shifted(wide, axis, 1) | _shifted(wide, axis, -1)
+    wide = np.empty((len(masks), -(-height // block), -(-width // block)), bool)
+    mask_kernels.fill_wide(masks.view(np.uint8), block, wide.view(np.uint8))
     return wide, scaled(cameras, block)
 
 

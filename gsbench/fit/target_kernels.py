@@ -8,7 +8,7 @@ from numba import njit
 
 
 @njit(forceinline=True)
-def _merge_rows(words, first, last, merged):
+def merge_rows(words, first, last, merged):
     """Fills `merged` with the union of the bits of rows `first` to `last`: at the speed of memory."""
     merged[:] = words[first]
     for i in range(first + 1, last):
@@ -77,7 +77,7 @@ def fill_targets(words, factor, planes):
     for view in range(views):
         image, target = words[view], planes[view]
         for row in range(height // factor):
-            _merge_rows(image, row * factor, (row + 1) * factor, merged)
+            merge_rows(image, row * factor, (row + 1) * factor, merged)
             first, last = 0, columns * factor
             while first < last and merged[first] == 0:
                 first += 1
@@ -86,26 +86,3 @@ def fill_targets(words, factor, planes):
             target[:3, row, :columns] = 255
             target[3, row, :columns] = 0
             _store_means(image, row * factor, first // factor, -(-last // factor), factor, target, row)
-
-
-@njit(cache=True, error_model="numpy")
-def fill_silhouettes(words, order, block, masks):
-    """Sets `masks` `[v h/block w/block]`, rounded up, where alpha passes one half in a block or one of its neighbours.
-
-    `order` says which view's mask comes first, and so on.
-    """
-    views, rows, columns = masks.shape
-    _, height, width = words.shape
-    merged = np.zeros(columns * block, np.int32)
-    masks[:] = False
-    for view in range(views):
-        image, mask = words[order[view]], masks[view]
-        for row in range(rows):
-            _merge_rows(image, row * block, min((row + 1) * block, height), merged[:width])
-            for column in range(columns):
-                # Alpha's highest bit is the sign.
-                union = merged[column * block]
-                for j in range(column * block + 1, (column + 1) * block):
-                    union |= merged[j]
-                if union < 0:
-                    mask[max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2] = True

@@ -20,9 +20,12 @@ LOW_PASS = 0.3
 
 
 def pack(gaussians: Gaussians) -> Float32[Array, "p n"]:
-    """The Gaussians as `[11 + 3 k, n]`, n padded to a multiple of 16 with Gaussians of opacity 0."""
+    """The Gaussians as `[11 + 3 k, n]`, n padded to an odd multiple of 16 with Gaussians of opacity 0.
+
+    Odd, since rows that stood a power of two apart would share few lines of the processor's caches.
+    """
     count, coefficients = len(gaussians), gaussians.sh.shape[1]
-    params = np.zeros((layout.SH + 3 * coefficients, -(-count // WIDTH) * WIDTH), np.float32)
+    params = np.zeros((layout.SH + 3 * coefficients, padded(count + WIDTH, 2 * WIDTH) - WIDTH), np.float32)
     columns = (gaussians.means, gaussians.quats, gaussians.scales, gaussians.opacities[:, None])
     params[: layout.SH, :count] = np.concatenate(columns, axis=1).T
     params[layout.SH :, :count] = gaussians.sh.reshape(count, -1).T

@@ -144,7 +144,7 @@ def test_images_are_deterministic():
 def test_pack_round_trip():
     gaussians = random_gaussians(21, 2)
     params = splats_cpu.pack(gaussians)
-    assert params.shape == (11 + 27, 32)
+    assert params.shape == (11 + 27, 48)
     assert not params[:, 21:].any()
     for name in FIELDS:
         np.testing.assert_array_equal(getattr(splats_cpu.unpack(params, 21), name), getattr(gaussians, name))
