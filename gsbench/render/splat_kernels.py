@@ -15,19 +15,11 @@ and the derivatives by them.
 # numba checks the types of what follows; mypy does not know its intrinsics.
 # mypy: ignore-errors
 
-import numpy as np
 from numba import njit
 
 from gsbench.render import layout as at
-from gsbench.render.lanes_block_kernels import (
-    columns,
-    load_block,
-    load_block_bytes,
-    rows,
-    store_block,
-    totals,
-    with_bit,
-)
+from gsbench.render.gather_kernels import LOG2_ALPHA_MIN, blocks_inside, form_at, form_of, gather, words_of
+from gsbench.render.lanes_block_kernels import columns, load_block, load_block_bytes, rows, store_block, totals
 from gsbench.render.lanes_kernels import (
     WIDTH,
     bits,
@@ -42,68 +34,10 @@ from gsbench.render.lanes_kernels import (
     store,
     trailing_zeros,
 )
-from gsbench.render.record_kernels import ALPHA_MIN
 
 ALPHA_MAX = 0.999
 TRANSMITTANCE_MIN = 1e-4
-LOG2_ALPHA_MIN = np.log2(ALPHA_MIN)
-# Blocks are kept down to a little below the limit, for what rounding may add.
-_LOG2_ALPHA_NEAR = LOG2_ALPHA_MIN - 0.01
 _PAIR, _PIXELS = 2 * WIDTH, at.PLANES * WIDTH
-
-
-@njit(forceinline=True)
-def _gather(records, listed, start, stop, x0, y0, inside, scratch):
-    """Copies the records that reach the tile and notes which blocks each reaches; returns their number."""
-    local, members, masks, words, _, _, _, _ = scratch
-    # The lanes are the tile's blocks here: the centres of their first pixels.
-    left, top = columns() * at.BLOCK + (x0 + 0.5), rows() * at.BLOCK + (y0 + 0.5)
-    zero = splat(0.0)
-    count = 0
-    for position in range(start, stop):
-        base = listed[position] * at.RECORD
-        low_x, low_y = left - broadcast(records, base + at.R_X), top - broadcast(records, base + at.R_Y)
-        high_x, high_y = low_x + (at.BLOCK - 1.0), low_y + (at.BLOCK - 1.0)
-        near_x, near_y = minimum(maximum(low_x, zero), high_x), minimum(maximum(low_y, zero), high_y)
-        # Of a block's points the exponent is highest on a side that faces the centre, where the side meets the ridge.
-        ridge_x = minimum(maximum(near_y * broadcast(records, base + at.R_RIDGE_X), low_x), high_x)
-        ridge_y = minimum(maximum(near_x * broadcast(records, base + at.R_RIDGE_Y), low_y), high_y)
-        a, b, c = _form_of(records, base)
-        highest = maximum(
-            _form_at(a, b, c, near_x, ridge_y),
-            _form_at(a, b, c, ridge_x, near_y),
-        )
-        mask = bits(highest + broadcast(records, base + at.R_LOG) >= _LOG2_ALPHA_NEAR) & inside
-        if mask == 0:
-            continue
-        store(local, count * at.RECORD, load(records, base))
-        members[count] = listed[position]
-        masks[count] = mask
-        count += 1
-    masks[count : _words(count) * at.WORD] = 0
-    for word in range(_words(count)):
-        first = word * at.WORD
-        for block in range(at.BLOCKS):
-            reaching = with_bit(masks, first, block)
-            for part in range(WIDTH, at.WORD, WIDTH):
-                reaching |= with_bit(masks, first + part, block) << part
-            words[word * at.BLOCKS + block] = reaching
-    return count
-
-
-@njit(forceinline=True)
-def _words(count):
-    return max((count + at.WORD - 1) // at.WORD, 1)
-
-
-@njit(forceinline=True)
-def _form_of(records, base):
-    return broadcast(records, base + at.R_A), broadcast(records, base + at.R_B), broadcast(records, base + at.R_C)
-
-
-@njit(forceinline=True)
-def _form_at(a, b, c, dx, dy):
-    return fma(fma(a, dx, b * dy), dx, c * dy * dy)
 
 
 @njit(forceinline=True)
@@ -126,7 +60,7 @@ def _composite(x0, y0, count, keep, with_depth, scratch):
         red, green, blue, opaque, depth = zero, zero, zero, zero, zero
         word, reaching, end = 0, words[block], count
         while True:
-            while reaching == 0 and word + 1 < _words(count):
+            while reaching == 0 and word + 1 < words_of(count):
                 word += 1
                 reaching = words[word * at.BLOCKS + block]
             if reaching == 0:
@@ -135,8 +69,8 @@ def _composite(x0, y0, count, keep, with_depth, scratch):
             reaching &= reaching - 1
             base = member * at.RECORD
             dx, dy = px - broadcast(local, base + at.R_X), py - broadcast(local, base + at.R_Y)
-            a, b, c = _form_of(local, base)
-            exponent = _form_at(a, b, c, dx, dy) + broadcast(local, base + at.R_LOG)
+            a, b, c = form_of(local, base)
+            exponent = form_at(a, b, c, dx, dy) + broadcast(local, base + at.R_LOG)
             alpha = select(exponent >= LOG2_ALPHA_MIN, minimum(exp2(exponent), splat(ALPHA_MAX)), zero)
             weight = alpha * transmittance
             left = transmittance - weight
@@ -222,11 +156,6 @@ def _backward(x0, y0, count, with_depth, scratch, moments):
 
 
 @njit(forceinline=True)
-def _blocks_inside(y0, height):
-    return (1 << 4 * min(4, -(-(height - y0) // at.BLOCK))) - 1
-
-
-@njit(forceinline=True)
 def _block_position(block, x0, y0, stride):
     return (y0 + block // 4 * at.BLOCK) * stride + x0 + block % 4 * at.BLOCK
 
@@ -240,7 +169,7 @@ def render_tiles(records, listed, starts, width, height, background, scratch, pl
     pixels = scratch[6]
     for tile in range(starts.size - 1):
         x0, y0 = tile % tiles_x * at.TILE, tile // tiles_x * at.TILE
-        count = _gather(records, listed, starts[tile], starts[tile + 1], x0, y0, _blocks_inside(y0, height), scratch)
+        count = gather(records, listed, starts[tile], starts[tile + 1], x0, y0, blocks_inside(y0, height), scratch)
         _composite(x0, y0, count, False, True, scratch)
         for block in range(at.BLOCKS):
             place, position = block * _PIXELS, _block_position(block, x0, y0, stride)
@@ -261,7 +190,7 @@ def backward_tiles(records, listed, starts, width, height, background, scratch, 
     d_pixels = scratch[7]
     for tile in range(starts.size - 1):
         x0, y0 = tile % tiles_x * at.TILE, tile // tiles_x * at.TILE
-        count = _gather(records, listed, starts[tile], starts[tile + 1], x0, y0, _blocks_inside(y0, height), scratch)
+        count = gather(records, listed, starts[tile], starts[tile + 1], x0, y0, blocks_inside(y0, height), scratch)
         if count == 0:
             continue
         _composite(x0, y0, count, True, with_depth, scratch)
@@ -293,7 +222,7 @@ def fit_tiles(records, listed, starts, width, height, background, scratch, targe
     flat, records, moments = target.ravel(), records.ravel(), moments.ravel()
     for tile in range(starts.size - 1):
         x0, y0 = tile % tiles_x * at.TILE, tile // tiles_x * at.TILE
-        count = _gather(records, listed, starts[tile], starts[tile + 1], x0, y0, _blocks_inside(y0, height), scratch)
+        count = gather(records, listed, starts[tile], starts[tile + 1], x0, y0, blocks_inside(y0, height), scratch)
         if count == 0:
             continue
         _composite(x0, y0, count, True, False, scratch)
