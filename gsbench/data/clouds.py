@@ -83,7 +83,7 @@ def _cloud(columns: Mapping[str, Array], object_id: str, task: Task) -> Float32[
     if not len(positions):
         raise ValueError(f"{object_id}: no {task.modality}, or none opaque enough (each object needs at least one)")
     if task.sampling == "uniform":
-        index = _uniform(object_id, len(positions), task.num_points)
+        index = uniform_draw(object_id, len(positions), task.num_points)
     elif task.modality == "gaussians":
         index = columns["fps_order"][: task.num_points]
     else:
@@ -100,7 +100,7 @@ def _cloud(columns: Mapping[str, Array], object_id: str, task: Task) -> Float32[
     return np.concatenate(channels, axis=1).astype(np.float32)
 
 
-def _uniform(object_id: str, available: int, wanted: int) -> Int64[Array, " p"]:
+def uniform_draw(object_id: str, available: int, wanted: int) -> Int64[Array, " p"]:
     """A uniform draw without replacement that depends on the object alone, so that every model sees the same points."""
     seed = int.from_bytes(hashlib.sha256(f"uniform/{object_id}".encode()).digest()[:8])
     return np.random.default_rng(seed).permutation(available)[:wanted]
