@@ -151,6 +151,7 @@ _DECISIVE_LATER = {
     "pretraining": (),
     "supervision": "labels",
     "pretrained": None,
+    "finetune": None,
 }
 """With the value of a recipe that is silent."""
 
@@ -170,6 +171,7 @@ class Recipe:
         points: which Gaussians the model sees.
         pretraining: schedules that run before `train`, in this order, on the same loss, each with a new optimizer.
         supervision: `labels`, or `pairs`: trained on pretext tasks with all training objects and without labels.
+        finetune: how a classifier on an encoder of pairs is trained, encoder and all; None: it is not made for that.
         pretrained: safetensors that the model starts from: `hub:ORG/NAME`, or a file (from the recipe's folder).
         options: keywords of the model's constructor.
         reported: published figures, any number.
@@ -187,6 +189,7 @@ class Recipe:
     points: Points = field(default_factory=Points)
     pretraining: tuple[Train, ...] = ()
     supervision: Literal["labels", "pairs"] = "labels"
+    finetune: Train | None = None
     pretrained: str | None = None
     options: dict[str, Any] = field(default_factory=dict)
     reported: tuple[Reported, ...] = ()
@@ -200,8 +203,8 @@ class Recipe:
         """
         record = dataclasses.asdict(self)
         later = {key: record[key] for key, default in _DECISIVE_LATER.items() if getattr(self, key) != default}
-        for how in (record["train"], *record["pretraining"]):
-            if how["views_per_sample"] is None:
+        for how in (record["train"], record["finetune"], *record["pretraining"]):
+            if how is not None and how["views_per_sample"] is None:
                 del how["views_per_sample"]
         decisive = {key: record[key] for key in _DECISIVE} | later
         return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()

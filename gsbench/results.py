@@ -6,7 +6,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from gsbench.recipe import Reported, parse
-from gsbench.tasks import Task
+from gsbench.tasks import Features, Sampling, Task
 from gsbench.types import Array
 
 SCHEMA_VERSION = 1
@@ -57,8 +57,51 @@ class RunInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class Pretext:
+    """What an encoder learnt from without labels before it was probed or fine-tuned.
+
+    Attributes:
+        features: channels of a Gaussian.
+        sampling: how an object's Gaussians were chosen.
+        num_points: Gaussians an object.
+        num_views: images an object.
+        objects: training objects.
+        epochs: passes over them.
+        train_seconds: that they took.
+        precision: of the training's products.
+        metrics: scores of the pretext tasks on the test objects; predictions do not give them.
+    """
+
+    features: Features
+    sampling: Sampling
+    num_points: int
+    num_views: int
+    objects: int
+    epochs: int
+    train_seconds: float
+    precision: str
+    metrics: dict[str, float] = field(default_factory=dict)
+
+    def slug(self) -> str:
+        """A name of what it saw."""
+        return f"{self.features}-{self.sampling}-n{self.num_points}-v{self.num_views}"
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
-    """A Result file. `predictions` maps object_id to class probabilities in the data set's class order."""
+    """A Result file.
+
+    Attributes:
+        schema_version: of this record.
+        task: what was scored.
+        model: which model.
+        run: how.
+        metrics: that `predictions` give.
+        reported: the published figure beside it.
+        predictions: object_id -> class probabilities in the data set's class order.
+        pretext: how the encoder was trained before, or None.
+        stated: further metrics, which `predictions` do not give, so that nobody can recompute them from this file.
+    """
 
     schema_version: int
     task: Task
@@ -67,10 +110,13 @@ class Result:
     metrics: dict[str, float]
     reported: Reported | None
     predictions: dict[str, list[float]]
+    pretext: Pretext | None = None
+    stated: dict[str, float] = field(default_factory=dict)
 
     def file_name(self) -> str:
-        """`<model>-s<seed>.json`, with what file systems dislike replaced."""
-        return f"{self.model.name.replace(':', '-').replace('/', '-')}-s{self.run.seed}.json"
+        """`<model>-s<seed>.json`, or `<model>-<pretext>-s<seed>.json`, with what file systems dislike replaced."""
+        name = self.model.name.replace(":", "-").replace("/", "-")
+        return f"{name}{f'-{self.pretext.slug()}' if self.pretext else ''}-s{self.run.seed}.json"
 
 
 def save_result(result: Result, path: Path) -> None:

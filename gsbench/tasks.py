@@ -11,6 +11,7 @@ Protocol = Literal["supervised", "probe", "finetune"]
 Features = Literal["xyz", "xyz+geo", "xyz+geo+sh"]
 Sampling = Literal["fps", "uniform"]
 ViewsFrom = Literal["meshes", "gaussians"]
+CamerasOf = Literal["train", "novel"]
 
 REGIMES = (100, 50, 10, 1)
 """Shares of the training set in per cent."""
@@ -37,6 +38,8 @@ class Task:
         num_points: points or Gaussians an object; None for images.
         num_views: images an object; None for points and Gaussians.
         views_from: what the images show; None for points and Gaussians.
+        cameras: that test images are seen from: those that Gaussians were fitted to (`train`), or others, which only
+            renders of Gaussians have.
     """
 
     dataset: str
@@ -52,6 +55,7 @@ class Task:
     num_points: int | None
     num_views: int | None
     views_from: ViewsFrom | None
+    cameras: CamerasOf = "train"
 
     def __post_init__(self) -> None:
         for key, allowed in (("modality", Modality), ("protocol", Protocol)):
@@ -68,11 +72,12 @@ class Task:
             _check("features", self.features, get_args(Features) if self.modality == "gaussians" else ("xyz",))
             _check("sampling", self.sampling, get_args(Sampling))
             _positive("num_points", self.num_points)
+        _check("cameras", self.cameras, get_args(CamerasOf) if self.views_from == "gaussians" else ("train",))
 
     def slug(self) -> str:
         """The name of the task's folder under `leaderboard/entries`, made of everything that tells tasks apart."""
         shape = (
-            f"{self.views_from}-v{self.num_views}"
+            f"{self.views_from}{'-novel' if self.cameras == 'novel' else ''}-v{self.num_views}"
             if self.modality == "images"
             else f"{self.features}-{self.sampling}-n{self.num_points}"
         )

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -16,13 +15,10 @@ from jaxtyping import UInt8
 from gsbench.data.objects import Objects
 from gsbench.store.folder import Folder, read_shards, read_table
 from gsbench.store.webp import decode_over_white
-from gsbench.tasks import ViewsFrom
+from gsbench.tasks import CamerasOf, ViewsFrom
 from gsbench.types import Array
 
 _CONFIG = {"meshes": "views", "gaussians": "reconstructions"}
-
-CamerasOf = Literal["train", "novel"]
-"""Which cameras a reconstruction is seen from: those of the views it was fitted to, or others."""
 
 
 def open_images(
@@ -55,6 +51,26 @@ def open_images(
             the rest, or more of them than memory holds; the message names shard, object and numbers.
     """
     config = _CONFIG[views_from]
+    rows = rows_of(folder, views_from, split, chosen, num_views, cameras)
+    wanted = {
+        rows[object_id][view * len(rows[object_id]) // num_views]: _Place(position, view, object_id)
+        for position, object_id in enumerate(chosen)
+        for view in range(num_views)
+    }
+    pixels = _decode(folder, config, split, wanted, (len(chosen), num_views), size, progress)
+    labels = read_table(folder, config, split, ["label"])["label"].to_numpy()[[rows[i][0] for i in chosen]]
+    return Objects(tuple(chosen), torch.from_numpy(labels), images=torch.from_numpy(pixels).permute(0, 1, 4, 2, 3))
+
+
+def rows_of(
+    folder: Folder, views_from: ViewsFrom, split: str, chosen: Sequence[str], num_views: int, cameras: CamerasOf
+) -> dict[str, list[int]]:
+    """As `views_of`, for objects of which each has `num_views` images and more.
+
+    Raises:
+        ValueError: one has none, or fewer; the message names it.
+    """
+    config = _CONFIG[views_from]
     rows = views_of(folder, views_from, split, cameras)
     missing = [object_id for object_id in chosen if object_id not in rows]
     if missing:
@@ -65,14 +81,7 @@ def open_images(
     scarce = min(chosen, key=lambda object_id: len(rows[object_id]))
     if (fewest := len(rows[scarce])) < num_views:
         raise ValueError(f"num_views is {num_views} (allowed: up to {fewest}, all that {scarce} has)")
-    wanted = {
-        rows[object_id][view * len(rows[object_id]) // num_views]: _Place(position, view, object_id)
-        for position, object_id in enumerate(chosen)
-        for view in range(num_views)
-    }
-    pixels = _decode(folder, config, split, wanted, (len(chosen), num_views), size, progress)
-    labels = read_table(folder, config, split, ["label"])["label"].to_numpy()[[rows[i][0] for i in chosen]]
-    return Objects(tuple(chosen), torch.from_numpy(labels), images=torch.from_numpy(pixels).permute(0, 1, 4, 2, 3))
+    return rows
 
 
 def views_of(folder: Folder, views_from: ViewsFrom, split: str, cameras: CamerasOf = "train") -> dict[str, list[int]]:

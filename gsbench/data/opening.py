@@ -6,15 +6,15 @@ from collections.abc import Callable
 import numpy as np
 
 from gsbench.data.clouds import open_points
-from gsbench.data.images import open_images, views_of
+from gsbench.data.images import open_images, rows_of, views_of
 from gsbench.data.objects import Objects
 from gsbench.recipe import Images
 from gsbench.store.arrays import ragged
 from gsbench.store.folder import Folder, read_labels, read_table
-from gsbench.tasks import Modality, Task, ViewsFrom, ids_sha256, regime_ids
+from gsbench.tasks import CamerasOf, Modality, Task, ViewsFrom, ids_sha256, regime_ids
 
 
-def most_inputs(folder: Folder, modality: Modality, views_from: ViewsFrom) -> int:
+def most_inputs(folder: Folder, modality: Modality, views_from: ViewsFrom, cameras: CamerasOf = "train") -> int:
     """The largest number of points, Gaussians or views that an object of the data set's test split has.
 
     Raises:
@@ -25,7 +25,7 @@ def most_inputs(folder: Folder, modality: Modality, views_from: ViewsFrom) -> in
     if modality == "points":
         _, offsets = ragged(read_table(folder, modality, "test", ["points"])["points"], (3,))
         return int(np.diff(offsets).max())
-    return max(map(len, views_of(folder, views_from, "test").values()))
+    return max(map(len, views_of(folder, views_from, "test", cameras).values()), default=0)
 
 
 def training_ids(folder: Folder, regime: int, draw: int) -> list[str]:
@@ -57,7 +57,8 @@ def open_objects(
     An object gives the first `num_points` of its furthest-point order, or as many drawn uniformly without replacement,
     the same ones each time. Those are centred on their mean and scaled into the unit sphere; a Gaussian's log-scales
     move with them, by minus the log of the radius, and its quaternion takes the sign with w >= 0. An object with fewer
-    points is padded. Of images it gives `num_views`, evenly spaced along the rig.
+    points is padded. Of images it gives `num_views`, evenly spaced along the rig; only test images may be of other
+    cameras than those that Gaussians were fitted to.
 
     Args:
         folder: the data set.
@@ -72,13 +73,34 @@ def open_objects(
             or views than there are, or than the stored order is long; or images are damaged, differ in size, or would
             not fit into memory.
     """
-    chosen = training_ids(folder, task.regime, task.draw) if split == "train" else sorted(read_labels(folder, split))
+    chosen = _ids(folder, task, split)
     if task.modality != "images":
         return open_points(folder, task, split, set(chosen), min_opacity)
+    views_from, num_views, cameras = _views(task, split)
+    size = None if how is None else how.size
+    return open_images(folder, views_from, split, chosen, num_views, size, cameras, progress)
+
+
+def check_views(folder: Folder, task: Task, split: str) -> None:
+    """Raises the ValueError of `open_objects` for a task on images that too few are there for, and reads none of them.
+
+    Args:
+        folder: the data set.
+        task: on images.
+        split: `train` or `test`.
+    """
+    views_from, num_views, cameras = _views(task, split)
+    rows_of(folder, views_from, split, _ids(folder, task, split), num_views, cameras)
+
+
+def _ids(folder: Folder, task: Task, split: str) -> list[str]:
+    return training_ids(folder, task.regime, task.draw) if split == "train" else sorted(read_labels(folder, split))
+
+
+def _views(task: Task, split: str) -> tuple[ViewsFrom, int, CamerasOf]:
     assert task.num_views is not None, "a task on images has a number of views"
     assert task.views_from is not None, "a task on images says what they show"
-    size = None if how is None else how.size
-    return open_images(folder, task.views_from, split, chosen, task.num_views, size, progress=progress)
+    return task.views_from, task.num_views, "train" if split == "train" else task.cameras
 
 
 def open_pairs(

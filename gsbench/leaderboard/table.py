@@ -228,7 +228,7 @@ def to_csv(tables: list[tuple[Truth, list[Row]]]) -> str:
 
 def _record(truth: Truth, row: Row) -> dict[str, object]:
     task, model, run, reported = row.first.task, row.first.model, row.first.run, row.first.reported
-    stated = {key: value for key, value in task.as_dict().items() if key not in ("revision", "draw")}
+    stated = {key: value for key, value in task.as_dict().items() if key not in ("revision", "draw", "cameras")}
     scores = {
         f"{key}_{part}": _share(value)
         for key, pair in row.metrics.items()
