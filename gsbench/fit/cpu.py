@@ -5,7 +5,8 @@ from jaxtyping import Float32
 
 from gsbench.fit import adam_kernels
 from gsbench.fit.recipe import FitRecipe
-from gsbench.fit.schedule import decay_at, learning_rates, low_pass_of, sh_degree_at, view_order
+from gsbench.fit.relocation import contribution_views, contributions, relocate
+from gsbench.fit.schedule import decay_at, learning_rates, low_pass_of, relocates_before, sh_degree_at, view_order
 from gsbench.fit.targets import scaled_cameras, target_planes
 from gsbench.geometry import normalize_quats
 from gsbench.render import layout
@@ -30,8 +31,13 @@ def optimise(start: Gaussians, views: Views, recipe: FitRecipe, rng: np.random.G
         targets = target_planes(views if len(used) == len(views) else views[used], stage.resolution, layout.TILE)
         cameras = scaled_cameras(views.cameras, stage.resolution)
         vectors = camera_vectors(cameras, low_pass_of(stage, views.cameras.width))
-        workspace = Workspace(raw.shape, cameras.width, cameras.height)
+        stage_size = (cameras.width, cameras.height)
+        workspace = Workspace(raw.shape, *stage_size)
         for view, place in zip(order, places, strict=True):
+            if relocates_before(recipe, step):
+                compared = vectors[contribution_views(len(views))]
+                shown = contributions(params, len(start), compared, stage_size, recipe.antialiased)
+                relocate(raw, params, [first, second], shown, recipe.relocate_below)
             degree = sh_degree_at(recipe, step)
             workspace.project(params, vectors[view], degree, recipe.antialiased)
             workspace.fit(params, _WHITE, targets[place], recipe.huber, recipe.alpha_weight, d_params)

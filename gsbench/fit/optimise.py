@@ -65,8 +65,6 @@ def fit_many(
 
 
 def _from_hull(views: Views, recipe: FitRecipe, rng: np.random.Generator) -> Gaussians:
-    if recipe.relocate_every:
-        raise ValueError(f"relocate_every: {recipe.relocate_every}, on 'cpu' only 0 is allowed: no Gaussian moves")
     return cpu.optimise(hull_gaussians(views, recipe, rng), views, recipe, rng)
 
 

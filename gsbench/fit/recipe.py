@@ -42,9 +42,8 @@ class FitRecipe:
             the distance to its neighbours.
         init_detail: how much closer Gaussians stand at first where the hull is thin or has an edge: a plate as thin as
             a voxel gets 2 to this power times as many as a thick wall of the same area; 0 for equally many.
-        relocate_every: after as many steps each, Gaussians that faded move onto others; 0 for never. On CUDA only: from
-            a hull hardly any fades.
-        relocate_below: the opacity below which a Gaussian has faded.
+        relocate_at: the shares of all iterations after which Gaussians that hardly show move to where much shows.
+        relocate_below: hardly is less than this times the mean of all Gaussians' weights in the images.
         method: tells this recipe from the others.
     """
 
@@ -67,8 +66,8 @@ class FitRecipe:
     init_radius: float = 0.5
     init_thickness: float = 0.1
     init_detail: float = 3.0
-    relocate_every: int = 0
-    relocate_below: float = 0.005
+    relocate_at: tuple[float, ...] = (0.5, 0.75)
+    relocate_below: float = 0.1
     method: Literal["hull"] = "hull"
 
     def __post_init__(self) -> None:
@@ -79,13 +78,16 @@ class FitRecipe:
         for name in ("num_gaussians", "hull_resolution"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: {getattr(self, name)}, it must be >= 1")
-        for name in ("lr_decay", "huber", "init_opacity", "init_radius", "init_thickness", "relocate_below"):
+        for name in ("lr_decay", "huber", "init_opacity", "init_radius", "init_thickness"):
             if not 0 < getattr(self, name) <= 1:
                 raise ValueError(f"{name}: {getattr(self, name)}, allowed above 0, up to 1")
         rates = ("lr_means", "lr_scales", "lr_quats", "lr_opacities", "lr_dc", "lr_sh")
-        for name in (*rates, "alpha_weight", "sh_start", "init_detail", "relocate_every"):
+        for name in (*rates, "alpha_weight", "sh_start", "init_detail", "relocate_below"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name}: {getattr(self, name)}, it must be >= 0")
+        for share in self.relocate_at:
+            if not 0 < share < 1:
+                raise ValueError(f"relocate_at: {share}, allowed above 0, below 1")
 
     @property
     def iterations(self) -> int:

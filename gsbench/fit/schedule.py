@@ -38,10 +38,9 @@ def sh_degree_at(recipe: FitRecipe, step: int) -> int:
     return recipe.sh_degree if step >= recipe.sh_start * recipe.iterations else 0
 
 
-def relocates_after(recipe: FitRecipe, steps: int) -> bool:
-    """Whether faded Gaussians move once `steps` are done; what moved has as many left as from one time to the next."""
-    every = recipe.relocate_every
-    return every > 0 and steps % every == 0 and steps + every <= recipe.iterations
+def relocates_before(recipe: FitRecipe, step: int) -> bool:
+    """Whether Gaussians that hardly show move before `step`, counted from 0."""
+    return step > 0 and step in {int(share * recipe.iterations) for share in recipe.relocate_at}
 
 
 def view_order(count: int, steps: int, rng: np.random.Generator) -> list[int]:

@@ -34,7 +34,7 @@ def test_reaches_the_object_as_the_cpu_does(views, held_out, device, rasterise):
 
 
 def test_colours_may_be_without_bands(views, held_out, device, rasterise):
-    recipe = dataclasses.replace(SHORT, sh_degree=0, relocate_every=5)
+    recipe = dataclasses.replace(SHORT, sh_degree=0, relocate_at=(0.5,))
     (fitted,) = fit_batch([prepare(views, held_out, recipe, 0, device)], recipe, rasterise)
     assert fitted.gaussians.sh.shape == (150, 1, 3)
     assert fitted.psnr > 14

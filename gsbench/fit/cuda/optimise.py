@@ -1,6 +1,6 @@
 """Adam on a batch of objects, step by step on one view of each: any torch device, any rasteriser of batches."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -8,9 +8,10 @@ from jaxtyping import Bool, Float, Float32, UInt8
 from torch import Tensor
 
 from gsbench.fit.cuda.prepared import Prepared
-from gsbench.fit.cuda.relocation import relocate
+from gsbench.fit.cuda.relocation import contributions, relocate
 from gsbench.fit.recipe import FitRecipe
-from gsbench.fit.schedule import decay_at, learning_rates, relocates_after, sh_degree_at
+from gsbench.fit.relocation import contribution_views
+from gsbench.fit.schedule import decay_at, learning_rates, relocates_before, sh_degree_at
 from gsbench.geometry import normalize_quats
 from gsbench.types import Gaussians
 
@@ -38,6 +39,8 @@ def optimise(objects: Sequence[Prepared], recipe: FitRecipe, rasterise: Rasteris
     for position, stage in enumerate(recipe.stages):
         steps = _Steps(objects, position)
         for number in range(stage.iterations):
+            if relocates_before(recipe, step):
+                _relocate(raw, real, optimizer, _draws(objects, position, recipe, rasterise), recipe)
             for group, name in zip(optimizer.param_groups, raw, strict=True):
                 group["lr"] = rates[name] * decay_at(recipe, step)
             viewmats, Ks, target = steps.at(number)
@@ -49,8 +52,6 @@ def optimise(objects: Sequence[Prepared], recipe: FitRecipe, rasterise: Rasteris
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             step += 1
-            if relocates_after(recipe, step):
-                _relocate(raw, real, optimizer, objects, recipe, step)
     return from_raw(raw, [len(each.start) for each in objects])
 
 
@@ -112,20 +113,32 @@ def from_raw(raw: dict[str, Tensor], counts: Sequence[int]) -> list[Gaussians]:
     return [Gaussians(m[:n], normalize_quats(q[:n]), s[:n], o[:n], c[:n]) for m, q, s, o, c, n in objects]
 
 
+def _draws(
+    objects: Sequence[Prepared], stage: int, recipe: FitRecipe, rasterise: Rasterise
+) -> Iterator[Callable[..., tuple[Tensor, Tensor]]]:
+    """Draws the views of a stage by which the Gaussians of each object are compared, one by one, without bands."""
+    cameras, device = [each.cameras[stage] for each in objects], objects[0].held_out.device
+    white, low_pass = torch.ones(3, device=device), objects[0].low_passes[stage]
+    for view in contribution_views(len(cameras[0])):
+        viewmats, Ks = (
+            torch.from_numpy(np.stack([getattr(each, name)[view] for each in cameras])).to(device)[:, None]
+            for name in ("viewmats", "Ks")
+        )
+        last = (viewmats, Ks, cameras[0].width, cameras[0].height, white, recipe.antialiased, 0, low_pass)
+        yield lambda *scene, last=last: rasterise(*scene, *last)
+
+
 def _relocate(
     raw: dict[str, Tensor],
     real: Bool[Tensor, "b n"],
     optimizer: torch.optim.Optimizer,
-    objects: Sequence[Prepared],
+    draws: Iterable[Callable[..., tuple[Tensor, Tensor]]],
     recipe: FitRecipe,
-    step: int,
 ) -> None:
-    """What an object draws depends on its seed and the step alone, not on what else is in the batch."""
     averages = [
         {name: optimizer.state[tensor][key] for name, tensor in raw.items()} for key in ("exp_avg", "exp_avg_sq")
     ]
-    draws = np.stack([np.random.default_rng([each.seed, step]).random(len(real[0])) for each in objects])
-    relocate(raw, averages, real, recipe.relocate_below, torch.from_numpy(draws).to(real.device))
+    relocate(raw, averages, real, contributions(activated(raw)[:4], draws), recipe.relocate_below)
 
 
 class _Steps:

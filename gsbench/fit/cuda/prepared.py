@@ -30,7 +30,6 @@ class Prepared:
         held_out_cameras: in the fit's frame.
         center: of the fit's frame, in the views'.
         radius: its unit, in the views'.
-        seed: of what is drawn while the fit runs.
     """
 
     start: Gaussians
@@ -42,7 +41,6 @@ class Prepared:
     held_out_cameras: Cameras
     center: Array
     radius: float
-    seed: int
 
 
 def prepare(views: Views, held_out: Views, recipe: FitRecipe, seed: int, device: torch.device) -> Prepared:
@@ -63,4 +61,4 @@ def prepare(views: Views, held_out: Views, recipe: FitRecipe, seed: int, device:
     kept = target_images(torch.from_numpy(np.ascontiguousarray(held_out.rgba)).to(device), 1)
     held_out_cameras = to_frame(held_out, center, radius).cameras
     low_passes = tuple(low_pass_of(stage, cameras.width) for stage in recipe.stages)
-    return Prepared(start, targets, scaled, orders, low_passes, kept, held_out_cameras, center, radius, seed)
+    return Prepared(start, targets, scaled, orders, low_passes, kept, held_out_cameras, center, radius)

@@ -1,18 +1,12 @@
-"""Gaussians that faded away start anew where others are, inside each object of a batch (Kheradmand 2024, MCMC).
+"""`gsbench.fit.relocation` for batches of objects on the device; nothing waits for it."""
 
-n Gaussians in the place of one look like that one, if opacity o becomes o' = 1 - (1 - o)^(1/n) and the scales are
-multiplied by o / sum_{k=1..n} C(n, k) (-1)^(k-1) o'^k / sqrt(k): equation 9, with its double sum over binomials
-contracted by C(0, k) + ... + C(n-1, k) = C(n, k+1).
-"""
-
-import math
+from collections.abc import Callable, Iterable
 
 import torch
-from jaxtyping import Bool, Float32, Float64, Int64
+from jaxtyping import Bool, Float32
 from torch import Tensor
 
-_MOST = 51
-"""More Gaussians than this in the place of one count as this many, as in the authors' code."""
+from gsbench.fit.relocation import APART, SHRINK
 
 
 @torch.no_grad()
@@ -20,60 +14,74 @@ def relocate(
     raw: dict[str, Tensor],
     moments: list[dict[str, Tensor]],
     real: Bool[Tensor, "b n"],
-    min_opacity: float,
-    draws: Float64[Tensor, "b n"],
+    contributions: Float32[Tensor, "b n"],
+    below: float,
 ) -> None:
-    """Moves every Gaussian below `min_opacity` onto one above it, chosen by opacity, and shares that one's light.
-
-    Nothing waits for the device. What moved, and what it moved onto, begins without momentum.
+    """Moves the Gaussians of each object that contribute less than `below` times its mean, as on CPU.
 
     Args:
         raw: `means`, `quats`, log `scales`, logit `opacities`, `dc`, `sh`, each `[b n ...]`; changed in place.
         moments: Adam's averages, each under the names and in the shapes of `raw`; changed in place.
-        real: False for padding, which neither moves nor is chosen.
-        min_opacity: below it a Gaussian is dead.
-        draws: uniform in 0..1, one for each Gaussian that may have to move.
+        real: False for padding, which comes last, and neither moves nor is chosen.
+        contributions: of each Gaussian, in any unit.
+        below: the share of the mean.
     """
-    opacities = raw["opacities"].sigmoid()
-    dead = real & (opacities < min_opacity)
-    # An object without a living Gaussian keeps what it has.
-    dead &= (real & ~dead).any(1, keepdim=True)
-    source = choose(torch.where(real & ~dead, opacities, 0), draws)
-    counts = torch.zeros_like(source).scatter_add_(1, source, dead.long())
-    shared, shrink = share(opacities, counts + 1)
-    raw["opacities"].copy_(torch.where(counts > 0, shared.clamp(min_opacity, 1 - 1e-6).logit(), raw["opacities"]))
-    raw["scales"].add_(torch.where(counts > 0, shrink.log(), 0)[..., None])
-    for name, values in raw.items():
-        values.copy_(torch.where(_like(dead, values), _taken(values, source), values))
-        for each in moments:
-            each[name].mul_(~_like(dead | (counts > 0), values))
+    source, side = _pairs(contributions, real, below)
+    for values in (raw, *moments):
+        for tensor in values.values():
+            tensor.copy_(_taken(tensor, source))
+    scales = raw["scales"]
+    longest = torch.nn.functional.one_hot(scales.argmax(2), 3)
+    axes = (_matrices(raw["quats"]) * (longest * scales.exp())[:, :, None]).sum(3)
+    raw["means"].add_(APART * side[..., None] * axes)
+    scales.add_(SHRINK * (side != 0)[..., None] * longest)
 
 
-def choose(weights: Float32[Tensor, "b n"], draws: Float64[Tensor, "b m"]) -> Int64[Tensor, "b m"]:
-    """Positions drawn with replacement in proportion to the weights of each row; `draws` are uniform in 0..1."""
-    sums = weights.double().cumsum(1)
-    # Below the last sum whatever the rounding, so that what has no weight is never found.
-    found = torch.searchsorted(sums, draws * sums[:, -1:] * (1 - 1e-12), right=True)
-    return found.clamp(max=weights.shape[1] - 1)
+def contributions(
+    shape: tuple[Tensor, Tensor, Tensor, Tensor], draws: Iterable[Callable[..., tuple[Tensor, Tensor]]]
+) -> Float32[Tensor, "b n"]:
+    """The sums of the Gaussians' weights in all pixels of some views, in some unit.
+
+    Args:
+        shape: activated means `[b n 3]`, quaternions, scales and opacities.
+        draws: each of these and of spherical harmonics `[b n 1 3]` the images of one view.
+    """
+    fixed = [tensor.detach() for tensor in shape]
+    # Away from black, where a colour has no derivative; that by the colour is what is looked for.
+    plain = torch.zeros_like(fixed[0])[:, :, None].requires_grad_()
+    sums = torch.zeros_like(fixed[3])
+    for draw in draws:
+        rgb, _ = draw(*fixed, plain)
+        (by_colour,) = torch.autograd.grad(rgb[..., 0].sum(), plain)
+        sums += by_colour[:, :, 0, 0]
+    return sums
 
 
-def share(
-    opacities: Float32[Tensor, "b n"], counts: Int64[Tensor, "b n"]
-) -> tuple[Float32[Tensor, "b n"], Float32[Tensor, "b n"]]:
-    """Opacity of each of `counts` Gaussians in the place of one, and the factor of their scales."""
-    n = counts.clamp(max=_MOST).double()
-    opacity = opacities.double()
-    shared = 1 - (1 - opacity).clamp(min=1e-6) ** (1 / n)
-    total, binomial = torch.zeros_like(n), torch.ones_like(n)
-    for k in range(1, _MOST + 1):
-        binomial = binomial * (n - k + 1).clamp(min=0) / k
-        total += (-1) ** (k - 1) / math.sqrt(k) * binomial * shared**k
-    return shared.float(), (opacity / total).float()
+def _pairs(contributions: Float32[Tensor, "b n"], real: Bool[Tensor, "b n"], below: float) -> tuple[Tensor, Tensor]:
+    """Whose values each Gaussian takes `[b n]`, its own for most, and 1 for those that move, -1 for their sources."""
+    shown = torch.where(real, contributions, 0).double()
+    count = real.sum(1, keepdim=True)
+    limit = below * shown.sum(1, keepdim=True) / count
+    weak = (real & (shown < limit)).sum(1, keepdim=True)
+    strongest = torch.where(real, shown, -1).argsort(dim=1, descending=True, stable=True)
+    rank = torch.arange(real.shape[1], device=real.device)
+    weakest = strongest.gather(1, (count - 1 - rank) % real.shape[1])
+    moves = rank < torch.minimum(weak, count - weak)
+    source = torch.empty_like(strongest).scatter_(1, weakest, torch.where(moves, strongest, weakest))
+    side = torch.zeros_like(shown, dtype=torch.float32)
+    side.scatter_add_(1, weakest, moves.float()).scatter_add_(1, strongest, -moves.float())
+    return source, side
 
 
-def _like(mask: Bool[Tensor, "b n"], values: Tensor) -> Bool[Tensor, "b n *_"]:
-    return mask.view(*mask.shape, *[1] * (values.dim() - 2))
+def _matrices(quats: Float32[Tensor, "b n 4"]) -> Float32[Tensor, "b n 3 3"]:
+    w, x, y, z = torch.nn.functional.normalize(quats, dim=-1).unbind(-1)
+    rows = (
+        *(1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)),
+        *(2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)),
+        *(2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)),
+    )
+    return torch.stack(rows, -1).unflatten(-1, (3, 3))
 
 
-def _taken(values: Tensor, source: Int64[Tensor, "b n"]) -> Tensor:
+def _taken(values: Tensor, source: Tensor) -> Tensor:
     return values.gather(1, source.view(*source.shape, *[1] * (values.dim() - 2)).expand_as(values))
