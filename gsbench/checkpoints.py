@@ -75,10 +75,19 @@ def save_pretrained(folder: Path, model: nn.Module, about: Checkpoint) -> None:
         OSError: the folder cannot be written or the disk is full. A checkpoint that was there is then as it was, or is
             refused when it is read.
     """
-    weights = safetensors.torch.save({name: value.cpu().contiguous() for name, value in model.state_dict().items()})
+    weights = _as_safetensors(model)
     config = _Config(FORMAT_VERSION, hashlib.sha256(weights).hexdigest(), about)
     write_atomic(folder / WEIGHTS, weights)
     write_atomic(folder / CONFIG, (json.dumps(dataclasses.asdict(config), indent=1) + "\n").encode())
+
+
+def weights_sha256(model: nn.Module) -> str:
+    """Hex digest of a model's weights, that of the file `save_pretrained` makes of them."""
+    return hashlib.sha256(_as_safetensors(model)).hexdigest()
+
+
+def _as_safetensors(model: nn.Module) -> bytes:
+    return safetensors.torch.save({name: value.cpu().contiguous() for name, value in model.state_dict().items()})
 
 
 def from_pretrained(

@@ -16,7 +16,7 @@ PACKAGES = {"gsbench": "gsbench", "gsbench_baselines": "baselines"}
 ROWS = (
     ("cli",),
     ("build", "evaluation", "leaderboard", "figures", "doctor", "audit", "verification"),
-    ("train",),
+    ("train", "features", "probe"),
     ("fit", "data", "augment", "checkpoints"),
     ("meshes", "render", "store", "formats"),
     ("geometry", "metrics", "image_metrics", "baseline"),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from gsbench.cli.arguments import positive_int, seed_list
 from gsbench.cli.messages import notice
 from gsbench.cli.progress import progress_bar
-from gsbench.tasks import DRAWS, REGIMES, Features, Modality, Sampling, ViewsFrom
+from gsbench.tasks import DRAWS, REGIMES, CamerasOf, Features, Modality, Protocol, Sampling, ViewsFrom
 
 if TYPE_CHECKING:
     from gsbench.leaderboard import Truth
@@ -56,11 +56,15 @@ def _add_eval_options(parser: argparse.ArgumentParser) -> None:
     add("--features", choices=get_args(Features), default="xyz", help="channels of a Gaussian (default: xyz)")
     add("--sampling", choices=get_args(Sampling), default="fps", help="of points or Gaussians (default: fps)")
     add("--num-points", type=positive_int, metavar="N", help="points or Gaussians an object (default: 1024)")
-    add("--num-views", type=positive_int, metavar="N", help="images an object")
+    add("--num-views", type=positive_int, metavar="N", help="images an object (default: 12)")
     add("--views-from", choices=get_args(ViewsFrom), default="meshes", help="what the images show (default: meshes)")
+    add("--cameras", choices=get_args(CamerasOf), default="train", help="that renders of Gaussians are seen from")
+    add("--protocol", choices=get_args(Protocol), help="(default: supervised, or probe for a model of pairs)")
+    add("--pretext-views", type=positive_int, metavar="N", help="images an object that a model of pairs learns from")
     add("--seeds", type=seed_list, default=(0,), metavar="0,1,2", help="one run and one Result file each (default: 0)")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: auto)")
     add("--out", type=Path, default=OUT, metavar="DIR", help=f"where Result files go (default: {OUT})")
+    add("--checkpoints", type=Path, metavar="DIR", help="where trainings go on from, and encoders are kept and found")
     add("--json", action="store_true", help="print metrics and paths as JSON")
 
 
@@ -72,7 +76,7 @@ def _eval(args: argparse.Namespace) -> int:
     data, fallback = (args.data, None) if args.data else default_data()
     if fallback:
         notice(fallback)
-    from gsbench.evaluation import evaluate
+    from gsbench.evaluation import Watch, evaluate
 
     with progress_bar("training") as progress:
         results = evaluate(
@@ -86,11 +90,14 @@ def _eval(args: argparse.Namespace) -> int:
             num_points=args.num_points,
             num_views=args.num_views,
             views_from=args.views_from,
+            cameras=args.cameras,
+            protocol=args.protocol,
+            pretext_views=args.pretext_views,
             seeds=args.seeds,
             device=args.device,
             out=args.out,
-            progress=progress,
-            reading=partial(progress, what="reading images"),
+            checkpoints=args.checkpoints,
+            watch=Watch(progress, partial(progress, what="reading images"), partial(progress, what="features"), notice),
         )
     from gsbench.leaderboard import make_truth
     from gsbench.store.folder import resolve

@@ -72,10 +72,11 @@ def rows_of(
     """
     config = _CONFIG[views_from]
     rows = views_of(folder, views_from, split, cameras)
+    what = config if cameras == "train" else f"{config} from {cameras} cameras"
     missing = [object_id for object_id in chosen if object_id not in rows]
     if missing:
         raise ValueError(
-            f"{folder.path}: {len(missing)} objects of {split} have no {config}, the first is {missing[0]} "
+            f"{folder.path}: {len(missing)} objects of {split} have no {what}, the first is {missing[0]} "
             "(each needs some)"
         )
     scarce = min(chosen, key=lambda object_id: len(rows[object_id]))

@@ -18,14 +18,17 @@ def most_inputs(folder: Folder, modality: Modality, views_from: ViewsFrom, camer
     """The largest number of points, Gaussians or views that an object of the data set's test split has.
 
     Raises:
-        ValueError: the data set lacks the modality.
+        ValueError: the data set lacks the modality, or images of such cameras.
     """
     if modality == "gaussians":
         return int(max(read_table(folder, modality, "test", ["num_gaussians"])["num_gaussians"].to_pylist()))
     if modality == "points":
         _, offsets = ragged(read_table(folder, modality, "test", ["points"])["points"], (3,))
         return int(np.diff(offsets).max())
-    return max(map(len, views_of(folder, views_from, "test", cameras).values()), default=0)
+    views = views_of(folder, views_from, "test", cameras)
+    if not views:
+        raise ValueError(f"{folder.path}: no images of {views_from} from {cameras} cameras (must have some)")
+    return max(map(len, views.values()))
 
 
 def training_ids(folder: Folder, regime: int, draw: int) -> list[str]:

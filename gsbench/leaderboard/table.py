@@ -177,7 +177,7 @@ def percent(mean: float, spread: float | None) -> str:
 def describe_input(task: Task) -> str:
     """What the model sees, in a table's words."""
     if task.modality == "images":
-        seen = f"{task.num_views} images of {task.views_from}"
+        seen = f"{task.num_views} images of {task.views_from}" + (", novel" if task.cameras == "novel" else "")
     else:
         features = f" {task.features}" if task.modality == "gaussians" else ""
         seen = f"{task.num_points} {task.modality}{features}, {task.sampling}"

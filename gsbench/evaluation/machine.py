@@ -1,0 +1,98 @@
+"""What a run took and on what: the `run` of a Result."""
+
+import platform
+import resource
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+import gsbench
+from gsbench.results import RunInfo
+from gsbench.train import Trained
+
+
+def choose_device(name: str) -> torch.device:
+    """The device that `--device` means: `auto` is CUDA where there is a GPU; a ValueError where there is none."""
+    if name not in ("auto", "cpu", "cuda"):
+        raise ValueError(f"device is '{name}' (allowed: auto, cpu, cuda)")
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device is 'cuda', and torch finds no GPU (allowed here: auto, cpu)")
+    return torch.device(name)
+
+
+def run_info(seed: int, device: torch.device, trained: Trained, train_objects: int, eval_seconds: float) -> RunInfo:
+    """The `run` of a Result.
+
+    Args:
+        seed: of the training.
+        device: where it ran.
+        trained: what training by labels took.
+        train_objects: labelled objects.
+        eval_seconds: that scoring took.
+    """
+    commit, dirty = _source_state()
+    return RunInfo(
+        seed=seed,
+        device=_device_name(device),
+        selection="last",
+        epochs=trained.epochs,
+        train_objects=train_objects,
+        train_seconds=round(trained.seconds, 3),
+        eval_seconds=round(eval_seconds, 3),
+        peak_memory_mb=round(_peak_memory_mb(device), 1),
+        precision=trained.precision,
+        versions={
+            "gsbench": gsbench.__version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "numpy": version("numpy"),
+        },
+        commit=commit,
+        dirty=dirty,
+    )
+
+
+def _device_name(device: torch.device) -> str:
+    """Kind and model of what the model ran on, such as `cpu: AMD EPYC, 2 threads`."""
+    if device.type == "cuda":
+        return f"cuda: {torch.cuda.get_device_name(device)}"
+    return f"cpu: {_processor()}, {torch.get_num_threads()} threads"
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def _peak_memory_mb(device: torch.device) -> float:
+    """The most memory in use so far: of the GPU where one is used, else of the process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e6
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
+
+
+def _source_state() -> tuple[str | None, bool | None]:
+    """Commit of the checkout that gsbench runs from and whether it was changed; None if it is not a checkout."""
+    source = Path(gsbench.__file__).resolve().parent
+    try:
+        commit = _git(source, "rev-parse", "HEAD")
+        tracked = _git(source, "ls-files", "--", "__init__.py")
+        changes = _git(source, "status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.CalledProcessError):
+        return None, None
+    return (commit, bool(changes)) if tracked else (None, None)
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(folder), *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=10).stdout.strip()

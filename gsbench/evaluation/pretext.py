@@ -1,0 +1,180 @@
+"""Encoders that learn from pairs: trained once for everything that tells such trainings apart, then kept and reused."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from gsbench.baseline import build_model
+from gsbench.checkpoints import CONFIG, Checkpoint, from_pretrained, save_pretrained
+from gsbench.data import Objects, check_views, free_memory, open_pairs, training_ids, views_of
+from gsbench.evaluation.job import Job, Pairs, Wanted, make_task, safe
+from gsbench.recipe import Recipe
+from gsbench.results import Pretext
+from gsbench.store.folder import Folder
+from gsbench.tasks import Modality
+from gsbench.train import train
+
+_OF_MEMORY = 0.7
+"""Share of the free memory that training images may fill."""
+
+
+@dataclass(frozen=True, slots=True)
+class Encoder:
+    """A trained model of pairs.
+
+    Attributes:
+        net: the model.
+        about: what it learnt from.
+        folder: its checkpoint, or None where none is kept.
+    """
+
+    net: nn.Module
+    about: Pretext
+    folder: Path | None
+
+
+def plan(
+    folder: Folder, recipe: Recipe, inputs: Sequence[str], wanted: Wanted, finished: Callable[[Pairs], bool]
+) -> Pairs:
+    """What an encoder is to be trained on.
+
+    Args:
+        folder: the data set.
+        recipe: of supervision `pairs`.
+        inputs: modalities that its model takes.
+        wanted: which Gaussians, and how many images an object: None for all of them, or for half as many, again and
+            again, until they fit into memory.
+        finished: whether the encoders of such pairs are there already: then the images need not fit.
+
+    Raises:
+        ValueError: the data set lacks one of the two modalities, or has fewer images.
+    """
+    has = folder.manifest.counts
+    modality: Modality = "gaussians" if "gaussians" in inputs and "gaussians" in has else "points"
+    for config in (modality, "views"):
+        if config not in has:
+            raise ValueError(
+                f"{folder.path}: has {', '.join(has)} ({recipe.name} learns from pairs: must have {config})"
+            )
+    shape = (100, 0, wanted.features, wanted.sampling)
+    points = make_task(folder, modality, *shape, wanted.num_points, "meshes", protocol="probe")
+
+    def pairs(views: int) -> Pairs:
+        return Pairs(points, make_task(folder, "images", *shape, views, "meshes", protocol="probe"))
+
+    if wanted.pretext_views is not None:
+        chosen = pairs(wanted.pretext_views)
+        check_views(folder, chosen.images, "train")
+        return chosen
+    rows = views_of(folder, "meshes", "train")
+    views, image_bytes = min(map(len, rows.values())), len(rows) * recipe.images.size**2 * 3
+    free = free_memory()
+    while views > 2 and free is not None and views * image_bytes > _OF_MEMORY * free and not finished(pairs(views)):
+        views = -(-views // 2)
+    return pairs(views)
+
+
+def is_finished(checkpoints: Path | None, recipe: Recipe, pairs: Pairs, seeds: Sequence[int]) -> bool:
+    """Whether the encoders of all seeds are there, which `pretrain` then takes."""
+    folders = [_folder(checkpoints, recipe, pairs, seed) for seed in seeds]
+    return all(folder is not None and (folder / CONFIG).exists() for folder in folders)
+
+
+def pretrain(job: Job, seeds: Sequence[int]) -> list[Encoder]:
+    """The encoders of a job, each trained on all training objects and kept, or taken from where it was kept.
+
+    Raises:
+        ValueError: as `train`; or a checkpoint that is damaged, or of another training.
+    """
+    assert job.pairs is not None, "a job of pairs has them"
+    encoders: list[Encoder] = []
+    objects: Objects | None = None
+    for seed in seeds:
+        folder = _folder(job.checkpoints, job.recipe, job.pairs, seed)
+        if folder is not None and is_finished(job.checkpoints, job.recipe, job.pairs, [seed]):
+            net, about = _load(job, folder, seed)
+            if job.watch.notice:
+                job.watch.notice(f"reused the encoder in {folder}, trained for {about.epochs} epochs.")
+        else:
+            objects = objects or _open(job)
+            net, about = _train(job, objects, seed, folder)
+        encoders.append(_describe(job, net.to(job.device), about, folder))
+    return encoders
+
+
+def without_labels(recipe: Recipe) -> Recipe:
+    """What decides an encoder: how it would be fine-tuned later does not."""
+    return dataclasses.replace(recipe, finetune=None)
+
+
+def _folder(checkpoints: Path | None, recipe: Recipe, pairs: Pairs, seed: int) -> Path | None:
+    digest = without_labels(recipe).sha256()[:8]
+    return checkpoints and checkpoints / safe(f"{pairs.slug()}-{recipe.name}-{digest}-s{seed}")
+
+
+def _open(job: Job) -> Objects:
+    assert job.pairs is not None, "a job of pairs has them"
+    objects = open_pairs(
+        job.folder,
+        job.pairs.points,
+        job.pairs.images,
+        "train",
+        job.recipe.images,
+        job.watch.reading,
+        job.recipe.points.min_opacity,
+    )
+    return objects.to(job.device)
+
+
+def _train(job: Job, objects: Objects, seed: int, folder: Path | None) -> tuple[nn.Module, Checkpoint]:
+    assert job.pairs is not None, "a job of pairs has them"
+    torch.manual_seed(seed)
+    net = build_model(job.recipe, job.recipe_path, objects.channels, job.num_classes).to(job.device)
+    unfinished = folder and folder.with_name(f"{folder.name}.pt")
+    trained = train(net, objects, without_labels(job.recipe), seed, job.device, unfinished, job.watch.progress)
+    about = Checkpoint(
+        recipe=job.recipe,
+        tasks=(job.pairs.points, job.pairs.images),
+        seed=seed,
+        in_channels=objects.channels,
+        num_classes=job.num_classes,
+        epochs=trained.epochs,
+        seconds=trained.seconds,
+        precision=trained.precision,
+    )
+    if folder is not None and unfinished is not None:
+        save_pretrained(folder, net, about)
+        unfinished.unlink()
+    return net, about
+
+
+def _load(job: Job, folder: Path, seed: int) -> tuple[nn.Module, Checkpoint]:
+    assert job.pairs is not None, "a job of pairs has them"
+    net, about = from_pretrained(folder, job.model)
+    ours = (without_labels(job.recipe).sha256(), (job.pairs.points, job.pairs.images), seed)
+    if (without_labels(about.recipe).sha256(), about.tasks, about.seed) != ours:
+        raise ValueError(f"{folder}: encoder of another recipe, seed or data set, remove it to train anew")
+    return net, about
+
+
+def _describe(job: Job, net: nn.Module, about: Checkpoint, folder: Path | None) -> Encoder:
+    points, images = about.tasks
+    assert points.features is not None, "a task on points has features"
+    assert points.sampling is not None, "a task on points has a sampling"
+    assert points.num_points is not None, "a task on points has a number of points"
+    assert images.num_views is not None, "a task on images has a number of views"
+    pretext = Pretext(
+        features=points.features,
+        sampling=points.sampling,
+        num_points=points.num_points,
+        num_views=images.num_views,
+        objects=len(training_ids(job.folder, 100, 0)),
+        epochs=about.epochs,
+        train_seconds=round(about.seconds, 3),
+        precision=about.precision,
+    )
+    return Encoder(net, pretext, folder)

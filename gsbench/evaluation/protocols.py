@@ -1,0 +1,132 @@
+"""How a model is trained and asked: end to end by labels, or as an encoder with a probe or a classifier on top."""
+
+import copy
+import dataclasses
+import time
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float64, Int64
+from torch import Tensor, nn
+
+from gsbench.baseline import build_model
+from gsbench.checkpoints import weights_sha256
+from gsbench.data import training_ids
+from gsbench.evaluation.data import Data, embed
+from gsbench.evaluation.job import Job
+from gsbench.evaluation.pretext import Encoder
+from gsbench.evaluation.scores import as_predictions, predict
+from gsbench.probe import fit_probe
+from gsbench.train import Trained, train
+from gsbench.types import Array, Batch
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A trained model and its predictions.
+
+    Attributes:
+        net: the model.
+        trained: what training by labels took.
+        train_objects: labelled objects.
+        ids: of the test objects.
+        labels: `[n]` their class indices.
+        probabilities: `[n c]` as a Result file has them.
+        seconds: that predicting took.
+    """
+
+    net: nn.Module
+    trained: Trained
+    train_objects: int
+    ids: tuple[str, ...]
+    labels: Int64[Array, " n"]
+    probabilities: Float64[Array, "n c"]
+    seconds: float
+
+
+def supervised(job: Job, seed: int, data: Data) -> Scored:
+    """Trained end to end by the regime's labels."""
+    return _predicted(job, data, *_train(job, seed, data))
+
+
+def finetune(job: Job, seed: int, data: Data, encoder: Encoder) -> Scored:
+    """A classifier on a copy of an encoder, both trained by the regime's labels."""
+    how = job.recipe.finetune
+    assert how is not None, "a job of fine-tuning has a schedule for it"
+    objects = data.labelled()
+    data.test()  # what is wrong with them is said before the training
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        width = encoder.net.eval().embed(objects.batch(objects.labels.new_zeros(1))).shape[1]  # type: ignore[operator]
+    net = Classifier(copy.deepcopy(encoder.net), width, job.num_classes).to(job.device)
+    # The weights that it starts from are part of what decides it: a checkpoint of another encoder is refused.
+    start = f"sha256:{weights_sha256(encoder.net)}"
+    recipe = dataclasses.replace(
+        job.recipe, train=how, pretraining=(), supervision="labels", finetune=None, pretrained=start
+    )
+    checkpoint = job.checkpoint(seed, f"-{encoder.about.slug()}")
+    trained = train(net, objects, recipe, seed, job.device, checkpoint, job.watch.progress)
+    return _predicted(job, data, net, trained)
+
+
+class Classifier(nn.Module):
+    """A linear layer on an encoder's features, which batch norm brings to mean 0 and deviation 1.
+
+    Args:
+        encoder: a PairBaseline.
+        width: of its features.
+        num_classes: number of classes.
+    """
+
+    def __init__(self, encoder: nn.Module, width: int, num_classes: int) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.norm = nn.BatchNorm1d(width, affine=False)
+        self.last = nn.Linear(width, num_classes)
+
+    def loss(self, batch: Batch, label_smoothing: float) -> Tensor:
+        """Cross-entropy of a batch of one modality."""
+        return F.cross_entropy(self.logits(batch), batch.labels, label_smoothing=label_smoothing)
+
+    def logits(self, batch: Batch) -> Tensor:
+        """Class scores `[b c]`."""
+        features = self.encoder.embed(batch)  # type: ignore[operator]
+        with torch.autocast(features.device.type, enabled=False):
+            return self.last(self.norm(features.float()))
+
+
+def _predicted(job: Job, data: Data, net: nn.Module, trained: Trained) -> Scored:
+    test = data.test()
+    start = time.perf_counter()
+    probabilities = predict(net, test)
+    seconds = time.perf_counter() - start
+    labels = test.labels.cpu().numpy()
+    return Scored(net, trained, len(data.labelled()), test.ids, labels, probabilities, seconds)
+
+
+def probe(job: Job, seed: int, data: Data, encoder: Encoder | None) -> Scored:
+    """A linear probe on frozen features: of an encoder of pairs, or, without one, of a model trained by the labels."""
+    if encoder is None:
+        net, trained = _train(job, seed, data)
+        start = time.perf_counter()
+        labelled = embed(job, net, data.labelled())
+    else:
+        net, trained, start = encoder.net, Trained(0, 0.0, "fp32"), time.perf_counter()
+        ids = training_ids(job.folder, job.task.regime, job.task.draw)
+        labelled = embed(job, net, data.training()).of(tuple(ids))
+    fitted = fit_probe(labelled.features, labelled.labels, job.num_classes)
+    middle = time.perf_counter()
+    test = embed(job, net, data.test())
+    probabilities = as_predictions(fitted.probabilities(test.features))
+    trained = Trained(trained.epochs, trained.seconds + middle - start, trained.precision)
+    seconds = time.perf_counter() - middle
+    return Scored(net, trained, len(labelled.ids), test.ids, test.labels, probabilities, seconds)
+
+
+def _train(job: Job, seed: int, data: Data) -> tuple[nn.Module, Trained]:
+    objects = data.labelled()
+    data.test()  # what is wrong with them is said before the training
+    torch.manual_seed(seed)
+    net = build_model(job.recipe, job.recipe_path, objects.channels, job.num_classes).to(job.device)
+    return net, train(net, objects, job.recipe, seed, job.device, job.checkpoint(seed), job.watch.progress)

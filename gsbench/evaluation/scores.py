@@ -1,0 +1,56 @@
+"""From a trained model to predictions, and to the published figure beside them."""
+
+import numpy as np
+import torch
+from jaxtyping import Float64
+from torch import nn
+
+from gsbench.data import Objects
+from gsbench.recipe import Recipe, Reported
+from gsbench.results import PROBABILITY_DIGITS, Pretext
+from gsbench.tasks import Task
+from gsbench.types import Array
+
+_EVAL_BATCH = 32
+
+
+@torch.no_grad()
+def predict(model: nn.Module, objects: Objects) -> Float64[Array, "n c"]:
+    """Class probabilities of all objects, in float32 arithmetic, rounded as a Result file rounds them."""
+    model.eval()
+    index = torch.arange(len(objects), device=objects.labels.device)
+    logits = torch.cat([model.logits(objects.batch(part)) for part in index.split(_EVAL_BATCH)])  # type: ignore[operator]
+    return as_predictions(torch.softmax(logits.double(), 1).cpu().numpy())
+
+
+def as_predictions(probabilities: Float64[Array, "n c"]) -> Float64[Array, "n c"]:
+    """Probabilities rounded as a Result file rounds them; each row still sums to 1 and has its largest where it was."""
+    rows, largest = np.arange(len(probabilities)), probabilities.argmax(1)
+    rounded = probabilities.round(PROBABILITY_DIGITS)
+    # What rounding took from the sum goes to the largest; what would then be its equal gives way to it.
+    rounded[rows, largest] += 1 - rounded.sum(1)
+    equals = rounded >= rounded[rows, largest][:, None]
+    equals[rows, largest] = False
+    rounded -= equals * 10.0**-PROBABILITY_DIGITS
+    rounded[rows, largest] += equals.sum(1) * 10.0**-PROBABILITY_DIGITS
+    return np.asarray(rounded.round(PROBABILITY_DIGITS))
+
+
+def find_reported(recipe: Recipe, task: Task, pretext: Pretext | None = None) -> Reported | None:
+    """The published figure of the recipe that a task's score stands beside.
+
+    A figure on `modelnet10` is matched by any data set made from it, such as `modelnet10-gs`. A figure of images that
+    names features means those of the Gaussians that the encoder learnt from. None is published on novel cameras.
+    """
+    features = task.features or (pretext and pretext.features)
+    for figure in recipe.reported:
+        same_data = task.dataset == figure.dataset or task.dataset.startswith(f"{figure.dataset}-")
+        shape = (figure.modality, figure.regime, figure.protocol, "train")
+        same_features = features in (None, figure.features)
+        published = (figure.sampling, figure.num_views, figure.views_from)
+        ours = (task.sampling, task.num_views, task.views_from)
+        same_inputs = all(theirs in (None, own) for theirs, own in zip(published, ours, strict=True))
+        scored = (task.modality, task.regime, task.protocol, task.cameras)
+        if same_data and same_features and same_inputs and shape == scored:
+            return figure
+    return None
