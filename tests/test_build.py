@@ -282,6 +282,18 @@ def test_presets_are_whole(name: str) -> None:
     assert len(preset.rig.cameras(preset.rig.size)) == 64
 
 
+def test_experiments_differ_from_what_they_extend_and_from_each_other() -> None:
+    folder = Path(__file__).parent.parent / "datasets_cards" / "modelnet10-gs" / "experiments"
+    presets = [load_preset(str(path)) for path in sorted(folder.glob("*.toml"))]
+    assert len(presets) == 10
+    assert len({preset.about.version for preset in presets}) == 10
+    lite = load_preset("lite")
+    assert sum(preset.fit == lite.fit for preset in presets) == 1
+    assert sum(preset.fit == load_preset("classic").fit for preset in presets) == 1
+    for preset in presets:
+        assert (preset.rig, preset.render) == (lite.rig, lite.render)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -1,17 +1,14 @@
 """What the stored Gaussians look like from the cameras of views, and how close that is to them."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float32, UInt8
 
 from gsbench.build.reconstruction_kernels import quantise
-from gsbench.geometry import sh_degree_of
 from gsbench.image_metrics import psnr_of_error, ssim
-from gsbench.render import splats_cpu
-from gsbench.render.splats import rasterize
-from gsbench.types import Array, Cameras, Gaussians, Views
+from gsbench.render.splats import colour_planes
+from gsbench.types import Array, Gaussians, Views
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,20 +50,7 @@ def compare(gaussians: Gaussians, views: Views, antialiased: bool, device: str) 
     images, expected = (np.empty((*views.rgba.shape[:3], 3), np.uint8) for _ in range(2))
     samples = 3 * views.cameras.width * views.cameras.height
     psnr = np.empty(len(views), np.float32)
-    for view, planes in enumerate(_planes(gaussians, views.cameras, antialiased, device)):
+    for view, planes in enumerate(colour_planes(gaussians, views.cameras, antialiased, device)):
         error = quantise(planes, views.rgba[view], images[view], expected[view])
         psnr[view] = psnr_of_error(error, samples)
     return Compared(images, expected, psnr)
-
-
-def _planes(
-    gaussians: Gaussians, cameras: Cameras, antialiased: bool, device: str
-) -> Iterator[Float32[Array, "3 h w"]]:
-    """The colour planes over white, camera by camera: on CPU each in the memory of the last."""
-    if device == "cpu":
-        degree = sh_degree_of(gaussians.sh.shape[1])
-        for planes in splats_cpu.image_planes(gaussians, cameras, np.ones(3, np.float32), antialiased, degree):
-            yield planes[:3]
-    else:
-        rendered = rasterize(gaussians, cameras, antialiased=antialiased, device=device)
-        yield from np.ascontiguousarray(np.moveaxis(rendered.rgb, -1, 1))

@@ -1,9 +1,8 @@
 """Views to Gaussians: one entry for every device."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
-from jaxtyping import Float32
 
 from gsbench.fit import cpu
 from gsbench.fit.classic import cpu as classic_cpu
@@ -13,11 +12,9 @@ from gsbench.fit.frame import from_frame, to_frame, unit_frame
 from gsbench.fit.hull import hull_gaussians
 from gsbench.fit.recipe import FitRecipe
 from gsbench.fit.targets import target_planes
-from gsbench.geometry import sh_degree_of
 from gsbench.image_metrics import psnr, ssim
-from gsbench.render import splats_cpu
-from gsbench.render.splats import rasterize
-from gsbench.types import Array, Cameras, Gaussians, Views
+from gsbench.render.splats import colour_planes
+from gsbench.types import Gaussians, Views
 
 
 def fit(views: Views, recipe: FitRecipe | ClassicRecipe, seed: int, held_out: Views, device: str = "cpu") -> Fitted:
@@ -78,22 +75,10 @@ def _classic_on(device: str) -> Callable[[Views, ClassicRecipe, np.random.Genera
 
 def _score(gaussians: Gaussians, held_out: Views, recipe: FitRecipe | ClassicRecipe, device: str) -> Fitted:
     """View by view, so that at 800 pixels no more than one image is held as floats."""
-    images = _images(gaussians, held_out.cameras, recipe.antialiased, device)
+    images = colour_planes(gaussians, held_out.cameras, recipe.antialiased, device)
     scores = []
     for target, image in zip(target_planes(held_out, held_out.cameras.width), images, strict=True):
         expected, seen = target[:3] * np.float32(1 / 255), np.clip(image, 0, 1)
         # Of planes, each channel counts as a view of one channel: the mean over both is the same.
         scores.append((psnr(seen, expected), ssim(seen[..., None], expected[..., None])))
     return Fitted(gaussians, *np.mean(scores, axis=0).tolist())
-
-
-def _images(
-    gaussians: Gaussians, cameras: Cameras, antialiased: bool, device: str
-) -> Iterator[Float32[Array, "3 h w"]]:
-    """The colour planes over white, camera by camera, each in the memory of the last."""
-    if device == "cpu":
-        degree = sh_degree_of(gaussians.sh.shape[1])
-        for planes in splats_cpu.image_planes(gaussians, cameras, np.ones(3, np.float32), antialiased, degree):
-            yield planes[:3]
-    else:
-        yield from np.moveaxis(rasterize(gaussians, cameras, antialiased=antialiased, device=device).rgb, -1, 1)

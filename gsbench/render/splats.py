@@ -1,6 +1,6 @@
 """Images of Gaussians: one signature, on CPU (our own kernels) or on CUDA (gsplat)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,3 +66,20 @@ def rasterize(
     if device == "cuda":
         return Rendered(*splats_cuda.rasterize(gaussians, cameras, colour, antialiased, degree))
     raise ValueError(f"device: {device!r}, allowed 'cpu' or 'cuda'")
+
+
+def colour_planes(
+    gaussians: Gaussians, cameras: Cameras, antialiased: bool, device: str
+) -> Iterator[Float32[Array, "3 h w"]]:
+    """Red, green and blue over white, not clamped above, camera by camera; on CPU each in the memory of the last.
+
+    Raises:
+        ValueError: as `rasterize`.
+    """
+    if device == "cpu":
+        degree = sh_degree_of(gaussians.sh.shape[1])
+        for planes in splats_cpu.image_planes(gaussians, cameras, np.ones(3, np.float32), antialiased, degree):
+            yield planes[:3]
+    else:
+        rendered = rasterize(gaussians, cameras, antialiased=antialiased, device=device)
+        yield from np.ascontiguousarray(np.moveaxis(rendered.rgb, -1, 1))
