@@ -15,6 +15,7 @@ PACKAGES = {"gsbench": "gsbench", "gsbench_baselines": "baselines"}
 # From the top down. A module imports from lower rows and from its own package only.
 ROWS = (
     ("cli",),
+    ("reproduce",),
     ("build", "evaluation", "leaderboard", "figures", "doctor", "audit", "verification"),
     ("train", "features", "probe"),
     ("fit", "data", "augment", "checkpoints"),

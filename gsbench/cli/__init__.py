@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from gsbench import __version__
-from gsbench.cli import audit, board, data, figures, formats, machine, scoring, verification
+from gsbench.cli import audit, board, data, figures, formats, machine, reproduction, scoring, verification
 from gsbench.cli.messages import bad_input
 
 
@@ -52,7 +52,7 @@ def _make_parser() -> _Parser:
     parser = _Parser(prog="gsbench", description="Benchmark suite and data-set toolkit for learning on 3D Gaussians.")
     parser.add_argument("--version", action="version", version=f"gsbench {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for group in (scoring, figures, data, verification, formats, audit, board, machine):
+    for group in (scoring, reproduction, figures, data, verification, formats, audit, board, machine):
         group.add_commands(commands)
     return parser
 

@@ -26,3 +26,15 @@ def two_counts(text: str) -> tuple[int, int]:
             f"{text!r} is not allowed (must be two whole numbers of at least 1, like 40,10)"
         )
     return int(words[0]), int(words[1])
+
+
+def cell_list(text: str) -> tuple[int, ...]:
+    """Numbers of at least 1, and ranges of them, with commas between: `1,4-6`."""
+    numbers: set[int] = set()
+    for word in text.split(","):
+        first, dash, last = (part.strip() for part in word.partition("-"))
+        ends = (first, last) if dash else (first, first)
+        if not all(end.isdecimal() and int(end) >= 1 for end in ends) or int(ends[0]) > int(ends[1]):
+            raise argparse.ArgumentTypeError(f"{text!r} is no list of cells (must be numbers and ranges, like 1,4-6)")
+        numbers.update(range(int(ends[0]), int(ends[1]) + 1))
+    return tuple(sorted(numbers))

@@ -1,0 +1,91 @@
+"""`gsbench reproduce`."""
+
+import argparse
+import json
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gsbench.cli.arguments import cell_list, positive_int, seed_list
+from gsbench.cli.messages import notice
+from gsbench.cli.progress import Update, progress_bar
+
+if TYPE_CHECKING:
+    from gsbench.evaluation import Watch
+    from gsbench.reproduce import Cell
+
+OUT = Path("results")
+CHECKPOINTS = Path("checkpoints")
+
+
+def add_commands(commands: Any) -> None:
+    """Adds this module's command to argparse's subparsers."""
+    parser = commands.add_parser(
+        "reproduce",
+        help="score a published table on a data set, and say where and why the two differ",
+        description="Scores the cells of a published table, table1 to table5, on a data set and prints them beside the "
+        "published figures. Result files in --out are taken as they are, so a run that was killed goes on.",
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("table", metavar="TABLE", help="table1 to table5")
+    add("--data", metavar="mini|FOLDER|ORG/NAME", help="(default: modelnet10-gs where it can be had, else mini)")
+    add("--variant", choices=("smoke", "short", "full"), default="short", help="how much training (default: short)")
+    add("--cells", type=cell_list, metavar="1,4-6", help="numbers of the cells wanted (default: all)")
+    add("--seeds", type=seed_list, default=(0,), metavar="0,1,2", help="(default: 0)")
+    add(
+        "--num-points",
+        type=positive_int,
+        metavar="N",
+        help="points or Gaussians an object (default: 2048, less if short)",
+    )
+    add("--pretext-views", type=positive_int, metavar="N", help="images an object that encoders learn from")
+    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: auto)")
+    add("--out", type=Path, default=OUT, metavar="DIR", help=f"of Result files (default: {OUT})")
+    add("--checkpoints", type=Path, default=CHECKPOINTS, metavar="DIR", help=f"of encoders (default: {CHECKPOINTS})")
+    add("--found-only", action="store_true", help="train nothing: cells without Result files in --out stay empty")
+    add("--json", action="store_true", help="print the cells as JSON")
+    parser.set_defaults(run=_reproduce)
+
+
+def _reproduce(args: argparse.Namespace) -> int:
+    from gsbench.reproduce.tables import load_table
+    from gsbench.store.folder import default_data
+
+    table = load_table(args.table)
+    data, fallback = (args.data, None) if args.data else default_data()
+    if fallback:
+        notice(fallback)
+    from gsbench.reproduce import How, as_markdown, as_record, reproduce
+
+    how = How(
+        args.variant,
+        args.seeds,
+        args.out,
+        args.checkpoints,
+        args.device,
+        args.num_points,
+        args.pretext_views,
+        args.found_only,
+    )
+    with progress_bar(args.table) as update:
+        lines = reproduce(args.table, data, how, args.cells, partial(_watch, update))
+    if args.json:
+        print(json.dumps(as_record(table, lines, args.variant), indent=1))
+    else:
+        print(as_markdown(table, lines, args.variant))
+    return 0
+
+
+def _watch(update: Update, done: int, total: int, cell: "Cell") -> "Watch":
+    """Who is told of a cell's run: the bar, with the cell before whatever is done for it."""
+    from gsbench.evaluation import Watch
+
+    about = f"cell {done + 1} of {total} ({', '.join(cell.row)})"
+
+    def training(steps: int, of: int, loss: float) -> None:
+        update(steps, of, what=f"{about}: training, loss {loss:.3f}")
+
+    return Watch(
+        training, partial(update, what=f"{about}: reading images"), partial(update, what=f"{about}: features"), notice
+    )

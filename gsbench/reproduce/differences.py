@@ -1,0 +1,103 @@
+"""Where our figure and a published one differ, derived from the recipe, the manifest and the Results."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from gsbench.recipe import Recipe
+from gsbench.reproduce.holdings import Holdings
+from gsbench.reproduce.tables import Cell, PublishedData, Table, Training, Variant
+from gsbench.results import Result
+
+
+def differences(
+    table: Table, cell: Cell, recipe: Recipe, holdings: Holdings, variant: Variant, results: Sequence[Result]
+) -> tuple[str, ...]:
+    """Clauses that say where ours differs, the heaviest first, and what the published figure does not say.
+
+    Args:
+        table: that the cell is of.
+        cell: the published figure.
+        recipe: that ours is made by.
+        holdings: the data set.
+        variant: how much of the published training ours takes.
+        results: of the cell, none where there are none yet.
+    """
+    training = table.models[cell.model].published
+    pairs = recipe.supervision == "pairs"
+    hides = ", and ".join((*cell.hides, *table.hides))
+    return (
+        *_of_data(table.data, holdings),
+        *([f"a {variant} run: far from the published training"] if variant == "smoke" else []),
+        *_of_training(training, recipe),
+        *(
+            _of_gaussians(table.data, training, cell, holdings, results)
+            if pairs or cell.modality == "gaussians"
+            else ()
+        ),
+        *(_of_images(table.data, training, recipe, holdings, results) if pairs or cell.modality == "images" else ()),
+        f"the published figure hides {hides}" if cell.published is not None else "nothing is published",
+    )
+
+
+def _of_data(published: PublishedData, holdings: Holdings) -> Iterator[str]:
+    train, test = holdings.objects("train"), holdings.objects("test")
+    if holdings.name != published.name and not holdings.name.startswith(f"{published.name}-"):
+        yield f"scored on {holdings.name} ({train:,} training and {test:,} test objects), no {published.name}: no match"
+    elif (train, test) != (published.train, published.test):
+        yield f"{train:,} training and {test:,} test objects, published {published.train:,} and {published.test:,}"
+
+
+def _of_training(published: Training, recipe: Recipe) -> Iterator[str]:
+    epochs = sum(how.epochs for how in (*recipe.pretraining, recipe.train))
+    if published.epochs is None:
+        yield f"{epochs} epochs, published unknown"
+    elif epochs != published.epochs:
+        yield f"{_many(epochs, 'epoch')}, published {published.epochs}"
+    how = recipe.train
+    for ours, theirs, what in (
+        (how.optimizer, published.optimizer, ""),
+        (how.batch_size, published.batch_size, "batches of "),
+        (recipe.points.min_opacity, published.min_opacity, "Gaussians of opacity from "),
+    ):
+        if theirs is not None and ours != theirs:
+            yield f"{what}{ours}, published {theirs}"
+
+
+def _of_gaussians(
+    data: PublishedData, published: Training, cell: Cell, holdings: Holdings, results: Sequence[Result]
+) -> Iterator[str]:
+    manifest = holdings.folder.manifest
+    fit: dict[str, Any] = manifest.recipe.get("fit", {})
+    if "gaussians" in manifest.counts:
+        quality = f" at {manifest.quality['psnr']:.1f} dB" if "psnr" in manifest.quality else ""
+        by = f" by the fit '{fit['method']}'" if "method" in fit else ""
+        most = holdings.points("gaussians")
+        yield f"objects of {most:,} Gaussians{by}{quality}, published {data.gaussians:,} by {data.fit}"
+    seen = {_points_of(result) for result in results} - {None}
+    if published.num_points is not None and seen and seen != {published.num_points}:
+        yield f"{min(filter(None, seen)):,} of them reach the network, published {published.num_points:,}"
+    if cell.features == "xyz+geo+sh" and published.sh_channels not in (None, 3 * manifest.sh_coefficients):
+        yield f"{3 * manifest.sh_coefficients} numbers of spherical harmonics, published {published.sh_channels}"
+
+
+def _points_of(result: Result) -> int | None:
+    return result.pretext.num_points if result.pretext else result.task.num_points
+
+
+def _of_images(
+    data: PublishedData, published: Training, recipe: Recipe, holdings: Holdings, results: Sequence[Result]
+) -> Iterator[str]:
+    if published.image_size not in (None, recipe.images.size):
+        yield f"images of {recipe.images.size} pixels, published {published.image_size}"
+    store: dict[str, Any] = holdings.folder.manifest.recipe.get("store", {})
+    if store.get("view_size", data.image_size) != data.image_size:
+        yield f"drawn at {store['view_size']} pixels, published {data.image_size}"
+    views = {result.pretext.num_views for result in results if result.pretext}
+    if published.pretext_views is not None and views and views != {published.pretext_views}:
+        yield f"learnt from {min(views)} views an object, published {published.pretext_views}"
+    if published.epochs is None and recipe.supervision == "labels":
+        yield f"starts from {recipe.pretrained or 'random weights'}"
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"

@@ -1,0 +1,198 @@
+"""Scores the cells of a published table on a data set."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from gsbench.baseline import find_recipe
+from gsbench.evaluation import DEFAULT_POINTS, Watch, evaluate, make_task
+from gsbench.recipe import Recipe
+from gsbench.reproduce.differences import differences
+from gsbench.reproduce.holdings import Holdings
+from gsbench.reproduce.tables import Cell, Table, Variant, load_table
+from gsbench.results import Result, load_result
+from gsbench.store.folder import open_folder, resolve
+from gsbench.tasks import Task
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A cell of a published table beside ours.
+
+    Attributes:
+        number: of the cell in its table, from 1.
+        cell: the published one.
+        recipe: that ours was made by.
+        dataset: that it was scored on.
+        results: one a seed.
+        lacks: why there are none, in words; None where there are some.
+        differs: where ours differs from the published one, or that does not say enough, a clause each.
+    """
+
+    number: int
+    cell: Cell
+    recipe: Recipe
+    dataset: str
+    results: tuple[Result, ...]
+    lacks: str | None
+    differs: tuple[str, ...]
+
+    @property
+    def values(self) -> list[float]:
+        """The cell's metric, one a result."""
+        assert self.cell.metric is not None, "a table fills in its cells' metric"
+        if self.cell.metric == "accuracy":
+            return [result.metrics["accuracy"] for result in self.results]
+        return [result.pretext.metrics[self.cell.metric] for result in self.results if result.pretext]
+
+
+@dataclass(frozen=True, slots=True)
+class How:
+    """How the cells of a table are scored.
+
+    Attributes:
+        variant: how much of the published training.
+        seeds: one result each.
+        out: folder of Result files; those that are there already are taken.
+        checkpoints: folder from which an interrupted run goes on, and where encoders are kept and found, or None.
+        device: where to run.
+        num_points: points or Gaussians an object; None is the published number for `full`, else 1024, or the most that
+            there are.
+        pretext_views: images an object that encoders learn from; None is all, or what memory allows.
+        found_only: whether cells without Result files are left empty, and nothing is trained.
+    """
+
+    variant: Variant
+    seeds: Sequence[int]
+    out: Path | None
+    checkpoints: Path | None
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    num_points: int | None = None
+    pretext_views: int | None = None
+    found_only: bool = False
+
+
+def reproduce(
+    table: str,
+    data: str | Path,
+    how: How,
+    cells: Sequence[int] | None = None,
+    watch: Callable[[int, int, Cell], Watch] | None = None,
+) -> list[Line]:
+    """Scores a published table again on a data set.
+
+    Args:
+        table: one of `TABLES`.
+        data: as `gsbench.evaluate` takes it.
+        how: the runs.
+        cells: numbers of the cells wanted, from 1; None is all.
+        watch: asked at the start of each cell, with how many cells are done and how many there are, for who is told.
+
+    Returns:
+        The cells wanted, in the order of the table.
+
+    Raises:
+        ValueError: no such table, cell or data set, or as `gsbench.evaluate`. What the data set lacks is said in the
+            line of its cell and raises nothing.
+    """
+    published = load_table(table)
+    numbers = range(1, len(published.cells) + 1) if cells is None else sorted(set(cells))
+    for number in numbers:
+        if not 1 <= number <= len(published.cells):
+            raise ValueError(f"cells: no cell {number} in {table} (allowed: 1 to {len(published.cells)})")
+    holdings = Holdings(open_folder(resolve(str(data))))
+    lines = []
+    for done, number in enumerate(numbers):
+        cell = published.cells[number - 1]
+        lines.append(_line(published, number, holdings, how, watch(done, len(numbers), cell) if watch else Watch()))
+    return lines
+
+
+def _line(table: Table, number: int, holdings: Holdings, how: How, watch: Watch) -> Line:
+    cell = table.cells[number - 1]
+    model = table.models[cell.model]
+    recipe, _ = find_recipe(model.recipe(how.variant))
+    lacks = holdings.lacks(cell, pairs=recipe.supervision == "pairs")
+    results: list[Result] = []
+    if lacks is None:
+        wanted = how.num_points or (model.published.num_points if how.variant == "full" else None) or DEFAULT_POINTS
+        points = min(wanted, holdings.points(_clouds(cell)))
+        results = _score(cell, recipe, holdings, how, points, watch)
+        lacks = _missing(cell, results)
+    differs = differences(table, cell, recipe, holdings, how.variant, results)
+    return Line(number, cell, recipe, holdings.name, tuple(results if lacks is None else ()), lacks, differs)
+
+
+def _clouds(cell: Cell) -> Literal["points", "gaussians"]:
+    return "points" if cell.modality == "points" else "gaussians"
+
+
+def _missing(cell: Cell, results: Sequence[Result]) -> str | None:
+    """What a cell's Results do not have, in words."""
+    if not results:
+        return "not run"
+    if cell.metric != "accuracy" and any(
+        result.pretext is None or cell.metric not in result.pretext.metrics for result in results
+    ):
+        return "the Result file has no pretext scores"
+    return None
+
+
+def _score(cell: Cell, recipe: Recipe, holdings: Holdings, how: How, points: int, watch: Watch) -> list[Result]:
+    """The Results of a cell, one a seed: those in `out`, and the others by `evaluate`."""
+    assert cell.modality is not None, "a table fills in its cells' modality"
+    assert cell.protocol is not None, "a table fills in its cells' protocol"
+    images, pairs = cell.modality == "images", recipe.supervision == "pairs"
+    count = cell.num_views if images else points
+    shape = (cell.features, cell.sampling, count, cell.views_from, cell.cameras, cell.protocol)
+    task = make_task(holdings.folder, cell.modality, cell.regime, 0, *shape)
+    results = []
+    for seed in how.seeds:
+        found = _find(task, recipe, cell, points, seed, how) if how.out is not None else None
+        if found is None and not how.found_only:
+            (found,) = evaluate(
+                recipe.name,
+                holdings.folder.path,
+                modality=cell.modality,
+                regime=cell.regime,
+                features=cell.features,
+                sampling=cell.sampling,
+                num_points=points if pairs or not images else None,
+                num_views=cell.num_views if images else None,
+                views_from=cell.views_from,
+                cameras=cell.cameras,
+                protocol=cell.protocol,
+                pretext_views=how.pretext_views if pairs else None,
+                seeds=(seed,),
+                device=how.device,
+                out=how.out,
+                checkpoints=how.checkpoints,
+                watch=watch,
+            )
+        if found is not None:
+            results.append(found)
+    return results
+
+
+def _find(task: Task, recipe: Recipe, cell: Cell, points: int, seed: int, how: How) -> Result | None:
+    """A Result of this very run below `out`: of several, the one whose encoder learnt from the most images."""
+    assert how.out is not None, "there is a folder to look in"
+    digest = recipe.sha256()
+    found = []
+    for path in sorted(how.out.rglob("*.json")):
+        if task.slug() not in str(path.relative_to(how.out)):
+            continue
+        result = load_result(path)
+        same = result.task == task and (result.model.recipe_sha256, result.run.seed) == (digest, seed)
+        if same and _same_pretext(result, recipe, cell, points, how.pretext_views):
+            found.append(result)
+    return max(found, key=lambda result: result.pretext.num_views if result.pretext else 0, default=None)
+
+
+def _same_pretext(result: Result, recipe: Recipe, cell: Cell, points: int, views: int | None) -> bool:
+    pretext = result.pretext
+    if pretext is None:
+        return recipe.supervision != "pairs"
+    shape = (pretext.features, pretext.sampling, pretext.num_points)
+    return shape == (cell.features, cell.sampling, points) and views in (None, pretext.num_views)
