@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from gsbench.cli.arguments import cell_list, positive_int, seed_list
 from gsbench.cli.messages import notice
-from gsbench.cli.progress import Update, progress_bar
+from gsbench.cli.progress import progress_bar
 
 if TYPE_CHECKING:
+    from gsbench.cli.progress import Update
     from gsbench.evaluation import Watch
     from gsbench.reproduce import Cell
 
@@ -77,7 +78,7 @@ def _reproduce(args: argparse.Namespace) -> int:
     return 0
 
 
-def _watch(update: Update, done: int, total: int, cell: "Cell") -> "Watch":
+def _watch(update: "Update", done: int, total: int, cell: "Cell") -> "Watch":
     """Who is told of a cell's run: the bar, with the cell before whatever is done for it."""
     from gsbench.evaluation import Watch
 

@@ -1,7 +1,7 @@
 """A reproduced table as Markdown, and as a record for programs."""
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from tabulate import tabulate
@@ -22,7 +22,7 @@ def as_markdown(table: Table, lines: Sequence[Line], variant: Variant) -> str:
     unit = "Per cent; differences in points. " if shares else ""
     notes = (
         f"{unit}Ours is the mean over n seeds ± sample standard deviation, of the last epoch. Published: {SOURCE}, "
-        f"{table.name.capitalize().replace('Table', 'Table ')}."
+        f"{table.name.replace('table', 'Table ')}."
     )
     return "\n".join([f"### {table.title}", "", body, "", notes, "", "Where the two differ:", "", *_reasons(lines)])
 
@@ -37,6 +37,7 @@ def _row(table: Table, line: Line, variant: Variant) -> dict[str, str]:
         "Ours": ours,
         "Difference": _difference(line),
         "n": str(len(line.results)),
+        "Beside it": "; ".join(_beside(line)) or NONE,
         "Our run": f"{shortened}`{line.recipe.name}` on {line.dataset}",
     }
     return {key: " ".join(value.split()).replace("|", "\\|") for key, value in cells.items()}
@@ -55,6 +56,27 @@ def _ours(line: Line) -> str:
     if line.cell.metric in DISTANCES:
         return f"{mean:.2f} ± " + (NONE if spread is None else f"{spread:.2f}")
     return percent(mean, spread)
+
+
+def _beside(line: Line) -> Iterator[str]:
+    """What tells how much a figure means: means over the seeds."""
+    pretext = [result.pretext.metrics for result in line.results if result.pretext]
+    stated = [result.stated for result in line.results]
+    if line.cell.metric == "cross_modality_accuracy":
+        yield from _means(pretext, "balanced {:.1f}", 100, "cross_modality_balanced")
+    elif line.cell.metric in DISTANCES:
+        yield from _means(pretext, "ratio {:.2f}", 1, "mpd_ratio")
+        yield from _means(pretext, "AUC {:.1f}", 100, "mpd_auc")
+    else:
+        draws = _means(stated, "{:.0f} draws of points: ", 1, "sampling_draws")
+        yield from map("".join, zip(draws, _means(stated, "{:.1f}", 100, "accuracy_over_draws"), strict=True))
+        yield from _means(stated, "renders of {:.1f} dB", 1, "psnr")
+
+
+def _means(records: Sequence[Mapping[str, float]], words: str, unit: float, key: str) -> Iterator[str]:
+    """The mean of a key in words, if all records have it."""
+    if records and all(key in record for record in records):
+        yield words.format(unit * mean_and_std([record[key] for record in records])[0])
 
 
 def _difference(line: Line) -> str:
