@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Float64, Int
 
 from gsbench.types import Array
 
@@ -95,3 +95,84 @@ def mcnemar(a: Bool[Array, " n"], b: Bool[Array, " n"]) -> float:
 def typical_mcnemar(a: Bool[Array, "r n"], b: Bool[Array, "s n"]) -> float:
     """The median p-value of `mcnemar` over all pairs of a run of one model with a run of the other."""
     return float(np.median([mcnemar(first, second) for first in a for second in b]))
+
+
+_T95 = {2: 12.706205, 3: 4.302653, 4: 3.182446, 5: 2.776445, 6: 2.570582, 7: 2.446912, 8: 2.364624, 9: 2.306004}
+"""97.5 % quantile of Student's t by number of values."""
+
+
+def mean_interval(values: Sequence[float]) -> tuple[float, float, float]:
+    """The mean of 2 to 9 repeats, and its 95 % interval by Student's t."""
+    mean, spread = mean_and_std(values)
+    assert spread is not None, "there are repeats"
+    half = _T95[len(values)] * spread / math.sqrt(len(values))
+    return mean, mean - half, mean + half
+
+
+def paired_distances(a: Float[Array, "n d"], b: Float[Array, "n d"]) -> Float64[Array, " n"]:
+    """Euclidean distance of each row of `a` from the same row of `b`."""
+    return np.asarray(np.linalg.norm(a.astype(np.float64) - b, axis=1))
+
+
+def auc(low: Float[Array, " n"], high: Float[Array, " m"]) -> float:
+    """How likely a value of `high` is above one of `low`; equals count half. Depends on no scale."""
+    ordered = np.sort(low)
+    below, up_to = np.searchsorted(ordered, high, "left"), np.searchsorted(ordered, high, "right")
+    return float((below + up_to).mean() / (2 * len(low)))
+
+
+def match_metrics(same: Float[Array, " n"], different: Float[Array, " m"]) -> tuple[float, float]:
+    """Accuracy of a yes-or-no answer, and its mean over the two kinds of pairs, which knows no majority.
+
+    Args:
+        same: log-odds of pairs that are of one object: right above 0.
+        different: those of pairs that are not: right up to 0.
+    """
+    right_same, right_different = same > 0, different <= 0
+    accuracy = (right_same.sum() + right_different.sum()) / (len(same) + len(different))
+    return float(accuracy), float((right_same.mean() + right_different.mean()) / 2)
+
+
+def _unit(features: Float[Array, "n d"]) -> Float64[Array, "n d"]:
+    rows = features.astype(np.float64)
+    return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12))
+
+
+def knn_accuracy(
+    known: Float[Array, "n d"],
+    known_labels: Int[Array, " n"],
+    features: Float[Array, "m d"],
+    labels: Int[Array, " m"],
+    k: int = 5,
+) -> float:
+    """Accuracy of a vote of the `k` nearest of `known` by cosine, or of all if there are fewer.
+
+    Of classes with equally many votes, the one whose voters are nearer in sum is taken.
+    """
+    cosines = _unit(features) @ _unit(known).T
+    nearest = np.argsort(-cosines, axis=1, kind="stable")[:, :k]
+    votes = np.zeros((len(features), int(known_labels.max()) + 1))
+    rows = np.arange(len(features))[:, None]
+    np.add.at(votes, (rows, known_labels[nearest]), 1 + 1e-6 * np.take_along_axis(cosines, nearest, 1))
+    return float((votes.argmax(1) == labels).mean())
+
+
+def retrieval_map(features: Float[Array, "n d"], labels: Int[Array, " n"]) -> float:
+    """Mean average precision of retrieval by cosine among the same objects: each asks for the others of its class.
+
+    The object that asks is not in its own list, which would begin with a certain hit. One that is alone in its class
+    asks for nothing and does not count.
+
+    Raises:
+        ValueError: no class has two objects.
+    """
+    cosines = _unit(features) @ _unit(features).T
+    np.fill_diagonal(cosines, -np.inf)
+    order = np.argsort(-cosines, axis=1, kind="stable")[:, :-1]
+    hits = labels[order] == labels[:, None]
+    precision = hits.cumsum(1) / np.arange(1, len(labels))
+    wanted = hits.sum(1)
+    asks = wanted > 0
+    if not asks.any():
+        raise ValueError("labels: no class has two objects (retrieval needs some)")
+    return float(((precision * hits).sum(1)[asks] / wanted[asks]).mean())

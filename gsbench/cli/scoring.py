@@ -13,6 +13,8 @@ from gsbench.cli.progress import progress_bar
 from gsbench.tasks import DRAWS, REGIMES, CamerasOf, Features, Modality, Protocol, Sampling, ViewsFrom
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gsbench.leaderboard import Truth
     from gsbench.recipe import Recipe
     from gsbench.results import Result
@@ -129,8 +131,37 @@ def _as_table(results: "list[Result]", truth: "Truth") -> str:
         "n": len(results),
         "published": describe_figure(first.reported),
     }
-    source = f"\npublished: {first.reported.source}" if first.reported else ""
-    return tabulate([row], headers="keys", tablefmt="github", disable_numparse=True) + source
+    lines = [tabulate([row], headers="keys", tablefmt="github", disable_numparse=True), *_beside(results)]
+    if first.reported:
+        lines.append(f"published: {first.reported.source}")
+    return "\n".join(lines)
+
+
+def _beside(results: "list[Result]") -> list[str]:
+    """Lines on what predictions do not give, in the mean over seeds."""
+    from gsbench.metrics import mean_and_std
+
+    def means(of: "Callable[[Result], dict[str, float]]") -> dict[str, float]:
+        return {key: mean_and_std([of(result)[key] for result in results])[0] for key in of(results[0])}
+
+    stated = means(lambda result: result.stated)
+    words = {
+        "accuracy_over_draws": "{:.1%} ± {spread:.1%} over {draws:.0f} draws of the test objects' points",
+        "knn_accuracy": "5 nearest neighbours {:.1%}",
+        "retrieval_map": "retrieval mAP {:.1%}",
+        "psnr": "renders of {:.1f} dB",
+    }
+    spread = {"spread": stated.get("accuracy_over_draws_std", 0), "draws": stated.get("sampling_draws", 0)}
+    told = [text.format(stated[key], **spread) for key, text in words.items() if key in stated]
+    lines = [f"beside it: {', '.join(told)}"] if told else []
+    if results[0].pretext:
+        pretext = means(lambda result: result.pretext.metrics if result.pretext else {})
+        lines.append(
+            "pretext tasks: cross-modality {cross_modality_accuracy:.1%} (always yes: {cross_modality_floor:.1%}), "
+            "balanced {cross_modality_balanced:.1%}; paired distances {mpd_positive:.3g} and {mpd_negative:.3g}, "
+            "ratio {mpd_ratio:.2f}, AUC {mpd_auc:.3f}".format(**pretext)
+        )
+    return lines
 
 
 def _as_json(results: "list[Result]", truth: "Truth") -> str:

@@ -2,7 +2,7 @@
 
 from gsbench.data.images import free_memory, open_images, views_of
 from gsbench.data.objects import Objects
-from gsbench.data.opening import check_views, most_inputs, open_objects, open_pairs, training_ids
+from gsbench.data.opening import check_views, most_inputs, open_objects, open_pairs, render_psnr, training_ids
 from gsbench.data.pairs import check_pairs, draw_pairs
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "open_images",
     "open_objects",
     "open_pairs",
+    "render_psnr",
     "training_ids",
     "views_of",
 ]

@@ -23,7 +23,9 @@ _COLUMNS = {
 }
 
 
-def open_points(folder: Folder, task: Task, split: str, chosen: set[str] | None, min_opacity: float = 0.0) -> Objects:
+def open_points(
+    folder: Folder, task: Task, split: str, chosen: set[str] | None, min_opacity: float = 0.0, sampling_draw: int = 0
+) -> Objects:
     """The points or Gaussians of a task's objects, as `open_objects` describes them.
 
     Args:
@@ -32,6 +34,7 @@ def open_points(folder: Folder, task: Task, split: str, chosen: set[str] | None,
         split: `train` or `test`.
         chosen: ids of the objects to read; None for all.
         min_opacity: Gaussians that are less opaque stay out, and the others have a furthest-point order of their own.
+        sampling_draw: which of many ways to choose an object's points; 0 is that of every score.
     """
     assert task.num_points is not None, "a task on points or Gaussians has a number of points"
     if task.modality == "gaussians" and task.sampling == "fps" and task.num_points > MAX_FPS_ORDER:
@@ -50,7 +53,7 @@ def open_points(folder: Folder, task: Task, split: str, chosen: set[str] | None,
     }
     arrays = {name: ragged(table[name], inner.get(name, (3,))) for name in names}
     clouds = [
-        _cloud(_opaque(columns, min_opacity, task.num_points), object_id, task)
+        _cloud(_opaque(columns, min_opacity, task.num_points), object_id, task, sampling_draw)
         for object_id, columns in (
             (ids[i], {name: values[at[i] : at[i + 1]] for name, (values, at) in arrays.items()}) for i in keep
         )
@@ -76,14 +79,16 @@ def _opaque(columns: Mapping[str, Array], min_opacity: float, count: int) -> Map
     return {**chosen, "fps_order": order}
 
 
-def _cloud(columns: Mapping[str, Array], object_id: str, task: Task) -> Float32[Array, "p c"]:
+def _cloud(columns: Mapping[str, Array], object_id: str, task: Task, draw: int) -> Float32[Array, "p c"]:
     """One object's sampled points with the task's channels."""
     assert task.num_points is not None, "a task on points or Gaussians has a number of points"
     positions = columns["points" if task.modality == "points" else "means"]
     if not len(positions):
         raise ValueError(f"{object_id}: no {task.modality}, or none opaque enough (each object needs at least one)")
     if task.sampling == "uniform":
-        index = uniform_draw(object_id, len(positions), task.num_points)
+        index = uniform_draw(object_id, len(positions), task.num_points, draw)
+    elif draw > 0:
+        index = _fps_from_elsewhere(positions.astype(np.float32), object_id, task.num_points, draw)
     elif task.modality == "gaussians":
         index = columns["fps_order"][: task.num_points]
     else:
@@ -100,7 +105,27 @@ def _cloud(columns: Mapping[str, Array], object_id: str, task: Task) -> Float32[
     return np.concatenate(channels, axis=1).astype(np.float32)
 
 
-def uniform_draw(object_id: str, available: int, wanted: int) -> Int64[Array, " p"]:
-    """A uniform draw without replacement that depends on the object alone, so that every model sees the same points."""
-    seed = int.from_bytes(hashlib.sha256(f"uniform/{object_id}".encode()).digest()[:8])
-    return np.random.default_rng(seed).permutation(available)[:wanted]
+def uniform_draw(object_id: str, available: int, wanted: int, draw: int = 0) -> Int64[Array, " p"]:
+    """A uniform draw without replacement that depends on the object alone, so that every model sees the same points.
+
+    Args:
+        object_id: of the object.
+        available: how many points it has.
+        wanted: how many are drawn, or all of them if there are fewer.
+        draw: which of many; 0 is that of every score.
+    """
+    return _generator("uniform", object_id, draw).permutation(available)[:wanted]
+
+
+def _fps_from_elsewhere(positions: Float32[Array, "n 3"], object_id: str, wanted: int, draw: int) -> Int64[Array, " p"]:
+    """The furthest-point sample from a start that is drawn; where points coincide, it may have fewer."""
+    import fpsample  # here, since the CLI's quick commands do not need it
+
+    start = int(_generator("fps", object_id, draw).integers(len(positions)))
+    order = fpsample.fps_sampling(positions, min(wanted, len(positions)), start_idx=start).astype(np.int64)
+    return order[np.sort(np.unique(order, return_index=True)[1])]
+
+
+def _generator(sampling: str, object_id: str, draw: int) -> np.random.Generator:
+    name = f"{sampling}/{f'{draw}/' if draw else ''}{object_id}"
+    return np.random.default_rng(int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]))

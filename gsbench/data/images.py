@@ -53,9 +53,9 @@ def open_images(
     config = _CONFIG[views_from]
     rows = rows_of(folder, views_from, split, chosen, num_views, cameras)
     wanted = {
-        rows[object_id][view * len(rows[object_id]) // num_views]: _Place(position, view, object_id)
+        row: _Place(position, view, object_id)
         for position, object_id in enumerate(chosen)
-        for view in range(num_views)
+        for view, row in enumerate(_evenly(rows[object_id], num_views))
     }
     pixels = _decode(folder, config, split, wanted, (len(chosen), num_views), size, progress)
     labels = read_table(folder, config, split, ["label"])["label"].to_numpy()[[rows[i][0] for i in chosen]]
@@ -83,6 +83,17 @@ def rows_of(
     if (fewest := len(rows[scarce])) < num_views:
         raise ValueError(f"num_views is {num_views} (allowed: up to {fewest}, all that {scarce} has)")
     return rows
+
+
+def mean_psnr(folder: Folder, split: str, chosen: Sequence[str], num_views: int, cameras: CamerasOf) -> float:
+    """Mean PSNR, in dB, of the renders of Gaussians that `open_images` would read, against the renders of meshes."""
+    rows = rows_of(folder, "gaussians", split, chosen, num_views, cameras)
+    psnr = read_table(folder, _CONFIG["gaussians"], split, ["psnr"])["psnr"].to_numpy()
+    return float(np.mean([psnr[_evenly(rows[object_id], num_views)] for object_id in chosen], dtype=np.float64))
+
+
+def _evenly(rows: Sequence[int], count: int) -> list[int]:
+    return [rows[i * len(rows) // count] for i in range(count)]
 
 
 def views_of(folder: Folder, views_from: ViewsFrom, split: str, cameras: CamerasOf = "train") -> dict[str, list[int]]:

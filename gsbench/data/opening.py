@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 
 from gsbench.data.clouds import open_points
-from gsbench.data.images import open_images, rows_of, views_of
+from gsbench.data.images import mean_psnr, open_images, rows_of, views_of
 from gsbench.data.objects import Objects
 from gsbench.recipe import Images
 from gsbench.store.arrays import ragged
@@ -54,6 +54,7 @@ def open_objects(
     how: Images | None = None,
     progress: Callable[[int, int], None] | None = None,
     min_opacity: float = 0.0,
+    sampling_draw: int = 0,
 ) -> Objects:
     """Reads the objects of a task: of `train` those of its regime, of `test` all.
 
@@ -70,6 +71,8 @@ def open_objects(
         how: the images' size, to which they are resized with antialiasing; None leaves it as it is stored.
         progress: told of images read and images in all.
         min_opacity: Gaussians that are less opaque are left out before any are chosen; surface points have no opacity.
+        sampling_draw: 0 for the points described above; another number for other points: a uniform draw of its own, or
+            a furthest-point order from a start that is drawn. How much a score depends on them is told so.
 
     Raises:
         ValueError: the data set lacks the modality, the split or the regime's objects; or the task asks for more points
@@ -78,7 +81,7 @@ def open_objects(
     """
     chosen = _ids(folder, task, split)
     if task.modality != "images":
-        return open_points(folder, task, split, set(chosen), min_opacity)
+        return open_points(folder, task, split, set(chosen), min_opacity, sampling_draw)
     views_from, num_views, cameras = _views(task, split)
     size = None if how is None else how.size
     return open_images(folder, views_from, split, chosen, num_views, size, cameras, progress)
@@ -94,6 +97,12 @@ def check_views(folder: Folder, task: Task, split: str) -> None:
     """
     views_from, num_views, cameras = _views(task, split)
     rows_of(folder, views_from, split, _ids(folder, task, split), num_views, cameras)
+
+
+def render_psnr(folder: Folder, task: Task, split: str) -> float:
+    """Mean PSNR in dB of the renders of Gaussians that a task's images are."""
+    _, num_views, cameras = _views(task, split)
+    return mean_psnr(folder, split, _ids(folder, task, split), num_views, cameras)
 
 
 def _ids(folder: Folder, task: Task, split: str) -> list[str]:

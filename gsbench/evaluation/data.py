@@ -1,16 +1,10 @@
-"""A job's objects, read when they are first asked for, and what an encoder makes of them."""
+"""A job's objects, read when they are first asked for."""
 
 import dataclasses
 
-import numpy as np
-from jaxtyping import Float32, Int64
-from torch import nn
-
 from gsbench.data import Objects, open_objects
 from gsbench.evaluation.job import Job
-from gsbench.features import extract
 from gsbench.tasks import Task
-from gsbench.types import Array
 
 
 def training_task(task: Task) -> Task:
@@ -18,6 +12,11 @@ def training_task(task: Task) -> Task:
     if task.views_from is None or task.protocol == "supervised":
         return task
     return dataclasses.replace(task, views_from="meshes", cameras="train")
+
+
+def of_all(task: Task) -> Task:
+    """The task of all training objects."""
+    return dataclasses.replace(task, regime=100, draw=0)
 
 
 class Data:
@@ -29,47 +28,23 @@ class Data:
 
     def labelled(self) -> Objects:
         """The training objects of the regime."""
-        return self._open(training_task(self._job.task), "train")
+        return self._kept(training_task(self._job.task), "train")
 
     def training(self) -> Objects:
         """All training objects."""
-        return self._open(dataclasses.replace(training_task(self._job.task), regime=100, draw=0), "train")
+        return self._kept(of_all(training_task(self._job.task)), "train")
 
-    def test(self) -> Objects:
-        """The test objects."""
-        return self._open(self._job.task, "test")
+    def test(self, sampling_draw: int = 0) -> Objects:
+        """The test objects; those of other draws of their points are not kept, since they are asked for once."""
+        task = self._job.task
+        return self._open(task, "test", sampling_draw) if sampling_draw else self._kept(task, "test")
 
-    def _open(self, task: Task, split: str) -> Objects:
+    def _kept(self, task: Task, split: str) -> Objects:
         if (task, split) not in self._read:
-            recipe = self._job.recipe
-            objects = open_objects(
-                self._job.folder, task, split, recipe.images, self._job.watch.reading, recipe.points.min_opacity
-            )
-            self._read[task, split] = objects.to(self._job.device)
+            self._read[task, split] = self._open(task, split)
         return self._read[task, split]
 
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Embedded:
-    """Features of objects.
-
-    Attributes:
-        ids: of the objects.
-        labels: `[n]` class indices.
-        features: a row an object.
-    """
-
-    ids: tuple[str, ...]
-    labels: Int64[Array, " n"]
-    features: Float32[Array, "n d"]
-
-    def of(self, ids: tuple[str, ...]) -> "Embedded":
-        """Those of some of the objects."""
-        row = {object_id: i for i, object_id in enumerate(self.ids)}
-        index = np.array([row[object_id] for object_id in ids], np.int64)
-        return Embedded(ids, self.labels[index], self.features[index])
-
-
-def embed(job: Job, net: nn.Module, objects: Objects) -> Embedded:
-    """The features of objects."""
-    return Embedded(objects.ids, objects.labels.cpu().numpy(), extract(net, objects, job.watch.extracting))
+    def _open(self, task: Task, split: str, sampling_draw: int = 0) -> Objects:
+        job, recipe = self._job, self._job.recipe
+        how = (recipe.images, job.watch.reading, recipe.points.min_opacity, sampling_draw)
+        return open_objects(job.folder, task, split, *how).to(job.device)

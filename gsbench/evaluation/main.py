@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 
 from gsbench.baseline import find_recipe, load_class
-from gsbench.data import check_views, training_ids
+from gsbench.data import check_views, render_psnr, training_ids
 from gsbench.evaluation.data import Data, training_task
 from gsbench.evaluation.job import (
     Job,
@@ -155,4 +155,11 @@ def _as_result(job: Job, seed: int, scored: Scored, encoder: Encoder | None) -> 
         reported=find_reported(recipe, job.task, pretext),
         predictions={i: row.tolist() for i, row in zip(scored.ids, scored.probabilities, strict=True)},
         pretext=pretext,
+        stated=scored.stated | _of_renders(job),
     )
+
+
+def _of_renders(job: Job) -> dict[str, float]:
+    if job.task.views_from != "gaussians":
+        return {}
+    return {"psnr": render_psnr(job.folder, job.task, "test")}

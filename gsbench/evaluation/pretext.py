@@ -1,6 +1,8 @@
 """Encoders that learn from pairs: trained once for everything that tells such trainings apart, then kept and reused."""
 
 import dataclasses
+import functools
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,14 +11,18 @@ import torch
 from torch import nn
 
 from gsbench.baseline import build_model
-from gsbench.checkpoints import CONFIG, Checkpoint, from_pretrained, save_pretrained
+from gsbench.checkpoints import CONFIG, Checkpoint, from_pretrained, save_pretrained, weights_sha256
 from gsbench.data import Objects, check_views, free_memory, open_pairs, training_ids, views_of
 from gsbench.evaluation.job import Job, Pairs, Wanted, make_task, safe
-from gsbench.recipe import Recipe
-from gsbench.results import Pretext
+from gsbench.evaluation.matching import pretext_scores
+from gsbench.recipe import Recipe, parse
+from gsbench.results import Pretext, write_atomic
 from gsbench.store.folder import Folder
-from gsbench.tasks import Modality
+from gsbench.tasks import Modality, Task
 from gsbench.train import train
+
+SCORES = "pretext.json"
+"""File of the pretext scores in a checkpoint."""
 
 _OF_MEMORY = 0.7
 """Share of the free memory that training images may fill."""
@@ -35,6 +41,21 @@ class Encoder:
     net: nn.Module
     about: Pretext
     folder: Path | None
+
+    def features_file(self, split: str, task: Task, sampling_draw: int = 0) -> Path | None:
+        """Where the features of a task's objects are kept, beside the checkpoint; None where nothing is kept."""
+        if self.folder is None:
+            return None
+        draw = f"-s{sampling_draw}" if sampling_draw else ""
+        return self.folder.with_name(f"{self.folder.name}.features") / f"{split}-{task.slug()}{draw}.npz"
+
+
+@dataclass(frozen=True, slots=True)
+class _Scores:
+    """The file of pretext scores, and the hash of the weights that they are of."""
+
+    weights_sha256: str
+    metrics: dict[str, float]
 
 
 def plan(
@@ -93,6 +114,7 @@ def pretrain(job: Job, seeds: Sequence[int]) -> list[Encoder]:
     assert job.pairs is not None, "a job of pairs has them"
     encoders: list[Encoder] = []
     objects: Objects | None = None
+    test = functools.cache(lambda: _open(job, "test"))
     for seed in seeds:
         folder = _folder(job.checkpoints, job.recipe, job.pairs, seed)
         if folder is not None and is_finished(job.checkpoints, job.recipe, job.pairs, [seed]):
@@ -100,9 +122,10 @@ def pretrain(job: Job, seeds: Sequence[int]) -> list[Encoder]:
             if job.watch.notice:
                 job.watch.notice(f"reused the encoder in {folder}, trained for {about.epochs} epochs.")
         else:
-            objects = objects or _open(job)
+            objects = objects or _open(job, "train").to(job.device)
             net, about = _train(job, objects, seed, folder)
-        encoders.append(_describe(job, net.to(job.device), about, folder))
+        net = net.to(job.device)
+        encoders.append(Encoder(net, _describe(job, about, _scores(job, net, test, folder)), folder))
     return encoders
 
 
@@ -116,18 +139,10 @@ def _folder(checkpoints: Path | None, recipe: Recipe, pairs: Pairs, seed: int) -
     return checkpoints and checkpoints / safe(f"{pairs.slug()}-{recipe.name}-{digest}-s{seed}")
 
 
-def _open(job: Job) -> Objects:
+def _open(job: Job, split: str) -> Objects:
     assert job.pairs is not None, "a job of pairs has them"
-    objects = open_pairs(
-        job.folder,
-        job.pairs.points,
-        job.pairs.images,
-        "train",
-        job.recipe.images,
-        job.watch.reading,
-        job.recipe.points.min_opacity,
-    )
-    return objects.to(job.device)
+    points, images, recipe = job.pairs.points, job.pairs.images, job.recipe
+    return open_pairs(job.folder, points, images, split, recipe.images, job.watch.reading, recipe.points.min_opacity)
 
 
 def _train(job: Job, objects: Objects, seed: int, folder: Path | None) -> tuple[nn.Module, Checkpoint]:
@@ -161,13 +176,33 @@ def _load(job: Job, folder: Path, seed: int) -> tuple[nn.Module, Checkpoint]:
     return net, about
 
 
-def _describe(job: Job, net: nn.Module, about: Checkpoint, folder: Path | None) -> Encoder:
+def _scores(job: Job, net: nn.Module, test: Callable[[], Objects], folder: Path | None) -> dict[str, float]:
+    """The pretext scores, kept in the checkpoint."""
+    path = folder and folder / SCORES
+    weights = weights_sha256(net)
+    if path is not None and path.exists() and (found := _load_scores(path)).weights_sha256 == weights:
+        return found.metrics
+    metrics = pretext_scores(net, test(), job.device, job.watch.extracting)
+    if path is not None:
+        record = dataclasses.asdict(_Scores(weights, metrics))
+        write_atomic(path, (json.dumps(record, indent=1) + "\n").encode())
+    return metrics
+
+
+def _load_scores(path: Path) -> _Scores:
+    try:
+        return parse(json.loads(path.read_bytes()), _Scores, str(path))
+    except (OSError, AttributeError, TypeError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: no scores ({type(error).__name__}), remove it to make them anew") from None
+
+
+def _describe(job: Job, about: Checkpoint, metrics: dict[str, float]) -> Pretext:
     points, images = about.tasks
     assert points.features is not None, "a task on points has features"
     assert points.sampling is not None, "a task on points has a sampling"
     assert points.num_points is not None, "a task on points has a number of points"
     assert images.num_views is not None, "a task on images has a number of views"
-    pretext = Pretext(
+    return Pretext(
         features=points.features,
         sampling=points.sampling,
         num_points=points.num_points,
@@ -176,5 +211,5 @@ def _describe(job: Job, net: nn.Module, about: Checkpoint, folder: Path | None) 
         epochs=about.epochs,
         train_seconds=round(about.seconds, 3),
         precision=about.precision,
+        metrics=metrics,
     )
-    return Encoder(net, pretext, folder)

@@ -3,8 +3,10 @@
 import copy
 import dataclasses
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float64, Int64
@@ -13,13 +15,18 @@ from torch import Tensor, nn
 from gsbench.baseline import build_model
 from gsbench.checkpoints import weights_sha256
 from gsbench.data import training_ids
-from gsbench.evaluation.data import Data, embed
+from gsbench.evaluation.data import Data, of_all, training_task
+from gsbench.evaluation.embedding import Embedded, embed, embed_once
 from gsbench.evaluation.job import Job
 from gsbench.evaluation.pretext import Encoder
 from gsbench.evaluation.scores import as_predictions, predict
+from gsbench.metrics import knn_accuracy, mean_and_std, retrieval_map
 from gsbench.probe import fit_probe
 from gsbench.train import Trained, train
 from gsbench.types import Array, Batch
+
+SAMPLING_DRAWS = 5
+"""How many ways to choose the points of the test objects are scored: one moves an accuracy by a point."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +41,7 @@ class Scored:
         labels: `[n]` their class indices.
         probabilities: `[n c]` as a Result file has them.
         seconds: that predicting took.
+        stated: what predictions do not give, see `Result`.
     """
 
     net: nn.Module
@@ -43,6 +51,7 @@ class Scored:
     labels: Int64[Array, " n"]
     probabilities: Float64[Array, "n c"]
     seconds: float
+    stated: dict[str, float]
 
 
 def supervised(job: Job, seed: int, data: Data) -> Scored:
@@ -102,7 +111,8 @@ def _predicted(job: Job, data: Data, net: nn.Module, trained: Trained) -> Scored
     probabilities = predict(net, test)
     seconds = time.perf_counter() - start
     labels = test.labels.cpu().numpy()
-    return Scored(net, trained, len(data.labelled()), test.ids, labels, probabilities, seconds)
+    stated = _over_draws(job, probabilities, labels, lambda draw: predict(net, data.test(draw)))
+    return Scored(net, trained, len(data.labelled()), test.ids, labels, probabilities, seconds, stated)
 
 
 def probe(job: Job, seed: int, data: Data, encoder: Encoder | None) -> Scored:
@@ -113,15 +123,50 @@ def probe(job: Job, seed: int, data: Data, encoder: Encoder | None) -> Scored:
         labelled = embed(job, net, data.labelled())
     else:
         net, trained, start = encoder.net, Trained(0, 0.0, "fp32"), time.perf_counter()
-        ids = training_ids(job.folder, job.task.regime, job.task.draw)
-        labelled = embed(job, net, data.training()).of(tuple(ids))
+        kept = encoder.features_file("train", of_all(training_task(job.task)))
+        labelled = embed_once(job, net, data.training, kept).of(
+            training_ids(job.folder, job.task.regime, job.task.draw)
+        )
     fitted = fit_probe(labelled.features, labelled.labels, job.num_classes)
-    middle = time.perf_counter()
-    test = embed(job, net, data.test())
-    probabilities = as_predictions(fitted.probabilities(test.features))
-    trained = Trained(trained.epochs, trained.seconds + middle - start, trained.precision)
-    seconds = time.perf_counter() - middle
-    return Scored(net, trained, len(labelled.ids), test.ids, test.labels, probabilities, seconds)
+    trained = dataclasses.replace(trained, seconds=trained.seconds + time.perf_counter() - start)
+
+    def test(draw: int) -> Embedded:
+        kept = encoder.features_file("test", of_all(job.task), draw) if encoder else None
+        return embed_once(job, net, lambda: data.test(draw), kept)
+
+    def predict_draw(draw: int) -> Float64[Array, "n c"]:
+        return fitted.probabilities(test(draw).features)
+
+    start = time.perf_counter()
+    seen = test(0)
+    probabilities = as_predictions(fitted.probabilities(seen.features))
+    seconds = time.perf_counter() - start
+    stated = {
+        "knn_accuracy": knn_accuracy(labelled.features, labelled.labels, seen.features, seen.labels),
+        **({"retrieval_map": retrieval_map(seen.features, seen.labels)} if _has_twins(seen.labels) else {}),
+        **_over_draws(job, probabilities, seen.labels, predict_draw),
+    }
+    return Scored(net, trained, len(labelled.ids), seen.ids, seen.labels, probabilities, seconds, stated)
+
+
+def _has_twins(labels: Int64[Array, " n"]) -> bool:
+    return bool((np.bincount(labels) > 1).any())
+
+
+def _over_draws(
+    job: Job,
+    probabilities: Float64[Array, "n c"],
+    labels: Int64[Array, " n"],
+    predict_draw: Callable[[int], Float64[Array, "n c"]],
+) -> dict[str, float]:
+    """Accuracy over draws of the test objects' points, of which `predictions` are the first."""
+    if job.task.num_points is None:
+        return {}
+    predictions = [probabilities, *(predict_draw(draw) for draw in range(1, SAMPLING_DRAWS))]
+    accuracies = [float((rows.argmax(1) == labels).mean()) for rows in predictions]
+    mean, spread = mean_and_std(accuracies)
+    assert spread is not None, "there are several draws"
+    return {"sampling_draws": SAMPLING_DRAWS, "accuracy_over_draws": mean, "accuracy_over_draws_std": spread}
 
 
 def _train(job: Job, seed: int, data: Data) -> tuple[nn.Module, Trained]:
