@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import math
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -200,7 +201,18 @@ def load_scored(path: Path) -> tuple[Result, Float64[Array, "n c"]]:
         raise ValueError(f"{path}: predictions is missing or empty (must map object_id to class probabilities)")
     probabilities = _probabilities(predictions, str(path))
     header = parse({**record, "predictions": {}}, Result, str(path))
+    _check_finite(header, str(path))
     return dataclasses.replace(header, predictions=predictions), probabilities
+
+
+def _check_finite(result: Result, where: str) -> None:
+    tables = {"metrics": result.metrics, "stated": result.stated}
+    if result.pretext:
+        tables["pretext.metrics"] = result.pretext.metrics
+    for name, table in tables.items():
+        for key, value in table.items():
+            if not math.isfinite(value):
+                raise ValueError(f"{where}: {name}.{key} is {value} (must be finite)")
 
 
 def _probabilities(predictions: Mapping[str, Any], where: str) -> Float64[Array, "n c"]:

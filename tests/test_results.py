@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from gsbench.recipe import Reported
-from gsbench.results import ModelInfo, Result, RunInfo, load_result, save_result, write_atomic
+from gsbench.results import ModelInfo, Pretext, Result, RunInfo, load_result, save_result, write_atomic
 from gsbench.tasks import Task
 
 
@@ -62,6 +62,19 @@ def test_probabilities_are_kept_to_six_digits(result, path):
     assert load_result(path).predictions == {"a": [0.333333, 0.666667, 0.0]}
 
 
+def test_what_an_encoder_learnt_from_comes_back_and_is_in_the_name(result, path):
+    pretext = Pretext("xyz+geo", "uniform", 2048, 64, 3991, 100, 5.0, "bf16", {"mpd_auc": 0.9})
+    full = dataclasses.replace(result, pretext=pretext, stated={"knn_accuracy": 0.8})
+    save_result(full, path)
+    assert load_result(path) == full
+    assert full.file_name() == "pointnet++-quick-xyz+geo-uniform-n2048-v64-s1.json"
+
+
+def test_an_older_file_has_neither(result, path):
+    edit(path, lambda record: (record.pop("pretext"), record.pop("stated"), record["task"].pop("cameras")))
+    assert load_result(path) == result
+
+
 def test_file_name(result):
     assert result.file_name() == "pointnet++-quick-s1.json"
     other = dataclasses.replace(result, model=dataclasses.replace(result.model, name="org/net:big"))
@@ -91,6 +104,8 @@ def set_key(*keys, value):
         (set_key("model", "num_params", value="many"), "num_params: 'many' .*a whole number"),
         (set_key("run", "dirty", value="yes"), "dirty: 'yes'"),
         (set_key("metrics", "accuracy", value=None), "metrics.accuracy: None"),
+        (set_key("stated", "psnr", value=float("nan")), r"stated\.psnr is nan \(must be finite\)"),
+        (set_key("pretext", value={}), "pretext: key 'features' is missing"),
         (lambda r: r.pop("predictions"), "predictions is missing or empty"),
         (set_key("predictions", value={}), "predictions is missing or empty"),
         (set_key("predictions", "chair_0001", value=[float("nan"), 0.5, 0.5]), r"predictions\.chair_0001 is \[nan"),

@@ -27,6 +27,13 @@ def test_slug(task, image_task):
     assert image_task.slug() == "mini@abababab-test-images-supervised-meshes-v12-r50d1"
 
 
+def test_novel_cameras_are_another_task(image_task):
+    renders = dataclasses.replace(image_task, views_from="gaussians")
+    novel = dataclasses.replace(renders, cameras="novel")
+    assert renders.slug() == "mini@abababab-test-images-supervised-gaussians-v12-r50d1"
+    assert novel.slug() == "mini@abababab-test-images-supervised-gaussians-novel-v12-r50d1"
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -56,6 +63,7 @@ def test_slugs_tell_tasks_apart(task, change):
         ({"features": None}, "features is None"),
         ({"modality": "points"}, r"features is 'xyz\+geo' \(allowed: xyz\)"),
         ({"num_points": 0}, "num_points is 0"),
+        ({"cameras": "novel"}, r"cameras is 'novel' \(allowed: train\)"),
         ({"modality": "images"}, "views_from is None"),
         ({"modality": "images", "views_from": "meshes"}, "num_views is None"),
     ],

@@ -18,7 +18,8 @@ def add_commands(commands: Any) -> None:
     submit = commands.add_parser(
         "submit",
         help="check Result files and put them on the board",
-        description="Recomputes every metric of each Result from its predictions, then puts the file on the board.",
+        description="Recomputes every metric of each Result from its predictions, then puts the file on the board. "
+        "What it states beside its metrics, predictions do not give: that is not checked.",
         allow_abbrev=False,
     )
     submit.add_argument("results", metavar="RESULT.json", type=Path, nargs="+", help="what `gsbench eval` wrote")
@@ -31,7 +32,9 @@ def add_commands(commands: Any) -> None:
         description="Renders TABLE.md, table.csv and the block of the README beside the board from the entries alone.",
         allow_abbrev=False,
     )
-    board.add_argument("--check", action="store_true", help="write nothing; recompute all, exit 1 on a difference")
+    board.add_argument(
+        "--check", action="store_true", help="write nothing; recompute every metric, exit 1 on a difference"
+    )
     board.set_defaults(run=_leaderboard)
 
     for command in (submit, board):

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
+from gsbench.leaderboard.csv_table import to_csv
 from gsbench.leaderboard.entries import CheckError, load_entries, submit
-from gsbench.leaderboard.table import make_rows, markdown, to_csv
+from gsbench.leaderboard.table import make_rows, markdown
 from gsbench.leaderboard.truth import Truth, load_truth, make_truth, truth_path
 from gsbench.results import write_atomic
 

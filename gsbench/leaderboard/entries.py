@@ -1,5 +1,7 @@
 """Entries of the board: Result files whose every metric is recomputed from their predictions, and the truth they meet.
 
+What a Result states beside its metrics, predictions do not give: it is carried along, and nothing here vouches for it.
+
 <board>/datasets/<data set>@<fingerprint[:8]>.json     the labels of the test objects
 <board>/entries/<task slug>/<model>-s<seed>.json       a Result file
 """
@@ -52,7 +54,7 @@ def entry_path(board: Path, result: Result) -> Path:
 
 
 def submit(result_path: Path, board: Path, truth: Truth) -> Path:
-    """Puts a Result on the board after recomputing all that it states.
+    """Puts a Result on the board after recomputing its metrics.
 
     Args:
         result_path: the Result file.
@@ -74,7 +76,8 @@ def submit(result_path: Path, board: Path, truth: Truth) -> Path:
     verify(result, probabilities, truth, str(result_path))
     if target.exists() and target.read_bytes() != data:
         raise CheckError(f"{target}: another entry of this model, task and seed is on the board already")
-    siblings = sorted(target.parent.glob(f"{target.stem.rpartition('-s')[0]}-s*.json"))
+    name = target.stem.rpartition("-s")[0]
+    siblings = [path for path in sorted(target.parent.glob("*.json")) if path.stem.rpartition("-s")[0] == name]
     check_one_recipe([*((path, load_result(path)) for path in siblings), (result_path, result)])
     known = truth_path(board, result.task)
     if not known.exists():
@@ -88,7 +91,7 @@ def submit(result_path: Path, board: Path, truth: Truth) -> Path:
 
 
 def verify(result: Result, probabilities: Float64[Array, "n c"], truth: Truth, where: str) -> Bool[Array, " n"]:
-    """Recomputes a Result from its predictions.
+    """Recomputes a Result's metrics from its predictions; what it states beside them stays as it is.
 
     Args:
         result: the first that `load_scored` returned.
@@ -158,6 +161,8 @@ def check_one_recipe(results: Iterable[tuple[Path, Result]]) -> None:
             "run.selection": result.run.selection,
             "run.epochs": result.run.epochs,
             "run.train_objects": result.run.train_objects,
+            "pretext.epochs": result.pretext and result.pretext.epochs,
+            "pretext.objects": result.pretext and result.pretext.objects,
         }
         first = first or made
         for key, value in made.items():

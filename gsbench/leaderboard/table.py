@@ -1,8 +1,6 @@
-"""The board's tables: rows of entries that differ only in seed and draw, as Markdown and as CSV."""
+"""The board's tables: rows of entries that differ only in seed and draw, and their Markdown."""
 
-import csv
 import dataclasses
-import io
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,7 +12,7 @@ from gsbench.leaderboard.entries import Entry, check_one_recipe
 from gsbench.leaderboard.truth import Truth
 from gsbench.metrics import accuracy_interval, mean_and_std, typical_mcnemar
 from gsbench.recipe import Reported
-from gsbench.results import Result
+from gsbench.results import Pretext, Result
 from gsbench.store.audit import LEVELS, Level
 from gsbench.tasks import Task
 from gsbench.types import Array
@@ -36,6 +34,12 @@ _NOTES = (
 )
 
 
+_NOTES_ON_PRETEXT = (
+    "Rows of a *probe* are a linear support-vector machine on the frozen features of an encoder that learnt without "
+    "labels; rows of *finetune* trained that encoder further. Epochs and training objects are those with labels."
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """One model on one task, over its seeds and draws.
@@ -46,6 +50,7 @@ class Row:
         correct: `[r n]` which run got which test object right.
         metrics: metric -> mean and sample standard deviation over the runs.
         without: level -> mean accuracy on the test objects that have not leaked at that level.
+        stated: what the runs state and predictions do not give, pretext scores too -> mean over the runs.
         interval: 95 % interval of the mean accuracy, over objects.
         standing: in its task: `alone`, `best`, `tied` with the best one, or `behind` it.
         p_value: of the paired test against the best row.
@@ -57,6 +62,7 @@ class Row:
     correct: Bool[Array, "r n"]
     metrics: dict[str, tuple[float, float | None]]
     without: dict[Level, float]
+    stated: dict[str, float]
     interval: tuple[float, float]
     standing: Literal["alone", "best", "tied", "behind"] = "alone"
     p_value: float = 1.0
@@ -69,10 +75,11 @@ def make_rows(truth: Truth, entries: list[Entry]) -> list[Row]:
     Raises:
         CheckError: entries of one row that were made in different ways.
     """
-    tasks: dict[str, dict[str, list[Entry]]] = {}
+    tasks: dict[str, dict[tuple[str, str], list[Entry]]] = {}
     for entry in sorted(entries, key=lambda entry: (-entry.result.task.regime, str(entry.path))):
         by_model = tasks.setdefault(_any_draw(entry.result.task).slug(), {})
-        by_model.setdefault(entry.result.model.name, []).append(entry)
+        learnt_from = entry.result.pretext.slug() if entry.result.pretext else ""
+        by_model.setdefault((entry.result.model.name, learnt_from), []).append(entry)
     return [row for by_model in tasks.values() for row in _rank([_row(truth, group) for group in by_model.values()])]
 
 
@@ -86,11 +93,19 @@ def _row(truth: Truth, entries: list[Entry]) -> Row:
     correct = np.stack([entry.correct for entry in entries])
     metrics = {key: mean_and_std([result.metrics[key] for result in results]) for key in results[0].metrics}
     draws = len({result.task.draw for result in results})
-    return Row(results[0], draws, correct, metrics, accuracy_without(truth, correct), accuracy_interval(correct))
+    without, interval = accuracy_without(truth, correct), accuracy_interval(correct)
+    return Row(results[0], draws, correct, metrics, without, _stated(results), interval)
+
+
+def _stated(results: list[Result]) -> dict[str, float]:
+    """Means of what all runs of a row state."""
+    runs = [result.stated | (result.pretext.metrics if result.pretext else {}) for result in results]
+    keys = [key for key in runs[0] if all(key in run for run in runs)]
+    return {key: mean_and_std([run[key] for run in runs])[0] for key in keys}
 
 
 def _rank(rows: list[Row]) -> list[Row]:
-    rows = sorted(rows, key=lambda row: (-row.metrics["accuracy"][0], row.first.model.name))
+    rows = sorted(rows, key=lambda row: (-row.metrics["accuracy"][0], row.first.model.name, row.first.file_name()))
     if len(rows) == 1:
         return rows
     best = dataclasses.replace(rows[0], standing="best")
@@ -108,13 +123,20 @@ def markdown(tables: list[tuple[Truth, list[Row]]]) -> str:
     if not tables:
         return "No entries yet.\n"
     sections = [_section(truth, rows) for truth, rows in tables]
-    return "\n".join([*sections, _NOTES, ""])
+    notes = f"{_NOTES} {_NOTES_ON_PRETEXT}" if any(_learns_from_pairs(rows) for _, rows in tables) else _NOTES
+    return "\n".join([*sections, notes, ""])
+
+
+def _learns_from_pairs(rows: list[Row]) -> bool:
+    return any(row.first.pretext for row in rows)
 
 
 def _section(truth: Truth, rows: list[Row]) -> str:
+    pairs = _learns_from_pairs(rows)
     body = [
         {
             "Model": f"{row.first.model.title} `{row.first.model.name}`",
+            **({"Learnt before from": describe_pretext(row.first.pretext)} if pairs else {}),
             "Input": describe_input(row.first.task),
             "Labels": _labels(row),
             "Accuracy": percent(*row.metrics["accuracy"]),
@@ -184,6 +206,14 @@ def describe_input(task: Task) -> str:
     return seen if task.protocol == "supervised" else f"{seen}, {task.protocol}"
 
 
+def describe_pretext(pretext: Pretext | None) -> str:
+    """What an encoder learnt from without labels, in a table's words."""
+    if pretext is None:
+        return NONE
+    gaussians = f"{pretext.num_points} Gaussians {pretext.features}, {pretext.sampling}"
+    return f"{gaussians}, and {pretext.num_views} images of {pretext.objects} objects, {pretext.epochs} epochs"
+
+
 def describe_figure(reported: Reported | None) -> str:
     """A published figure with the data it was scored on, or a dash."""
     return NONE if reported is None else f"{100 * reported.accuracy:.1f} on {reported.dataset}"
@@ -210,55 +240,3 @@ def _standing(row: Row) -> str:
 
 def _unless_last(selection: str) -> str:
     return "" if selection == "last" else f", selected on {selection}"
-
-
-def to_csv(tables: list[tuple[Truth, list[Row]]]) -> str:
-    """Every row of every data set with all that tells rows apart; shares in 0..1."""
-    out = io.StringIO()
-    writer = None
-    for truth, rows in tables:
-        for row in rows:
-            record = _record(truth, row)
-            if writer is None:
-                writer = csv.DictWriter(out, list(record), lineterminator="\n")
-                writer.writeheader()
-            writer.writerow(record)
-    return out.getvalue()
-
-
-def _record(truth: Truth, row: Row) -> dict[str, object]:
-    task, model, run, reported = row.first.task, row.first.model, row.first.run, row.first.reported
-    stated = {key: value for key, value in task.as_dict().items() if key not in ("revision", "draw", "cameras")}
-    scores = {
-        f"{key}_{part}": _share(value)
-        for key, pair in row.metrics.items()
-        for part, value in zip(("mean", "std"), pair, strict=True)
-    }
-    return {
-        "model": model.name,
-        "title": model.title,
-        **{key: "" if value is None else value for key, value in stated.items()},
-        "test_objects": len(truth.labels),
-        "train_objects": run.train_objects,
-        "epochs": run.epochs,
-        "selection": run.selection,
-        "draws": row.draws,
-        "n": len(row.correct),
-        **scores,
-        **{f"accuracy_without_leaked_{level}": _share(row.without.get(level)) for level in LEVELS},
-        "interval_low": f"{row.interval[0]:.6f}",
-        "interval_high": f"{row.interval[1]:.6f}",
-        "standing": row.standing,
-        "p_value_to_best": f"{row.p_value:.6f}",
-        "objects_behind_best": f"{row.gap:.3f}",
-        "reported_accuracy": reported.accuracy if reported else "",
-        "reported_dataset": reported.dataset if reported else "",
-        "reported_source": reported.source if reported else "",
-        "num_params": model.num_params,
-        "pretrained": model.pretrained or "",
-        "recipe_sha256": model.recipe_sha256,
-    }
-
-
-def _share(value: float | None) -> str:
-    return "" if value is None else f"{value:.6f}"
