@@ -4,7 +4,7 @@ import warnings
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Float64, Int
+from jaxtyping import Float, Float64, Int, Shaped
 
 from gsbench.types import Array
 
@@ -46,7 +46,7 @@ class Probe:
         return probabilities
 
 
-def check_classes(labels: Int[Array, " n"]) -> None:
+def check_classes(labels: Shaped[Array, " n"]) -> None:
     """Raises a ValueError where there is nothing to tell apart."""
     if len(np.unique(labels)) < 2:
         raise ValueError(f"a probe of {len(labels)} labelled objects of one class (must be of two classes at least)")
