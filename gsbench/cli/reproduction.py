@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gsbench.cli.arguments import cell_list, positive_int, seed_list
+from gsbench.cli.figures import CHECKPOINTS, draw_embedding, save_figure
 from gsbench.cli.messages import notice
 from gsbench.cli.progress import progress_bar
 
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from gsbench.reproduce import Cell
 
 OUT = Path("results")
-CHECKPOINTS = Path("checkpoints")
 
 
 def add_commands(commands: Any) -> None:
@@ -25,11 +25,12 @@ def add_commands(commands: Any) -> None:
         "reproduce",
         help="score a published table on a data set, and say where and why the two differ",
         description="Scores the cells of a published table, table1 to table5, on a data set and prints them beside the "
-        "published figures. Result files in --out are taken as they are, so a run that was killed goes on.",
+        "published figures; or draws figure7, as `gsbench figures` does. Result files in --out are taken as they are, "
+        "so a run that was killed goes on.",
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("table", metavar="TABLE", help="table1 to table5")
+    add("table", metavar="TABLE", help="table1 to table5, or figure7")
     add("--data", metavar="mini|FOLDER|ORG/NAME", help="(default: modelnet10-gs where it can be had, else mini)")
     add("--variant", choices=("smoke", "short", "full"), default="short", help="how much training (default: short)")
     add("--cells", type=cell_list, metavar="1,4-6", help="numbers of the cells wanted (default: all)")
@@ -42,21 +43,24 @@ def add_commands(commands: Any) -> None:
     )
     add("--pretext-views", type=positive_int, metavar="N", help="images an object that encoders learn from")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: auto)")
-    add("--out", type=Path, default=OUT, metavar="DIR", help=f"of Result files (default: {OUT})")
+    add("--out", type=Path, default=OUT, metavar="DIR", help=f"of Result files, or of figure7 (default: {OUT})")
     add("--checkpoints", type=Path, default=CHECKPOINTS, metavar="DIR", help=f"of encoders (default: {CHECKPOINTS})")
+    add("--encoder", metavar="DIR|NAME", help="of figure7: a checkpoint, or a recipe of pairs (default: F_p's)")
     add("--found-only", action="store_true", help="train nothing: cells without Result files in --out stay empty")
     add("--json", action="store_true", help="print the cells as JSON")
     parser.set_defaults(run=_reproduce)
 
 
 def _reproduce(args: argparse.Namespace) -> int:
-    from gsbench.reproduce.tables import load_table
+    from gsbench.reproduce.tables import FIGURE, load_table
     from gsbench.store.folder import default_data
 
-    table = load_table(args.table)
+    table = None if args.table == FIGURE else load_table(args.table)
     data, fallback = (args.data, None) if args.data else default_data()
     if fallback:
         notice(fallback)
+    if table is None:
+        return _figure(args, data)
     from gsbench.reproduce import How, as_markdown, as_record, reproduce
 
     how = How(
@@ -75,6 +79,24 @@ def _reproduce(args: argparse.Namespace) -> int:
         print(json.dumps(as_record(table, lines, args.variant), indent=1))
     else:
         print(as_markdown(table, lines, args.variant))
+    return 0
+
+
+def _figure(args: argparse.Namespace, data: str) -> int:
+    args.out.mkdir(parents=True, exist_ok=True)
+    sheet = draw_embedding(
+        data,
+        args.encoder,
+        args.checkpoints,
+        args.variant,
+        args.seeds[0],
+        args.num_points,
+        args.pretext_views,
+        args.device,
+    )
+    record = save_figure(sheet, args.out / f"{args.table}.png", args.json)
+    if args.json:
+        print(json.dumps(record, indent=1))
     return 0
 
 

@@ -1,6 +1,7 @@
 """A page to draw on: panels laid out in inches, the caption below them, saved alike on every machine."""
 
 import importlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,25 @@ class Sheet:
         """Words at a place of the page."""
         with self._style(_STYLE):
             self.figure.text(left / self._width, 1 - top / self._height, words, parse_math=False, **how)
+
+    def legend(self, top: float, styles: Sequence[dict[str, Any]], names: Sequence[str], columns: int) -> None:
+        """Names of markers in rows, centred below a height of the page."""
+        from matplotlib.lines import Line2D
+
+        handles = [Line2D([], [], **{**style, "markersize": 5}) for style in styles]
+        with self._style(_STYLE):
+            self.figure.legend(
+                handles,
+                names,
+                ncols=min(columns, len(names)),
+                loc="upper center",
+                bbox_to_anchor=(0.5, 1 - top / self._height),
+                frameon=False,
+                borderaxespad=0,
+                handletextpad=0.3,
+                columnspacing=1.6,
+                labelspacing=0.35,
+            )
 
     def colour_bar(self, box: tuple[float, float, float, float], mappable: Any, label: str) -> Any:
         """A vertical bar of a mappable's colours, in a box of left, top, width and height."""

@@ -41,8 +41,8 @@ def differences(
 
 def _of_data(published: PublishedData, holdings: Holdings) -> Iterator[str]:
     train, test = holdings.objects("train"), holdings.objects("test")
-    if holdings.name != published.name and not holdings.name.startswith(f"{published.name}-"):
-        yield f"scored on {holdings.name} ({train:,} training and {test:,} test objects), no {published.name}: no match"
+    if not holdings.is_of(published):
+        yield f"{holdings.name} ({train:,} training, {test:,} test objects) is no {published.name}: they do not compare"
     elif (train, test) != (published.train, published.test):
         yield f"{train:,} training and {test:,} test objects, published {published.train:,} and {published.test:,}"
 

@@ -3,9 +3,13 @@
 from functools import cache
 from typing import Literal
 
-from gsbench.data import most_inputs, views_of
-from gsbench.reproduce.tables import Cell
-from gsbench.store.folder import Folder
+import numpy as np
+
+from gsbench.data import views_of
+from gsbench.reproduce.tables import Cell, PublishedData
+from gsbench.store.arrays import ragged
+from gsbench.store.folder import Folder, read_table
+from gsbench.store.schema import SPLITS
 from gsbench.tasks import CamerasOf, ViewsFrom
 
 _CONFIG: dict[ViewsFrom, str] = {"meshes": "views", "gaussians": "reconstructions"}
@@ -23,6 +27,10 @@ class Holdings:
     def name(self) -> str:
         """The data set's name."""
         return self.folder.manifest.name
+
+    def is_of(self, published: PublishedData) -> bool:
+        """Whether the data set is the published one, or made from it, as its name says."""
+        return self.name == published.name or self.name.startswith(f"{published.name}-")
 
     def objects(self, split: str) -> int:
         """Objects of a split."""
@@ -47,9 +55,21 @@ class Holdings:
         found = min(self.views(*source) for source in sources)
         return f"needs {cell.num_views} {of}, the data has {found}" if found < cell.num_views else None
 
-    def _points(self, modality: Literal["points", "gaussians"]) -> int:
-        """The most points or Gaussians that a test object has; 0 where there are none."""
-        return most_inputs(self.folder, modality, "meshes") if modality in self.folder.manifest.counts else 0
+    def _points(self, modality: Literal["points", "gaussians"], min_opacity: float = 0.0) -> int:
+        """As many points, or Gaussians of that opacity, as some object of either split has; 0 where there are none."""
+        if modality not in self.folder.manifest.counts:
+            return 0
+        column = "points" if modality == "points" else "opacities"
+        return min(self._most(modality, split, column, min_opacity) for split in SPLITS)
+
+    def _most(self, modality: str, split: str, column: str, min_opacity: float) -> int:
+        values, offsets = ragged(
+            read_table(self.folder, modality, split, [column])[column], (3,) if column == "points" else ()
+        )
+        if min_opacity == 0:
+            return int(np.diff(offsets).max())
+        opaque = np.concatenate([[0], np.cumsum(values >= min_opacity)])
+        return int(np.diff(opaque[offsets]).max())
 
     def _views(self, views_from: ViewsFrom, cameras: CamerasOf) -> int:
         """The fewest images that an object of either split has."""

@@ -7,6 +7,7 @@ from typing import Literal
 
 from gsbench.baseline import find_recipe
 from gsbench.evaluation import DEFAULT_POINTS, Watch, evaluate, make_task
+from gsbench.metrics import mean_and_std
 from gsbench.recipe import Recipe
 from gsbench.reproduce.differences import differences
 from gsbench.reproduce.holdings import Holdings
@@ -27,6 +28,7 @@ class Line:
         dataset: that it was scored on.
         results: one a seed.
         lacks: why there are none, in words; None where there are some.
+        comparable: whether that is made from the published data set; else there is no difference to speak of.
         differs: where ours differs from the published one, or that does not say enough, a clause each.
     """
 
@@ -36,7 +38,15 @@ class Line:
     dataset: str
     results: tuple[Result, ...]
     lacks: str | None
+    comparable: bool
     differs: tuple[str, ...]
+
+    @property
+    def difference(self) -> float | None:
+        """The mean of ours minus the published figure; None where one of them is missing or they do not compare."""
+        if self.lacks is not None or self.cell.published is None or not self.comparable:
+            return None
+        return mean_and_std(self.values)[0] - self.cell.published
 
     @property
     def values(self) -> list[float]:
@@ -117,15 +127,13 @@ def _line(table: Table, number: int, holdings: Holdings, how: How, watch: Watch)
     results: list[Result] = []
     if lacks is None:
         wanted = how.num_points or (model.published.num_points if how.variant == "full" else None) or DEFAULT_POINTS
-        points = min(wanted, holdings.points(_clouds(cell)))
+        modality: Literal["points", "gaussians"] = "points" if cell.modality == "points" else "gaussians"
+        points = min(wanted, holdings.points(modality, 0.0 if modality == "points" else recipe.points.min_opacity))
         results = _score(cell, recipe, holdings, how, points, watch)
         lacks = _missing(cell, results)
     differs = differences(table, cell, recipe, holdings, how.variant, results)
-    return Line(number, cell, recipe, holdings.name, tuple(results if lacks is None else ()), lacks, differs)
-
-
-def _clouds(cell: Cell) -> Literal["points", "gaussians"]:
-    return "points" if cell.modality == "points" else "gaussians"
+    kept = tuple(results if lacks is None else ())
+    return Line(number, cell, recipe, holdings.name, kept, lacks, holdings.is_of(table.data), differs)
 
 
 def _missing(cell: Cell, results: Sequence[Result]) -> str | None:

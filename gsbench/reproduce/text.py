@@ -20,11 +20,11 @@ def as_markdown(table: Table, lines: Sequence[Line], variant: Variant) -> str:
     rows = [_row(table, line, variant) for line in lines]
     body = tabulate(rows, headers="keys", tablefmt="github", disable_numparse=True)
     unit = "Per cent; differences in points. " if shares else ""
-    notes = (
-        f"{unit}Ours is the mean over n seeds ± sample standard deviation, of the last epoch. Published: {SOURCE}, "
-        f"{table.name.replace('table', 'Table ')}."
-    )
-    return "\n".join([f"### {table.title}", "", body, "", notes, "", "Where the two differ:", "", *_reasons(lines)])
+    notes = f"{unit}Ours is the mean over n seeds ± sample standard deviation, of the last epoch. Published: {SOURCE}."
+    data = " and ".join(dict.fromkeys(line.dataset for line in lines))
+    number = table.name.replace("table", "Table ")
+    heading = f"### {number}, published on {table.data.name}, ours on {data}: {table.title}"
+    return "\n".join([heading, "", body, "", notes, "", "Where the two differ:", "", *_reasons(lines)])
 
 
 def _row(table: Table, line: Line, variant: Variant) -> dict[str, str]:
@@ -80,10 +80,9 @@ def _means(records: Sequence[Mapping[str, float]], words: str, unit: float, key:
 
 
 def _difference(line: Line) -> str:
-    if line.lacks is not None or line.cell.published is None:
+    if line.difference is None:
         return NONE
-    gap = mean_and_std(line.values)[0] - line.cell.published
-    words = f"{gap:+.2f}" if line.cell.metric in DISTANCES else f"{100 * gap:+.1f}"
+    words = f"{line.difference:+.2f}" if line.cell.metric in DISTANCES else f"{100 * line.difference:+.1f}"
     return words.replace("-", _MINUS)
 
 
@@ -120,7 +119,6 @@ def as_record(table: Table, lines: Sequence[Line], variant: Variant) -> dict[str
 def _record(table: Table, line: Line) -> dict[str, Any]:
     cell = dataclasses.asdict(line.cell)
     mean, spread = mean_and_std(line.values) if line.lacks is None else (None, None)
-    gap = None if mean is None or line.cell.published is None else mean - line.cell.published
     return {
         "number": line.number,
         "row": dict(zip(table.headings, line.cell.row, strict=True)),
@@ -130,7 +128,8 @@ def _record(table: Table, line: Line) -> dict[str, Any]:
         "published": line.cell.published,
         "mean": mean,
         "std": spread,
-        "difference": gap,
+        "difference": line.difference,
+        "comparable": line.comparable,
         "recipe": line.recipe.name,
         "dataset": line.dataset,
         "lacks": line.lacks,
