@@ -180,3 +180,39 @@ def test_batches_are_drawn_by_index(folder):
     assert torch.equal(batch.mask, objects.mask[[5, 1]])
     assert torch.equal(batch.labels, objects.labels[[5, 1]])
     assert batch.images is None
+
+
+@pytest.mark.parametrize("sampling", ["fps", "uniform"])
+def test_other_draws_are_other_points_of_the_same_objects(folder, sampling):
+    chosen = task(sampling=sampling, num_points=16)
+    first, again, second, third = (
+        open_objects(folder, chosen, "test", sampling_draw=draw).points for draw in (0, 0, 1, 2)
+    )
+    assert torch.equal(first, again)
+    assert torch.equal(first, open_objects(folder, chosen, "test").points)
+    for a, b in ((first, second), (first, third), (second, third)):
+        assert sum(not torch.equal(one, other) for one, other in zip(a, b, strict=True)) >= 9, "a start may repeat"
+
+
+def test_a_draw_of_furthest_points_is_one_from_another_start(folder):
+    means = stored(folder, "means")
+    objects = open_objects(folder, task(num_points=12), "test", sampling_draw=1)
+    for object_id, points in zip(objects.ids, objects.points.numpy(), strict=True):
+        orders = [plain_fps(means[object_id], 12, start) for start in range(len(means[object_id]))]
+        assert any(np.abs(normalised(means[object_id][order])[0] - points).max() < 1e-6 for order in orders)
+
+
+def plain_fps(points: np.ndarray, count: int, start: int) -> list[int]:
+    order, nearest = [start], np.full(len(points), np.inf)
+    while len(order) < count:
+        nearest = np.minimum(nearest, np.square(points - points[order[-1]]).sum(1))
+        order.append(int(nearest.argmax()))
+    return order
+
+
+def test_draws_of_objects_with_few_points_hold_all_of_them(folder):
+    whole = task(num_points=LARGEST)
+    first, other = (open_objects(folder, whole, "test", sampling_draw=draw) for draw in (0, 1))
+    assert torch.equal(first.mask, other.mask)
+    for a, b, mask in zip(first.points, other.points, first.mask, strict=True):
+        np.testing.assert_allclose(*(np.sort(each[mask].numpy(), 0) for each in (a, b)), atol=1e-6)

@@ -4,8 +4,21 @@ import itertools
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from gsbench.metrics import accuracy_interval, classification_metrics, mcnemar, mean_and_std, typical_mcnemar
+from gsbench.metrics import (
+    accuracy_interval,
+    auc,
+    classification_metrics,
+    knn_accuracy,
+    match_metrics,
+    mcnemar,
+    mean_and_std,
+    mean_interval,
+    paired_distances,
+    retrieval_map,
+    typical_mcnemar,
+)
 
 
 @pytest.fixture
@@ -113,3 +126,73 @@ def test_the_typical_pair_of_runs_decides(rng):
     bad_twice = bad_once.copy()
     bad_twice[1, :50] = False
     assert typical_mcnemar(good, bad_twice) == mcnemar(good[0], bad_twice[0]) < 1e-10
+
+
+@pytest.mark.parametrize("count", [2, 5, 9])
+def test_the_interval_of_repeats_is_students(rng, count):
+    values = rng.normal(size=count).tolist()
+    mean, low, high = mean_interval(values)
+    expected = stats.t.interval(0.95, count - 1, np.mean(values), stats.sem(values))
+    assert (low, high) == pytest.approx(expected, rel=1e-6)
+    assert mean == pytest.approx(np.mean(values))
+
+
+def test_paired_distances():
+    a, b = np.array([[0, 0], [1, 1]], np.float32), np.array([[3, 4], [1, 1]], np.float32)
+    assert paired_distances(a, b).tolist() == [5, 0]
+
+
+def test_auc_matches_a_loop_over_pairs_and_no_scale_changes_it(rng):
+    low, high = rng.integers(0, 9, 40).astype(float), rng.integers(3, 12, 30).astype(float)
+    expected = np.mean([(h > value) + (h == value) / 2 for value in low for h in high])
+    assert auc(low, high) == pytest.approx(expected)
+    assert auc(low * 1000, high * 1000) == auc(low, high)
+    assert auc(low, low) == pytest.approx(0.5)
+    assert auc(low, low + 100) == 1
+    assert auc(low + 100, low) == 0
+
+
+def test_always_yes_gets_two_thirds_and_half():
+    yes = np.ones(20)
+    assert match_metrics(np.ones(40), yes) == (pytest.approx(2 / 3), 0.5)
+    assert match_metrics(np.ones(40), -yes) == (1, 1)
+    assert match_metrics(np.zeros(40), np.zeros(20)) == (pytest.approx(1 / 3), 0.5), "0 is no yes"
+
+
+def test_nearest_neighbours_match_a_loop_over_objects(rng):
+    known, labels = rng.normal(size=(30, 4)), rng.integers(0, 3, 30)
+    asked, truth = rng.normal(size=(50, 4)), rng.integers(0, 3, 50)
+    right = 0
+    for row, own in zip(asked, truth, strict=True):
+        cosines = known @ row / np.linalg.norm(known, axis=1) / np.linalg.norm(row)
+        nearest = sorted(range(30), key=lambda i, c=cosines: -c[i])[:5]
+        votes = [(sum(labels[i] == c for i in nearest), sum(cosines[i] for i in nearest if labels[i] == c), -c)
+                 for c in range(3)]  # fmt: skip
+        right += -max(votes)[2] == own
+    assert knn_accuracy(known, labels, asked, truth) == right / 50
+    assert knn_accuracy(known * rng.uniform(1, 9, (30, 1)), labels, asked, truth) == right / 50, "by cosine"
+
+
+def test_fewer_neighbours_than_asked_for():
+    known, labels = np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([4, 2])
+    assert knn_accuracy(known, labels, np.array([[2.0, 0.1], [0.0, 3.0]]), np.array([4, 2])) == 1
+
+
+def test_retrieval_leaves_the_query_out():
+    features = np.array([[1.0, 0.0], [0.9, 0.1], [0.8, 0.2], [0.0, 1.0]])
+    # Of class 0 are the first and the third; the second is nearer to each. The fourth is alone and does not count.
+    assert retrieval_map(features, np.array([0, 1, 0, 2])) == pytest.approx(0.5)
+    assert retrieval_map(features, np.array([0, 0, 0, 2])) == 1
+    with pytest.raises(ValueError, match="no class has two objects"):
+        retrieval_map(features, np.arange(4))
+
+
+def test_retrieval_matches_a_loop_over_queries(rng):
+    features, labels = rng.normal(size=(40, 5)), rng.integers(0, 4, 40)
+    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
+    values = []
+    for query in range(40):
+        order = sorted((i for i in range(40) if i != query), key=lambda i, q=query: -(unit[i] @ unit[q]))
+        hits = [rank for rank, i in enumerate(order, 1) if labels[i] == labels[query]]
+        values.append(np.mean([n / rank for n, rank in enumerate(hits, 1)]))
+    assert retrieval_map(features, labels) == pytest.approx(np.mean(values))
