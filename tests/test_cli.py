@@ -18,6 +18,7 @@ from gsbench.results import load_result
 from gsbench.store.card import About
 from gsbench.store.create import Contents, create_folder
 from gsbench.store.folder import resolve
+from tests.tiny_training import make_folder, make_pairs_recipe
 
 OBJECTS = {
     split: {f"{label}_{number:04d}": label for label in ("chair", "sofa") for number in numbers}
@@ -152,6 +153,31 @@ def test_eval_as_json(run, recipe, data):
     assert 0 <= record["metrics"]["accuracy"] <= 1
 
 
+def test_eval_of_a_model_of_pairs(run, tmp_path):
+    data = make_folder(tmp_path / "tiny", ("gaussians", "views", "reconstructions"))
+    common = ("eval", "--model", make_pairs_recipe(tmp_path / "pairs"), "--data", data, "--num-points", 16)
+    first = run(*common, "--checkpoints", "kept", "--regime", 50)
+    assert (first.status, first.err) == (0, "")
+    assert "| 16 gaussians xyz, fps, probe | 50 %, draw 0 |" in first.out
+    assert re.search(r"\nbeside it: [\d.]+% ± [\d.]+% over 5 draws of the test objects' points, 5 nearest", first.out)
+    assert re.search(r"\npretext tasks: cross-modality [\d.]+% \(always yes: 66\.7%\), balanced [\d.]+%", first.out)
+    images = ("--modality", "images", "--num-views", 2, "--views-from", "gaussians", "--cameras", "novel")
+    second = run(*common, "--checkpoints", "kept", *images)
+    assert (second.status, second.err.count("\n")) == (0, 1)
+    assert second.err.startswith("gsbench: NOTE: reused the encoder in kept/")
+    assert "| 2 images of gaussians, novel, probe |" in second.out
+    assert "renders of 34.5 dB" in second.out
+    tuned = run(*common, "--checkpoints", "kept", "--protocol", "finetune", "--json")
+    (record,) = json.loads(tuned.out)
+    assert (record["task"]["protocol"], record["pretext"]["epochs"], record["run"]["epochs"]) == ("finetune", 3, 8)
+    assert {path.suffix for path in Path("kept").iterdir() if path.is_file()} == {".pt"}
+    assert len(list(Path("results").iterdir())) == 3
+    for path in Path("results").iterdir():
+        assert run("submit", path, "--data", data).status == 0
+    run("leaderboard")
+    assert run("leaderboard", "--check") == Done(0, "", "")
+
+
 def test_eval_says_when_it_falls_back(run, recipe, data, monkeypatch):
     monkeypatch.setattr("gsbench.store.folder.default_data", lambda: (str(data), "using `mini`."))
     done = run("eval", "--model", recipe)
@@ -179,6 +205,14 @@ def test_eval_says_when_it_falls_back(run, recipe, data, monkeypatch):
         (("eval", "--model", "pointnet", "--regime", "30"), r"--regime: invalid choice: 30 \(choose from 100, 50"),
         (("eval", "--model", "pointnet", "--draw", "3"), "--draw: invalid choice"),
         (("eval", "--model", "pointnet", "--sampling", "grid"), "--sampling: invalid choice: 'grid'"),
+        (("eval", "--model", "pointnet", "--protocol", "svm"), "--protocol: invalid choice: 'svm'"),
+        (("eval", "--model", "pointnet", "--cameras", "all"), "--cameras: invalid choice: 'all'"),
+        (("eval", "--model", "pointnet", "--pretext-views", "0"), "--pretext-views: '0' is not allowed"),
+        (
+            ("eval", "--model", "pointnet", "--data", "mini", "--protocol", "finetune"),
+            "protocol is finetune, and pointn",
+        ),
+        (("eval", "--model", "ssl-pointnet", "--data", "mini", "--protocol", "supervised"), "learns from pairs"),
         (("eval", "--mod", "pointnet"), "required: --model"),
         (("build", "--meshes", "nowhere", "--out", "out"), "nowhere"),
         (("build", "--meshes", ".", "--out", "out", "--workers", "none"), "--workers: 'none' is not allowed"),

@@ -90,6 +90,7 @@ def test_recipes_keep_the_digest_of_their_entries():
         "[images]\nflip = true",
         "[points]\nmin_opacity = 0.5",
         "[images]\ncrop_scale = [0.5, 1]",
+        "[finetune]\nepochs = 1\nbatch_size = 1\nlr = 1",
         "[[pretraining]]\nepochs = 1\nbatch_size = 1\nlr = 1",
         "[[pretraining]]\nepochs = 1\nbatch_size = 1\nlr = 1\nviews_per_sample = 1",
     ],

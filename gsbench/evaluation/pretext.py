@@ -169,7 +169,10 @@ def _train(job: Job, objects: Objects, seed: int, folder: Path | None) -> tuple[
 
 def _load(job: Job, folder: Path, seed: int) -> tuple[nn.Module, Checkpoint]:
     assert job.pairs is not None, "a job of pairs has them"
-    net, about = from_pretrained(folder, job.model)
+    try:
+        net, about = from_pretrained(folder, job.model)
+    except ValueError as error:
+        raise ValueError(f"{error}; remove {folder} to train anew") from None
     ours = (without_labels(job.recipe).sha256(), (job.pairs.points, job.pairs.images), seed)
     if (without_labels(about.recipe).sha256(), about.tasks, about.seed) != ours:
         raise ValueError(f"{folder}: encoder of another recipe, seed or data set, remove it to train anew")
