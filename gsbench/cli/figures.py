@@ -4,14 +4,14 @@ import argparse
 import json
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from gsbench.cli.messages import notice
 from gsbench.cli.progress import progress_bar
 
 if TYPE_CHECKING:
     from gsbench.figures.sheet import Sheet
-    from gsbench.reproduce.tables import Variant
+    from gsbench.reproduce import How
 
 OUT = Path("figures")
 CHECKPOINTS = Path("checkpoints")
@@ -51,7 +51,9 @@ def _figures(args: argparse.Namespace) -> int:
     drawn = []
     for name, suffix in wanted:
         if name == EMBEDDING:
-            sheet = draw_embedding(data, args.encoder, args.checkpoints)
+            from gsbench.reproduce import How  # loads torch
+
+            sheet = draw_embedding(data, How("short", (0,), None, args.checkpoints), args.encoder)
         else:
             sheet = draw_object(name, folder, args.object)
         drawn.append(save_figure(sheet, args.out / f"{name}{suffix}", args.json))
@@ -68,31 +70,11 @@ def save_figure(sheet: "Sheet", path: Path, as_json: bool) -> dict[str, str]:
     return {"figure": path.stem, "path": str(path), "caption": sheet.caption}
 
 
-def draw_embedding(
-    data: str,
-    encoder: str | None,
-    checkpoints: Path,
-    variant: "Variant" = "short",
-    seed: int = 0,
-    num_points: int | None = None,
-    pretext_views: int | None = None,
-    device: Literal["auto", "cpu", "cuda"] = "auto",
-) -> "Sheet":
+def draw_embedding(data: str, how: "How", encoder: str | None) -> "Sheet":
     """Figure 7 with a bar, of either command that draws it: see `gsbench.reproduce.embedding.draw_figure7`."""
-    from gsbench.figures.sheet import require
-
-    require("matplotlib", "openTSNE")
     from gsbench.evaluation import Watch
-    from gsbench.reproduce.embedding import default_encoder, draw_figure7
+    from gsbench.reproduce.embedding import draw_figure7
 
     with progress_bar("training") as progress:
-        return draw_figure7(
-            data,
-            encoder or default_encoder(variant),
-            checkpoints=checkpoints,
-            seed=seed,
-            num_points=num_points,
-            pretext_views=pretext_views,
-            device=device,
-            watch=Watch(progress, partial(progress, what="reading images"), partial(progress, what="features"), notice),
-        )
+        watch = Watch(progress, partial(progress, what="reading images"), partial(progress, what="features"), notice)
+        return draw_figure7(data, how, encoder, watch)

@@ -14,7 +14,7 @@ from gsbench.cli.progress import progress_bar
 if TYPE_CHECKING:
     from gsbench.cli.progress import Update
     from gsbench.evaluation import Watch
-    from gsbench.reproduce import Cell
+    from gsbench.reproduce import Cell, How
 
 OUT = Path("results")
 
@@ -33,7 +33,8 @@ def add_commands(commands: Any) -> None:
     add("table", metavar="TABLE", help="table1 to table5, or figure7")
     add("--data", metavar="mini|FOLDER|ORG/NAME", help="(default: modelnet10-gs where it can be had, else mini)")
     add("--variant", choices=("smoke", "short", "full"), default="short", help="how much training (default: short)")
-    add("--cells", type=cell_list, metavar="1,4-6", help="numbers of the cells wanted (default: all)")
+    add("--cells", type=cell_list, metavar="1,4-6", help="numbers of the cells wanted (default: all published)")
+    add("--extras", action="store_true", help="also the cells that have no published figure, such as novel cameras")
     add("--seeds", type=seed_list, default=(0,), metavar="0,1,2", help="(default: 0)")
     add(
         "--num-points",
@@ -59,8 +60,6 @@ def _reproduce(args: argparse.Namespace) -> int:
     data, fallback = (args.data, None) if args.data else default_data()
     if fallback:
         notice(fallback)
-    if table is None:
-        return _figure(args, data)
     from gsbench.reproduce import How, as_markdown, as_record, reproduce
 
     how = How(
@@ -73,8 +72,10 @@ def _reproduce(args: argparse.Namespace) -> int:
         args.pretext_views,
         args.found_only,
     )
+    if table is None:
+        return _figure(args, data, how)
     with progress_bar(args.table) as update:
-        lines = reproduce(args.table, data, how, args.cells, partial(_watch, update))
+        lines = reproduce(args.table, data, how, args.cells, args.extras, partial(_watch, update))
     if args.json:
         print(json.dumps(as_record(table, lines, args.variant), indent=1))
     else:
@@ -82,18 +83,9 @@ def _reproduce(args: argparse.Namespace) -> int:
     return 0
 
 
-def _figure(args: argparse.Namespace, data: str) -> int:
+def _figure(args: argparse.Namespace, data: str, how: "How") -> int:
     args.out.mkdir(parents=True, exist_ok=True)
-    sheet = draw_embedding(
-        data,
-        args.encoder,
-        args.checkpoints,
-        args.variant,
-        args.seeds[0],
-        args.num_points,
-        args.pretext_views,
-        args.device,
-    )
+    sheet = draw_embedding(data, how, args.encoder)
     record = save_figure(sheet, args.out / f"{args.table}.png", args.json)
     if args.json:
         print(json.dumps(record, indent=1))

@@ -24,6 +24,8 @@ def differences(
     """
     training = table.models[cell.model].published
     pairs = recipe.supervision == "pairs"
+    if cell.published is None:
+        return (*_of_data(table.data, holdings), "nothing is published")
     hides = ", and ".join((*cell.hides, *table.hides))
     return (
         *_of_data(table.data, holdings),
@@ -35,7 +37,7 @@ def differences(
             else ()
         ),
         *(_of_images(table.data, training, recipe, holdings, results) if pairs or cell.modality == "images" else ()),
-        f"the published figure hides {hides}" if cell.published is not None else "nothing is published",
+        f"the published figure hides {hides}",
     )
 
 

@@ -3,19 +3,21 @@
 import dataclasses
 import tempfile
 from pathlib import Path
-from typing import Literal
 
+import torch
 from torch import nn
 
 from gsbench.baseline import find_recipe
 from gsbench.checkpoints import CONFIG, Checkpoint, from_pretrained, load_checkpoint
 from gsbench.data import open_objects
 from gsbench.evaluation import Watch, evaluate
+from gsbench.evaluation.machine import choose_device
 from gsbench.features import extract
 from gsbench.figures.embedding import Panel, draw_embedding
 from gsbench.figures.sheet import Sheet, require
 from gsbench.reproduce.holdings import Holdings
-from gsbench.reproduce.tables import Variant, load_models
+from gsbench.reproduce.run import How
+from gsbench.reproduce.tables import load_models
 from gsbench.results import Result
 from gsbench.store.folder import Folder, open_folder, resolve
 from gsbench.tasks import Task
@@ -26,32 +28,14 @@ VIEWS = (1, 4, 64)
 _MODEL = "F_p"
 
 
-def default_encoder(variant: Variant) -> str:
-    """The recipe whose encoder the figure shows where none is named."""
-    return load_models().models[_MODEL].recipe(variant)
-
-
-def draw_figure7(
-    data: str | Path,
-    encoder: str | Path,
-    *,
-    checkpoints: Path | None = None,
-    seed: int = 0,
-    num_points: int | None = None,
-    pretext_views: int | None = None,
-    device: Literal["auto", "cpu", "cuda"] = "auto",
-    watch: Watch | None = None,
-) -> Sheet:
+def draw_figure7(data: str | Path, how: How, encoder: str | Path | None = None, watch: Watch | None = None) -> Sheet:
     """t-SNE of test objects' features: of images from 1, 4 and 64 views, or the most there are, and of Gaussians.
 
     Args:
         data: as `gsbench.evaluate` takes it.
-        encoder: folder of a checkpoint, or a recipe of pairs, whose encoder is found in `checkpoints` or trained.
-        checkpoints: folder where encoders are kept and found, or None. Of recipes only.
-        seed: of the encoder. Of recipes only.
-        num_points: Gaussians an object, as `gsbench.evaluate` takes it. Of recipes only.
-        pretext_views: images an object that the encoder learns from. Of recipes only.
-        device: where to run.
+        how: the encoder's run, and where; of several seeds, the first.
+        encoder: folder of a checkpoint, or a recipe of pairs, whose encoder is found in `how.checkpoints` or trained;
+            None is the variant of F_p.
         watch: told of the run while it goes on.
 
     Raises:
@@ -59,45 +43,42 @@ def draw_figure7(
             or Gaussians; or a package that the figure needs is not installed.
     """
     require("matplotlib", "openTSNE")
-    folder, watch = open_folder(resolve(str(data))), watch or Watch()
-    if (Path(encoder) / CONFIG).is_file():
+    holdings, watch = Holdings(open_folder(resolve(str(data)))), watch or Watch()
+    place = choose_device(how.device)
+    for config in ("views", "gaussians"):
+        holdings.folder.manifest.schema(config)  # one that is not there is named
+    if encoder is not None and (Path(encoder) / CONFIG).is_file():
         net, about = from_pretrained(encoder)
     else:
         with tempfile.TemporaryDirectory() as unkept:
-            kept = checkpoints or Path(unkept)
-            net, about = _trained(folder, str(encoder), kept, seed, num_points, pretext_views, device, watch)
-    return _draw(folder, net, about, watch)
+            net, about = _trained(holdings, how, str(encoder or ""), how.checkpoints or Path(unkept), watch)
+    return _draw(holdings, net.to(place), about, place, watch)
 
 
 def _trained(
-    folder: Folder,
-    model: str,
-    checkpoints: Path,
-    seed: int,
-    num_points: int | None,
-    pretext_views: int | None,
-    device: Literal["auto", "cpu", "cuda"],
-    watch: Watch,
+    holdings: Holdings, how: How, encoder: str, checkpoints: Path, watch: Watch
 ) -> tuple[nn.Module, Checkpoint]:
     """A recipe's encoder, from `checkpoints` or trained into it."""
-    recipe, path = find_recipe(model)
+    published = load_models().models[_MODEL]
+    name = encoder or published.recipe(how.variant)
+    recipe, path = find_recipe(name)
     if recipe.supervision != "pairs":
         raise ValueError(f"{path}: supervision is {recipe.supervision} (figure7 needs an encoder of pairs)")
     (result,) = evaluate(
-        model,
-        folder.path,
+        name,
+        holdings.folder.path,
         modality="gaussians",
         protocol="probe",
-        num_points=num_points,
-        pretext_views=pretext_views,
-        seeds=(seed,),
-        device=device,
+        num_points=how.points(published, recipe, holdings, "gaussians"),
+        pretext_views=how.pretext_views,
+        seeds=how.seeds[:1],
+        device=how.device,
         checkpoints=checkpoints,
         watch=watch,
     )
     for config in sorted(checkpoints.glob(f"*/{CONFIG}")):
         if _is_of(load_checkpoint(config.parent), result):
-            return from_pretrained(config.parent, model)
+            return from_pretrained(config.parent, name)
     raise AssertionError(f"{checkpoints}: evaluate keeps an encoder that it trained")
 
 
@@ -112,9 +93,9 @@ def _is_of(checkpoint: Checkpoint, result: Result) -> bool:
     return ours == theirs and run == (result.model.recipe_sha256, result.run.seed)
 
 
-def _draw(folder: Folder, net: nn.Module, about: Checkpoint, watch: Watch) -> Sheet:
-    points, images = about.tasks
-    most = Holdings(folder).views("meshes", "train")
+def _draw(holdings: Holdings, net: nn.Module, about: Checkpoint, place: torch.device, watch: Watch) -> Sheet:
+    (points, images), folder = about.tasks, holdings.folder
+    most = holdings.views("meshes", "train")
     counts = list(dict.fromkeys(min(count, most) for count in VIEWS))
     manifest = folder.manifest
     here = {"dataset": manifest.name, "revision": manifest.version, "fingerprint": manifest.fingerprint()}
@@ -125,7 +106,7 @@ def _draw(folder: Folder, net: nn.Module, about: Checkpoint, watch: Watch) -> Sh
     ):
         recipe = about.recipe
         objects = open_objects(folder, task, "test", recipe.images, watch.reading, recipe.points.min_opacity)
-        panels.append(Panel(title, extract(net, objects, watch.extracting)))
+        panels.append(Panel(title, extract(net, objects.to(place), watch.extracting)))
         labels = objects.labels.numpy()
     assert labels is not None, "there is a panel"
     return draw_embedding(panels, labels, manifest.classes, _describe(folder, about, most))

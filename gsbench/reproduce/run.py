@@ -11,7 +11,7 @@ from gsbench.metrics import mean_and_std
 from gsbench.recipe import Recipe
 from gsbench.reproduce.differences import differences
 from gsbench.reproduce.holdings import Holdings
-from gsbench.reproduce.tables import Cell, Table, Variant, load_table
+from gsbench.reproduce.tables import Cell, Model, Table, Variant, load_table
 from gsbench.results import Result, load_result
 from gsbench.store.folder import open_folder, resolve
 from gsbench.tasks import Task
@@ -82,12 +82,19 @@ class How:
     pretext_views: int | None = None
     found_only: bool = False
 
+    def points(self, model: Model, recipe: Recipe, holdings: Holdings, modality: Literal["points", "gaussians"]) -> int:
+        """Points or Gaussians an object that a run takes: as many as wanted, or the most that there are."""
+        published = model.published.num_points if self.variant == "full" else None
+        opaque = recipe.points.min_opacity if modality == "gaussians" else 0.0
+        return min(self.num_points or published or DEFAULT_POINTS, holdings.points(modality, opaque))
+
 
 def reproduce(
     table: str,
     data: str | Path,
     how: How,
     cells: Sequence[int] | None = None,
+    extras: bool = False,
     watch: Callable[[int, int, Cell], Watch] | None = None,
 ) -> list[Line]:
     """Scores a published table again on a data set.
@@ -96,7 +103,8 @@ def reproduce(
         table: one of `TABLES`.
         data: as `gsbench.evaluate` takes it.
         how: the runs.
-        cells: numbers of the cells wanted, from 1; None is all.
+        cells: numbers of the cells wanted, from 1; None is all that are published.
+        extras: whether None also means those that are not.
         watch: asked at the start of each cell, with how many cells are done and how many there are, for who is told.
 
     Returns:
@@ -107,7 +115,8 @@ def reproduce(
             line of its cell and raises nothing.
     """
     published = load_table(table)
-    numbers = range(1, len(published.cells) + 1) if cells is None else sorted(set(cells))
+    every = [number for number, cell in enumerate(published.cells, 1) if extras or cell.published is not None]
+    numbers = every if cells is None else sorted(set(cells))
     for number in numbers:
         if not 1 <= number <= len(published.cells):
             raise ValueError(f"cells: no cell {number} in {table} (allowed: 1 to {len(published.cells)})")
@@ -126,9 +135,7 @@ def _line(table: Table, number: int, holdings: Holdings, how: How, watch: Watch)
     lacks = holdings.lacks(cell, pairs=recipe.supervision == "pairs")
     results: list[Result] = []
     if lacks is None:
-        wanted = how.num_points or (model.published.num_points if how.variant == "full" else None) or DEFAULT_POINTS
-        modality: Literal["points", "gaussians"] = "points" if cell.modality == "points" else "gaussians"
-        points = min(wanted, holdings.points(modality, 0.0 if modality == "points" else recipe.points.min_opacity))
+        points = how.points(model, recipe, holdings, "points" if cell.modality == "points" else "gaussians")
         results = _score(cell, recipe, holdings, how, points, watch)
         lacks = _missing(cell, results)
     differs = differences(table, cell, recipe, holdings, how.variant, results)
