@@ -121,7 +121,8 @@ def test_figure7_of_a_recipe_and_of_its_checkpoint(varied, tmp_path, capsys):
     [
         (["--encoder", "pointnet:smoke"], r"recipe.toml: supervision is labels \(figure7 needs an encoder of pairs\)"),
         (["--encoder", "nothing"], "no baseline 'nothing'"),
-        (["--encoder", "/nowhere"], "no baseline '/nowhere'"),
+        (["--encoder", "/nowhere"], "/nowhere: no such folder"),
+        (["--encoder", "/"], "/config.json: cannot be read"),
         (["--data", "nowhere"], "nowhere: no such data set"),
     ],
 )

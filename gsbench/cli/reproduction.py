@@ -2,7 +2,8 @@
 
 import argparse
 import json
-from functools import partial
+from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +41,7 @@ def add_commands(commands: Any) -> None:
         "--num-points",
         type=positive_int,
         metavar="N",
-        help="points or Gaussians an object (default: 2048, less if short)",
+        help="points or Gaussians an object (default: 2048 for full, else 1024)",
     )
     add("--pretext-views", type=positive_int, metavar="N", help="images an object that encoders learn from")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: auto)")
@@ -75,7 +76,8 @@ def _reproduce(args: argparse.Namespace) -> int:
     if table is None:
         return _figure(args, data, how)
     with progress_bar(args.table) as update:
-        lines = reproduce(args.table, data, how, args.cells, args.extras, partial(_watch, update))
+        once = cache(notice)  # cells of one encoder say the same of it
+        lines = reproduce(args.table, data, how, args.cells, args.extras, partial(_watch, update, once))
     if args.json:
         print(json.dumps(as_record(table, lines, args.variant), indent=1))
     else:
@@ -92,7 +94,7 @@ def _figure(args: argparse.Namespace, data: str, how: "How") -> int:
     return 0
 
 
-def _watch(update: "Update", done: int, total: int, cell: "Cell") -> "Watch":
+def _watch(update: "Update", tell: Callable[[str], None], done: int, total: int, cell: "Cell") -> "Watch":
     """Who is told of a cell's run: the bar, with the cell before whatever is done for it."""
     from gsbench.evaluation import Watch
 
@@ -102,5 +104,5 @@ def _watch(update: "Update", done: int, total: int, cell: "Cell") -> "Watch":
         update(steps, of, what=f"{about}: training, loss {loss:.3f}")
 
     return Watch(
-        training, partial(update, what=f"{about}: reading images"), partial(update, what=f"{about}: features"), notice
+        training, partial(update, what=f"{about}: reading images"), partial(update, what=f"{about}: features"), tell
     )

@@ -98,7 +98,7 @@ def draw_detail(folder: Folder, object_id: str | None) -> Sheet:
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import LogNorm
 
-    subject = open_subject(folder, object_id) if object_id else open_subject(folder, *most_crowded(folder, "bathtub"))
+    subject = open_subject(folder, *(most_crowded(folder, "bathtub") if object_id is None else (object_id,)))
     gaussians = in_sight(subject.gaussians)
     crowd = find_crowd(gaussians.means)
     caption = (

@@ -78,7 +78,7 @@ def open_subject(folder: Folder, object_id: str, why: str = "") -> Subject:
 
 def choose_subject(folder: Folder, object_id: str | None, like: str) -> Subject:
     """The object that was asked for, or a typical one of the class `like`."""
-    return open_subject(folder, object_id) if object_id else open_subject(folder, *typical_object(folder, like))
+    return open_subject(folder, *(typical_object(folder, like) if object_id is None else (object_id,)))
 
 
 def typical_object(folder: Folder, like: str) -> tuple[str, str]:

@@ -34,8 +34,8 @@ def draw_figure7(data: str | Path, how: How, encoder: str | Path | None = None, 
     Args:
         data: as `gsbench.evaluate` takes it.
         how: the encoder's run, and where; of several seeds, the first.
-        encoder: folder of a checkpoint, or a recipe of pairs, whose encoder is found in `how.checkpoints` or trained;
-            None is the variant of F_p.
+        encoder: folder of a checkpoint, or its `ORG/NAME` on the Hub; or a recipe of pairs, whose encoder is found in
+            `how.checkpoints` or trained; None is the variant of F_p.
         watch: told of the run while it goes on.
 
     Raises:
@@ -47,12 +47,17 @@ def draw_figure7(data: str | Path, how: How, encoder: str | Path | None = None, 
     place = choose_device(how.device)
     for config in ("views", "gaussians"):
         holdings.folder.manifest.schema(config)  # one that is not there is named
-    if encoder is not None and (Path(encoder) / CONFIG).is_file():
+    if encoder is not None and _is_checkpoint(str(encoder)):
         net, about = from_pretrained(encoder)
     else:
         with tempfile.TemporaryDirectory() as unkept:
             net, about = _trained(holdings, how, str(encoder or ""), how.checkpoints or Path(unkept), watch)
     return _draw(holdings, net.to(place), about, place, watch)
+
+
+def _is_checkpoint(encoder: str) -> bool:
+    """Whether the words name a checkpoint, here or on the Hub, rather than a recipe."""
+    return Path(encoder).is_dir() or ("/" in encoder and not encoder.partition(":")[0].endswith(".toml"))
 
 
 def _trained(

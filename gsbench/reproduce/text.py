@@ -19,7 +19,7 @@ def as_markdown(table: Table, lines: Sequence[Line], variant: Variant) -> str:
     shares = not any(line.cell.metric in DISTANCES for line in lines)
     rows = [_row(table, line, variant) for line in lines]
     body = tabulate(rows, headers="keys", tablefmt="github", disable_numparse=True)
-    unit = "Per cent; differences in points. " if shares else ""
+    unit = "Per cent, differences in percentage points. " if shares else ""
     notes = f"{unit}Ours is the mean over n seeds ± sample standard deviation, of the last epoch. Published: {SOURCE}."
     data = " and ".join(dict.fromkeys(line.dataset for line in lines))
     number = table.name.replace("table", "Table ")
