@@ -33,7 +33,6 @@ def make_object(file: MeshFile, recipe: Preset, objects: Path, fit: Fit = fit) -
         OSError: `objects` cannot be written or the disk is full.
         MemoryError: there is too little memory.
         GpuLost: the process that owns the GPU is gone.
-        GpuLost: there is no GPU to fit on any more.
     """
     with install_recorder("numba:compile") as compiled:
         rows = _build(file, recipe, fit)
