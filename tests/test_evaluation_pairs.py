@@ -364,8 +364,9 @@ def test_no_renders_from_novel_cameras(recipe, tmp_path, monkeypatch):
 
 
 def test_a_model_trained_by_labels_may_be_probed(data, tmp_path):
-    path = str(make_recipe(tmp_path / "mine"))
-    supervised, probed = (evaluate(path, data, num_points=16, protocol=how)[0] for how in ("supervised", "probe"))
+    path, once = str(make_recipe(tmp_path / "mine")), {"num_points": 16, "checkpoints": tmp_path / "kept"}
+    supervised, probed = (evaluate(path, data, protocol=how, **once)[0] for how in ("supervised", "probe"))
+    assert len(list((tmp_path / "kept").iterdir())) == 1, "the second one found the first one's training"
     assert (probed.run.epochs, probed.pretext) == (6, None)
     assert {"knn_accuracy", "retrieval_map", "accuracy_over_draws"} <= set(probed.stated)
     assert set(supervised.stated) == {"sampling_draws", "accuracy_over_draws", "accuracy_over_draws_std"}

@@ -74,7 +74,7 @@ def finetune(job: Job, seed: int, data: Data, encoder: Encoder) -> Scored:
     recipe = dataclasses.replace(
         job.recipe, train=how, pretraining=(), supervision="labels", finetune=None, pretrained=start
     )
-    checkpoint = job.checkpoint(seed, f"-{encoder.about.slug()}")
+    checkpoint = job.checkpoint(training_task(job.task), seed, f"-{encoder.about.slug()}")
     trained = train(net, objects, recipe, seed, job.device, checkpoint, job.watch.progress)
     return _predicted(job, data, net, trained)
 
@@ -174,4 +174,7 @@ def _train(job: Job, seed: int, data: Data) -> tuple[nn.Module, Trained]:
     data.test()  # what is wrong with them is said before the training
     torch.manual_seed(seed)
     net = build_model(job.recipe, job.recipe_path, objects.channels, job.num_classes).to(job.device)
-    return net, train(net, objects, job.recipe, seed, job.device, job.checkpoint(seed), job.watch.progress)
+    # A probe's model is that of the supervised score: whichever is asked for first, it is trained once.
+    task = dataclasses.replace(training_task(job.task), protocol="supervised", cameras="train")
+    checkpoint = job.checkpoint(task, seed)
+    return net, train(net, objects, job.recipe, seed, job.device, checkpoint, job.watch.progress)
