@@ -235,7 +235,19 @@ def test_a_board_without_encoders_says_nothing_of_them(board, put):
     put(make_result())
     rows(board)
     assert "Learnt before" not in (board / "TABLE.md").read_text()
+    assert "raws" not in (board / "TABLE.md").read_text()
     assert "frozen features" not in (board / "TABLE.md").read_text()
+
+
+def test_other_draws_of_the_points_stand_beside_the_accuracy(board, put):
+    stated = {"sampling_draws": 5, "accuracy_over_draws": 0.877, "accuracy_over_draws_std": 0.0123}
+    put(dataclasses.replace(make_result("net", wrong=5), stated=stated))
+    put(make_result("older"))
+    rows(board)
+    header, _, *lines = (line for line in (board / "TABLE.md").read_text().splitlines() if line.startswith("|"))
+    column = [cell.strip() for cell in header.split("|")].index("Over draws")
+    assert [line.split("|")[column].strip() for line in lines] == ["87.7 ± 1.2 (5)", "\N{EN DASH}"]
+    assert "its predictions are of the first draw" in (board / "TABLE.md").read_text()
 
 
 def test_encoders_of_different_length_do_not_share_a_row(put):

@@ -34,6 +34,11 @@ _NOTES = (
 )
 
 
+_NOTES_ON_DRAWS = (
+    "*Over draws* is the accuracy over other ways to sample the test objects' points, mean ± standard deviation. A run "
+    "states it; its predictions are of the first draw, and all other columns follow from those."
+)
+
 _NOTES_ON_PRETEXT = (
     "Rows of a *probe* are a linear support-vector machine on the frozen features of an encoder that learnt without "
     "labels; rows of *finetune* trained that encoder further. Epochs and training objects are those with labels."
@@ -123,8 +128,16 @@ def markdown(tables: list[tuple[Truth, list[Row]]]) -> str:
     if not tables:
         return "No entries yet.\n"
     sections = [_section(truth, rows) for truth, rows in tables]
-    notes = f"{_NOTES} {_NOTES_ON_PRETEXT}" if any(_learns_from_pairs(rows) for _, rows in tables) else _NOTES
-    return "\n".join([*sections, notes, ""])
+    notes = [_NOTES]
+    if any(_over_draws(rows) for _, rows in tables):
+        notes.append(_NOTES_ON_DRAWS)
+    if any(_learns_from_pairs(rows) for _, rows in tables):
+        notes.append(_NOTES_ON_PRETEXT)
+    return "\n".join([*sections, " ".join(notes), ""])
+
+
+def _over_draws(rows: list[Row]) -> bool:
+    return any("accuracy_over_draws" in row.stated for row in rows)
 
 
 def _learns_from_pairs(rows: list[Row]) -> bool:
@@ -132,7 +145,7 @@ def _learns_from_pairs(rows: list[Row]) -> bool:
 
 
 def _section(truth: Truth, rows: list[Row]) -> str:
-    pairs = _learns_from_pairs(rows)
+    pairs, draws = _learns_from_pairs(rows), _over_draws(rows)
     body = [
         {
             "Model": f"{row.first.model.title} `{row.first.model.name}`",
@@ -141,6 +154,7 @@ def _section(truth: Truth, rows: list[Row]) -> str:
             "Labels": _labels(row),
             "Accuracy": percent(*row.metrics["accuracy"]),
             "Class acc.": percent(*row.metrics["class_accuracy"]),
+            **({"Over draws": _draws(row)} if draws else {}),
             **leak_columns(truth, row.without),
             "n": str(len(row.correct)),
             "95 % interval": " to ".join(f"{100 * bound:.1f}" for bound in row.interval),
@@ -236,6 +250,13 @@ def _labels(row: Row) -> str:
 def _standing(row: Row) -> str:
     behind = f"{row.gap:.1f} objects behind"
     return {"alone": NONE, "best": "best", "tied": f"tied, {behind}", "behind": behind}[row.standing]
+
+
+def _draws(row: Row) -> str:
+    if "accuracy_over_draws" not in row.stated:
+        return NONE
+    mean, spread = row.stated["accuracy_over_draws"], row.stated["accuracy_over_draws_std"]
+    return f"{percent(mean, spread)} ({row.stated['sampling_draws']:.0f})"
 
 
 def _unless_last(selection: str) -> str:
