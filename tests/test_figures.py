@@ -4,6 +4,7 @@ import itertools
 import json
 import re
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from PIL import Image
 
 from gsbench.cli import main
 from gsbench.figures.catalog import NAMES, OF_DATA, draw_object, parse_name
-from gsbench.figures.detail import find_crowd, in_sight
+from gsbench.figures.detail import density_of, find_crowd, fullest_ball, in_sight
 from gsbench.figures.drawing import camera_at, direction, dots, drawn_box, enlarged, extent_of, picture, project
 from gsbench.figures.sheet import Sheet, require
 from gsbench.figures.subject import open_shots, open_subject, typical_object
@@ -126,26 +127,52 @@ def test_dots_hide_what_is_behind_them():
     np.testing.assert_allclose(seen[32, 32], [1, 0, 0], atol=0.01)
 
 
-def test_a_crowd_is_found():
+def test_the_fullest_ball_and_the_density():
     rng = np.random.default_rng(0)
     plane = np.concatenate([rng.uniform(-1, 1, (600, 2)), np.zeros((600, 1))], axis=1)
     cluster = np.array([0.5, 0.5, 0]) + rng.normal(0, 0.03, (100, 3)) * (1, 1, 0)
-    crowd = find_crowd(np.concatenate([plane, cluster]).astype(np.float32))
-    assert np.linalg.norm(crowd.centre - (0.5, 0.5, 0)) < 0.1
-    assert crowd.inside[600:].sum() == 100
-    assert crowd.contrast > 10
-    assert np.median(crowd.density[~crowd.inside]) == pytest.approx(150, rel=0.25), "600 on an area of 4"
+    means = np.concatenate([plane, cluster]).astype(np.float32)
+    centre, inside = fullest_ball(means)
+    assert np.linalg.norm(centre - (0.5, 0.5, 0)) < 0.1
+    assert inside[600:].sum() == 100
+    density = density_of(means)
+    assert np.median(density[inside]) > 10 * np.median(density[~inside])
+    assert np.median(density[~inside]) == pytest.approx(150, rel=0.25), "600 on an area of 4"
 
 
-def test_what_lies_below_the_surface_is_out_of_sight():
+def ball_of_dots(hidden: int, crowd: int):
+    """A closed shell, with more dots inside it and a crowd on top of it."""
     rng = np.random.default_rng(1)
     shell = rng.normal(size=(3000, 3))
     shell *= 0.8 / np.linalg.norm(shell, axis=1, keepdims=True)
-    inner = rng.uniform(-0.3, 0.3, (50, 3))
-    balls = dots(np.concatenate([shell, inner]), np.full((3050, 3), 0.5), 0.12)
-    seen = np.linalg.norm(in_sight(balls).means, axis=1)
-    assert (seen > 0.7).all()
-    assert len(seen) > 2500
+    top = np.array([0, 0, 0.8]) + rng.normal(0, 0.05, (crowd, 3)) * (1, 1, 0)
+    positions = np.concatenate([shell, rng.uniform(-0.1, 0.1, (hidden, 3)), top])
+    return dots(positions, np.full((len(positions), 3), 0.5), 0.05)
+
+
+def test_what_lies_behind_or_below_the_surface_is_out_of_sight():
+    balls = ball_of_dots(hidden=500, crowd=0)
+    towards = direction(40, 10)
+    seen = in_sight(balls, towards)
+    assert not seen[3000:].any()
+    outward = balls.means[:3000] @ towards / 0.8
+    assert seen[:3000][outward > 0.7].all()
+    assert not seen[:3000][outward < -0.1].any()
+
+
+def test_a_crowd_is_what_can_be_seen():
+    balls = ball_of_dots(hidden=500, crowd=200)
+    crowd = find_crowd(balls)
+    assert np.linalg.norm(crowd.centre - (0, 0, 0.8)) < 0.1
+    assert crowd.towards[2] > 0.5, "from above"
+    assert crowd.seen.sum() == len(crowd.inside) == len(crowd.density)
+    assert crowd.contrast > 5
+
+
+def test_nothing_can_be_seen():
+    clear = dots(np.zeros((4, 3)), np.ones((4, 3)), 0.1)
+    with pytest.raises(ValueError, match=r"no Gaussians at a surface that can be seen \(figure4 needs some\)"):
+        find_crowd(replace(clear, opacities=np.zeros(4, np.float32)))
 
 
 def test_drawn_box_holds_all_that_is_drawn():
