@@ -126,6 +126,14 @@ def test_a_line_says_that_an_encoder_was_found(data, recipe, tmp_path):
     assert told == [f"reused the encoder in {kept(tmp_path)}, trained for 3 epochs."]
 
 
+def test_a_probe_that_stopped_short_says_so(data, recipe, monkeypatch):
+    monkeypatch.setattr("gsbench.probe._ITERATIONS", 1)
+    told: list[str] = []
+    (result,) = evaluate(recipe, data, num_points=16, watch=Watch(notice=told.append))
+    assert told == ["the probe of seed 0 stopped at scikit-learn's limit of steps, short of its tolerance."]
+    assert result.stated["probe_converged"] == 0
+
+
 def test_nothing_is_kept_without_a_folder(data, recipe, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     first, second = (evaluate(recipe, data, num_points=16)[0] for _ in range(2))

@@ -61,6 +61,15 @@ def test_a_class_without_labels_has_probability_0():
     np.testing.assert_allclose(probabilities[:, [1, 3]], fit_probe(features, labels, 2).probabilities(features))
 
 
+def test_whether_it_converged_is_told(monkeypatch):
+    features, labels = blobs(3)
+    assert fit_probe(features, labels, 3).converged
+    monkeypatch.setattr("gsbench.probe._ITERATIONS", 1)
+    short = fit_probe(features, labels, 3)
+    assert not short.converged
+    np.testing.assert_allclose(short.probabilities(features).sum(1), 1)
+
+
 def test_what_is_no_probe():
     features, labels = blobs(2)
     with pytest.raises(ValueError, match=r"a probe of 15 labelled objects of one class \(must be of two classes"):
