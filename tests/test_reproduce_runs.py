@@ -49,15 +49,15 @@ def runs(tmp_path_factory) -> list[str]:
 @pytest.mark.parametrize(
     ("name", "cells", "scored"),
     [
-        ("table1", "1,3,9", 3),
-        ("table2", "1-2,9-10", 4),
-        ("table3", "1-2,21", 3),
-        ("table4", "1-2,5", 3),
+        ("table1", "1,3", 2),
+        ("table2", "1-2", 2),
+        ("table3", "1-2", 2),
+        ("table4", "1-2", 2),
         ("table5", "1-13", 8),
     ],
 )
 def test_every_table_runs(data, runs, name, cells, scored, capsys):
-    """The real thing, on 20 objects: cells of three encoders, one epoch of every network, and their probes."""
+    """The real thing, on 20 objects: cells of two encoders, one epoch of every network, and their probes."""
     assert len(run_table(capsys, name, data, "--cells", cells, *runs)) == scored
 
 
