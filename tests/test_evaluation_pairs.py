@@ -407,6 +407,21 @@ def test_fine_tuning_does_not_decide_which_encoder_it_is(data, recipe, tmp_path)
     assert result.model.recipe_sha256 == find_recipe(str(other))[0].sha256() != find_recipe(recipe)[0].sha256()
 
 
+def test_a_training_that_has_begun_keeps_its_number_of_images(run, data, recipe, tmp_path, monkeypatch):
+    class Killed(Exception):
+        pass
+
+    def kill(done, total, loss):
+        if done == 5:
+            raise Killed
+
+    with pytest.raises(Killed):
+        evaluate(recipe, data, num_points=16, checkpoints=tmp_path / "kept", watch=Watch(progress=kill))
+    monkeypatch.setattr("gsbench.evaluation.pretext.free_memory", lambda: 1)
+    result, steps = run()
+    assert (result.pretext.num_views, steps[0]) == (VIEWS, 4)
+
+
 def test_images_that_do_not_fit_into_memory_are_halved(run, monkeypatch, tmp_path):
     needed = len(OBJECTS["train"]) * VIEWS * 8 * 8 * 3
     monkeypatch.setattr("gsbench.evaluation.pretext.free_memory", lambda: needed)

@@ -20,7 +20,7 @@ from gsbench.evaluation.job import (
     make_task,
 )
 from gsbench.evaluation.machine import choose_device, run_info
-from gsbench.evaluation.pretext import Encoder, is_finished, plan, pretrain
+from gsbench.evaluation.pretext import Encoder, is_begun, plan, pretrain
 from gsbench.evaluation.protocols import Scored, finetune, probe, supervised
 from gsbench.evaluation.scores import find_reported
 from gsbench.metrics import classification_metrics
@@ -116,7 +116,7 @@ def _make_job(
     _check_inputs(folder, task)
     pairs = None
     if recipe.supervision == "pairs":
-        pairs = plan(folder, recipe, inputs, wanted, lambda pairs: is_finished(checkpoints, recipe, pairs, seeds))
+        pairs = plan(folder, recipe, inputs, wanted, lambda pairs: is_begun(checkpoints, recipe, pairs, seeds))
     return Job(model, recipe, path, folder, task, pairs, choose_device(device), checkpoints, watch)
 
 

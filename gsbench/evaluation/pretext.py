@@ -59,7 +59,7 @@ class _Scores:
 
 
 def plan(
-    folder: Folder, recipe: Recipe, inputs: Sequence[str], wanted: Wanted, finished: Callable[[Pairs], bool]
+    folder: Folder, recipe: Recipe, inputs: Sequence[str], wanted: Wanted, begun: Callable[[Pairs], bool]
 ) -> Pairs:
     """What an encoder is to be trained on.
 
@@ -69,7 +69,7 @@ def plan(
         inputs: modalities that its model takes.
         wanted: which Gaussians, and how many images an object: None for all of them, or for half as many, again and
             again, until they fit into memory.
-        finished: whether the encoders of such pairs are there already: then the images need not fit.
+        begun: whether training on such pairs has begun, or is done: then it is that one, whatever memory there is now.
 
     Raises:
         ValueError: the data set lacks one of the two modalities, or has fewer images.
@@ -94,15 +94,15 @@ def plan(
     rows = views_of(folder, "meshes", "train")
     views, image_bytes = min(map(len, rows.values())), len(rows) * recipe.images.size**2 * 3
     free = free_memory()
-    while views > 2 and free is not None and views * image_bytes > _OF_MEMORY * free and not finished(pairs(views)):
+    while views > 2 and free is not None and views * image_bytes > _OF_MEMORY * free and not begun(pairs(views)):
         views = -(-views // 2)
     return pairs(views)
 
 
-def is_finished(checkpoints: Path | None, recipe: Recipe, pairs: Pairs, seeds: Sequence[int]) -> bool:
-    """Whether the encoders of all seeds are there, which `pretrain` then takes."""
-    folders = [_folder(checkpoints, recipe, pairs, seed) for seed in seeds]
-    return all(folder is not None and (folder / CONFIG).exists() for folder in folders)
+def is_begun(checkpoints: Path | None, recipe: Recipe, pairs: Pairs, seeds: Sequence[int]) -> bool:
+    """Whether an encoder of one of the seeds is there, or an epoch of its training."""
+    folders = (_folder(checkpoints, recipe, pairs, seed) for seed in seeds)
+    return any(folder and ((folder / CONFIG).exists() or _unfinished(folder).exists()) for folder in folders)
 
 
 def pretrain(job: Job, seeds: Sequence[int]) -> list[Encoder]:
@@ -117,7 +117,7 @@ def pretrain(job: Job, seeds: Sequence[int]) -> list[Encoder]:
     test = functools.cache(lambda: _open(job, "test"))
     for seed in seeds:
         folder = _folder(job.checkpoints, job.recipe, job.pairs, seed)
-        if folder is not None and is_finished(job.checkpoints, job.recipe, job.pairs, [seed]):
+        if folder is not None and (folder / CONFIG).exists():
             net, about = _load(job, folder, seed)
             if job.watch.notice:
                 job.watch.notice(f"reused the encoder in {folder}, trained for {about.epochs} epochs.")
@@ -139,6 +139,11 @@ def _folder(checkpoints: Path | None, recipe: Recipe, pairs: Pairs, seed: int) -
     return checkpoints and checkpoints / safe(f"{pairs.slug()}-{recipe.name}-{digest}-s{seed}")
 
 
+def _unfinished(folder: Path) -> Path:
+    """The file that a training goes on from, beside the checkpoint that it ends in."""
+    return folder.with_name(f"{folder.name}.pt")
+
+
 def _open(job: Job, split: str) -> Objects:
     assert job.pairs is not None, "a job of pairs has them"
     points, images, recipe = job.pairs.points, job.pairs.images, job.recipe
@@ -149,7 +154,7 @@ def _train(job: Job, objects: Objects, seed: int, folder: Path | None) -> tuple[
     assert job.pairs is not None, "a job of pairs has them"
     torch.manual_seed(seed)
     net = build_model(job.recipe, job.recipe_path, objects.channels, job.num_classes).to(job.device)
-    unfinished = folder and folder.with_name(f"{folder.name}.pt")
+    unfinished = folder and _unfinished(folder)
     trained = train(net, objects, without_labels(job.recipe), seed, job.device, unfinished, job.watch.progress)
     about = Checkpoint(
         recipe=job.recipe,
