@@ -142,7 +142,8 @@ def _beside(results: "list[Result]") -> list[str]:
     from gsbench.metrics import mean_and_std
 
     def means(of: "Callable[[Result], dict[str, float]]") -> dict[str, float]:
-        return {key: mean_and_std([of(result)[key] for result in results])[0] for key in of(results[0])}
+        runs = [of(result) for result in results]
+        return {key: mean_and_std([run[key] for run in runs])[0] for key in runs[0] if all(key in run for run in runs)}
 
     stated = means(lambda result: result.stated)
     words = {
