@@ -8,6 +8,8 @@ from gsbench.reproduce.holdings import Holdings
 from gsbench.reproduce.tables import Cell, PublishedData, Table, Training, Variant
 from gsbench.results import Result
 
+_UNKNOWN = "unknown"
+
 
 def differences(
     table: Table, cell: Cell, recipe: Recipe, holdings: Holdings, variant: Variant, results: Sequence[Result]
@@ -25,20 +27,17 @@ def differences(
     training = table.models[cell.model].published
     pairs = recipe.supervision == "pairs"
     if cell.published is None:
-        return (*_of_data(table.data, holdings), "nothing is published")
+        return (*_of_data(table.data, holdings), *_ours(cell, recipe), "nothing is published")
     hides = ", and ".join((*cell.hides, *table.hides))
-    return (
-        *_of_data(table.data, holdings),
-        *([f"a {variant} run: far from the published training"] if variant == "smoke" else []),
-        *_of_training(training, recipe),
-        *(
-            _of_gaussians(table.data, training, cell, holdings, results)
-            if pairs or cell.modality == "gaussians"
-            else ()
-        ),
-        *(_of_images(table.data, training, recipe, holdings, results) if pairs or cell.modality == "images" else ()),
-        f"the published figure hides {hides}",
-    )
+    clauses = [*_of_data(table.data, holdings)]
+    if variant == "smoke":
+        clauses.append("a smoke run: far from the published training")
+    clauses += [*_of_training(training, recipe), *_of_points(cell, results)]
+    if pairs or cell.modality == "gaussians":
+        clauses += _of_gaussians(table.data, training, cell, holdings, results)
+    if pairs or cell.modality == "images":
+        clauses += _of_images(table.data, training, recipe, holdings, results)
+    return (*clauses, f"the published figure hides {hides}")
 
 
 def _of_data(published: PublishedData, holdings: Holdings) -> Iterator[str]:
@@ -49,12 +48,23 @@ def _of_data(published: PublishedData, holdings: Holdings) -> Iterator[str]:
         yield f"{train:,} training and {test:,} test objects, published {published.train:,} and {published.test:,}"
 
 
+def _ours(cell: Cell, recipe: Recipe) -> Iterator[str]:
+    """What is to be known of a run that stands beside nothing."""
+    yield _many(_epochs(recipe), "epoch")
+    if recipe.supervision == "pairs" or cell.modality == "images":
+        yield f"images of {recipe.images.size} pixels"
+    if cell.protocol == "finetune" and recipe.finetune is not None:
+        yield f"then {_many(recipe.finetune.epochs, 'epoch')} of fine-tuning"
+
+
+def _epochs(recipe: Recipe) -> int:
+    return sum(how.epochs for how in (*recipe.pretraining, recipe.train))
+
+
 def _of_training(published: Training, recipe: Recipe) -> Iterator[str]:
-    epochs = sum(how.epochs for how in (*recipe.pretraining, recipe.train))
-    if published.epochs is None:
-        yield f"{epochs} epochs, published unknown"
-    elif epochs != published.epochs:
-        yield f"{_many(epochs, 'epoch')}, published {published.epochs}"
+    epochs = _epochs(recipe)
+    if epochs != published.epochs:
+        yield f"{_many(epochs, 'epoch')}, published {published.epochs or _UNKNOWN}"
     how = recipe.train
     for ours, theirs, what in (
         (how.optimizer, published.optimizer, ""),
@@ -63,6 +73,12 @@ def _of_training(published: Training, recipe: Recipe) -> Iterator[str]:
     ):
         if theirs is not None and ours != theirs:
             yield f"{what}{ours}, published {theirs}"
+
+
+def _of_points(cell: Cell, results: Sequence[Result]) -> Iterator[str]:
+    """Surface points that a network saw, of which the source says nothing."""
+    if cell.modality == "points" and results:
+        yield f"{results[0].task.num_points:,} points an object, published {_UNKNOWN}"
 
 
 def _of_gaussians(
@@ -89,8 +105,8 @@ def _points_of(result: Result) -> int | None:
 def _of_images(
     data: PublishedData, published: Training, recipe: Recipe, holdings: Holdings, results: Sequence[Result]
 ) -> Iterator[str]:
-    if published.image_size not in (None, recipe.images.size):
-        yield f"images of {recipe.images.size} pixels, published {published.image_size}"
+    if published.image_size != recipe.images.size:
+        yield f"images of {recipe.images.size} pixels, published {published.image_size or _UNKNOWN}"
     store: dict[str, Any] = holdings.folder.manifest.recipe.get("store", {})
     if store.get("view_size", data.image_size) != data.image_size:
         yield f"drawn at {store['view_size']} pixels, published {data.image_size}"
