@@ -13,8 +13,6 @@ from gsbench.cli.progress import progress_bar
 from gsbench.tasks import DRAWS, REGIMES, CamerasOf, Features, Modality, Protocol, Sampling, ViewsFrom
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from gsbench.leaderboard import Truth
     from gsbench.recipe import Recipe
     from gsbench.results import Result
@@ -139,13 +137,9 @@ def _as_table(results: "list[Result]", truth: "Truth") -> str:
 
 def _beside(results: "list[Result]") -> list[str]:
     """Lines on what predictions do not give, in the mean over seeds."""
-    from gsbench.metrics import mean_and_std
+    from gsbench.leaderboard.table import stated_means
 
-    def means(of: "Callable[[Result], dict[str, float]]") -> dict[str, float]:
-        runs = [of(result) for result in results]
-        return {key: mean_and_std([run[key] for run in runs])[0] for key in runs[0] if all(key in run for run in runs)}
-
-    stated = means(lambda result: result.stated)
+    stated = stated_means(results)
     words = {
         "accuracy_over_draws": "{:.1%} ± {spread:.1%} over {draws:.0f} draws of the test objects' points",
         "knn_accuracy": "5 nearest neighbours {:.1%}",
@@ -156,11 +150,10 @@ def _beside(results: "list[Result]") -> list[str]:
     told = [text.format(stated[key], **spread) for key, text in words.items() if key in stated]
     lines = [f"beside it: {', '.join(told)}"] if told else []
     if results[0].pretext:
-        pretext = means(lambda result: result.pretext.metrics if result.pretext else {})
         lines.append(
             "pretext tasks: cross-modality {cross_modality_accuracy:.1%} (always yes: {cross_modality_floor:.1%}), "
             "balanced {cross_modality_balanced:.1%}; paired distances {mpd_positive:.3g} and {mpd_negative:.3g}, "
-            "ratio {mpd_ratio:.2f}, AUC {mpd_auc:.3f}".format(**pretext)
+            "ratio {mpd_ratio:.2f}, AUC {mpd_auc:.3f}".format(**stated)
         )
     return lines
 

@@ -99,11 +99,11 @@ def _row(truth: Truth, entries: list[Entry]) -> Row:
     metrics = {key: mean_and_std([result.metrics[key] for result in results]) for key in results[0].metrics}
     draws = len({result.task.draw for result in results})
     without, interval = accuracy_without(truth, correct), accuracy_interval(correct)
-    return Row(results[0], draws, correct, metrics, without, _stated(results), interval)
+    return Row(results[0], draws, correct, metrics, without, stated_means(results), interval)
 
 
-def _stated(results: list[Result]) -> dict[str, float]:
-    """Means of what all runs of a row state."""
+def stated_means(results: list[Result]) -> dict[str, float]:
+    """The means of what all runs state and predictions do not give, scores of pretext tasks among them."""
     runs = [result.stated | (result.pretext.metrics if result.pretext else {}) for result in results]
     keys = [key for key in runs[0] if all(key in run for run in runs)]
     return {key: mean_and_std([run[key] for run in runs])[0] for key in keys}
