@@ -1,0 +1,165 @@
+"""What of an encoder is kept, found again, gone on from, and told to be damaged."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from gsbench.baseline import find_recipe
+from gsbench.checkpoints import from_pretrained, save_pretrained
+from gsbench.evaluation import Watch, evaluate
+from tests.evaluation.conftest import Killed, kept, kill_at
+from tests.tiny_training import OBJECTS, VIEWS, make_pairs_recipe
+
+
+def test_an_encoder_is_trained_once_for_every_probe(run, tmp_path):
+    first, steps = run()
+    assert len(steps) == 9
+    for changes in (
+        {},
+        {"regime": 10, "draw": 2},
+        {"modality": "images", "num_views": 1},
+        {"modality": "images", "num_views": 4, "views_from": "gaussians"},
+        {"modality": "images", "num_views": 2, "views_from": "gaussians", "cameras": "novel"},
+    ):
+        result, steps = run(**changes)
+        assert steps == [], changes
+        assert result.pretext == first.pretext, "its scores are kept, too"
+    again, _ = run()
+    assert again.predictions == first.predictions
+    assert again.stated == first.stated
+    for changes in ({"num_points": 8}, {"sampling": "uniform"}, {"features": "xyz+geo"}, {"seeds": (1,)},
+                    {"pretext_views": 2}):  # fmt: skip
+        assert len(run(**changes)[1]) == 9, changes
+    assert len(list((tmp_path / "kept").rglob("model.safetensors"))) == 6
+
+
+def test_a_line_says_that_an_encoder_was_found(data, recipe, tmp_path):
+    told: list[str] = []
+    for _ in range(2):
+        evaluate(recipe, data, num_points=16, checkpoints=tmp_path / "kept", watch=Watch(notice=told.append))
+    assert told == [f"reused the encoder in {kept(tmp_path)}, trained for 3 epochs."]
+
+
+def test_nothing_is_kept_without_a_folder(data, recipe, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    first, second = (evaluate(recipe, data, num_points=16)[0] for _ in range(2))
+    assert first.predictions == second.predictions
+    assert first.pretext.metrics == second.pretext.metrics
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_interrupted_fine_tuning_goes_on_but_not_from_another_encoder(run, recipe, data, tmp_path):
+    run()
+    arguments = {"num_points": 16, "checkpoints": tmp_path / "kept", "protocol": "finetune"}
+    with pytest.raises(Killed):
+        evaluate(recipe, data, watch=kill_at(5), **arguments)
+    whole, steps = run(protocol="finetune")
+    assert steps[0] == 4
+    anew = evaluate(recipe, data, num_points=16, protocol="finetune")[0]
+    assert whole.predictions == anew.predictions
+    net, about = from_pretrained(kept(tmp_path), recipe)
+    net.points.weight.data *= 2
+    save_pretrained(kept(tmp_path), net, about)
+    with pytest.raises(ValueError, match="checkpoint of another recipe, seed or training set"):
+        run(protocol="finetune")
+
+
+def test_features_and_scores_of_other_weights_are_not_taken(run, recipe, tmp_path):
+    first, _ = run()
+    net, about = from_pretrained(kept(tmp_path), recipe)
+    net.points.weight.data[:, 2] *= 5
+    net.images.weight.data *= 5
+    save_pretrained(kept(tmp_path), net, about)
+    second, steps = run()
+    assert steps == []
+    assert second.predictions != first.predictions
+    assert second.pretext.metrics["mpd_positive"] == pytest.approx(5 * first.pretext.metrics["mpd_positive"])
+    fresh = tmp_path / "fresh"
+    shutil.copytree(kept(tmp_path), fresh / kept(tmp_path).name)
+    (fresh / kept(tmp_path).name / "pretext.json").unlink()
+    third, _ = run(checkpoints=fresh)
+    assert (third.predictions, third.pretext, third.stated) == (second.predictions, second.pretext, second.stated)
+
+
+def test_an_interrupted_pretext_training_goes_on_and_leaves_one_folder(run, recipe, data, tmp_path):
+    with pytest.raises(Killed):
+        evaluate(recipe, data, num_points=16, checkpoints=tmp_path / "kept", watch=kill_at(5))
+    assert [path.suffix for path in (tmp_path / "kept").iterdir()] == [".pt"]
+    result, steps = run()
+    assert steps == [4, 5, 6, 7, 8, 9]
+    assert result.predictions == evaluate(recipe, data, num_points=16)[0].predictions
+    assert not list((tmp_path / "kept").glob("*.pt"))
+
+
+def test_a_kill_between_the_two_files_of_a_checkpoint(run, tmp_path):
+    first, _ = run()
+    (kept(tmp_path) / "config.json").unlink()
+    again, steps = run()
+    assert len(steps) == 9, "weights alone are no checkpoint"
+    assert again.predictions == first.predictions
+
+
+def corrupt(name: str, content: bytes):
+    def change(folder: Path) -> None:
+        (path,) = folder.parent.rglob(name)
+        path.write_bytes(content)
+
+    return change
+
+
+def of_another_seed(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    config["checkpoint"]["seed"] = 9
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (corrupt("model.safetensors", b"x"), r"model\.safetensors: not the weights that config\.json is about"),
+        (corrupt("config.json", b"{"), r"config\.json: not JSON"),
+        (of_another_seed, "-s0: encoder of another recipe, seed or data set, remove it to train anew"),
+        (corrupt("pretext.json", b"{"), r"pretext\.json: no scores \(JSONDecodeError\), remove it"),
+        (corrupt("pretext.json", b"[]"), r"pretext\.json: "),
+        (corrupt("pretext.json", b'{"metrics": {}}'), r"pretext\.json: key 'weights_sha256' is missing"),
+        (corrupt("train-*.npz", b"PK"), r"train-.*\.npz: no features \(\w+\), remove it to make them anew"),
+        (corrupt("train-*.npz", b""), r"train-.*\.npz: no features"),
+    ],
+)
+def test_what_is_damaged_is_named(run, tmp_path, change, message):
+    run()
+    change(kept(tmp_path))
+    with pytest.raises(ValueError, match=message) as caught:
+        run()
+    assert "\n" not in str(caught.value)
+
+
+def test_fine_tuning_does_not_decide_which_encoder_it_is(data, recipe, tmp_path):
+    other = make_pairs_recipe(tmp_path / "other")
+    other.write_text(other.read_text().replace("epochs = 8", "epochs = 4"))
+    evaluate(recipe, data, num_points=16, checkpoints=tmp_path / "kept")
+    told: list[str] = []
+    (result,) = evaluate(
+        str(other), data, num_points=16, checkpoints=tmp_path / "kept", watch=Watch(notice=told.append)
+    )
+    assert len(told) == 1
+    assert result.model.recipe_sha256 == find_recipe(str(other))[0].sha256() != find_recipe(recipe)[0].sha256()
+
+
+def test_a_training_that_has_begun_keeps_its_number_of_images(run, data, recipe, tmp_path, monkeypatch):
+    with pytest.raises(Killed):
+        evaluate(recipe, data, num_points=16, checkpoints=tmp_path / "kept", watch=kill_at(5))
+    monkeypatch.setattr("gsbench.evaluation.pretext.free_memory", lambda: 1)
+    result, steps = run()
+    assert (result.pretext.num_views, steps[0]) == (VIEWS, 4)
+
+
+def test_images_that_do_not_fit_into_memory_are_halved(run, monkeypatch, tmp_path):
+    needed = len(OBJECTS["train"]) * VIEWS * 8 * 8 * 3
+    monkeypatch.setattr("gsbench.evaluation.pretext.free_memory", lambda: needed)
+    first, _ = run()
+    assert first.pretext.num_views == VIEWS // 2
+    assert run(pretext_views=VIEWS)[0].pretext.num_views == VIEWS
+    assert run()[0].pretext.num_views == VIEWS, "it is there now"
