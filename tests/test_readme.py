@@ -56,6 +56,11 @@ def test_the_readme_names_the_commands_that_run_below() -> None:
         "gsbench submit results/*-pointnet++-quick-s0.json",
         "gsbench leaderboard --check",
         "gsbench eval --model tiny/recipe.toml --data mini --out results",
+        "gsbench eval --model ssl-pointnet:smoke --data mini --checkpoints checkpoints",
+        "gsbench eval --model ssl-pointnet:smoke --data mini --checkpoints checkpoints --modality images --num-views 4",
+        "gsbench reproduce table4 --cells 1 --data mini --variant smoke",
+        "gsbench figures figure1 figure2.pdf figure4 --data mini --object chair_0026",
+        "gsbench reproduce figure7 --data mini --variant smoke",
         "python -m gsbench.meshes.shapes shapes --train 1 --test 1",
         "gsbench build --meshes shapes --out shapes-gs --preset mini",
         "gsbench audit shapes --out shapes-audit.json",
@@ -97,6 +102,18 @@ def test_the_board_in_the_repository_holds() -> None:
 def test_a_model_of_ones_own(tmp_path: Path) -> None:
     assert save_named_files(tmp_path) == ["tiny/recipe.toml", "tiny/model.py"]
     assert "tiny" in run(next(line for line in commands() if "tiny/recipe.toml" in line), tmp_path)
+
+
+def test_encoders_that_learn_without_labels(tmp_path: Path) -> None:
+    """The second command finds the encoder of the first; so does figure 7, and a table that has the same cell."""
+    first, second = (line for line in commands() if "ssl-pointnet" in line)
+    assert "probe" in run(first, tmp_path)
+    encoders = {path.name for path in (tmp_path / "checkpoints").iterdir()}
+    assert "4 images" in run(second, tmp_path)
+    for command in [line for line in commands() if line.startswith("gsbench reproduce")]:
+        run(command, tmp_path)
+    assert {path.name for path in (tmp_path / "checkpoints").iterdir()} >= encoders
+    run(next(line for line in commands() if line.startswith("gsbench figures")), tmp_path)
 
 
 def test_loading_the_data(tmp_path: Path) -> None:
