@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
-from gsbench.recipe import Recipe, load_recipe, read_toml, suggest
+from gsbench.parsing import read_toml, suggest
+from gsbench.recipe import Recipe, load_recipe
 from gsbench.types import Array, Batch
 
 SHIPPED = "gsbench_baselines"

@@ -10,13 +10,13 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import safetensors.torch
 from torch import Tensor, nn
 
 from gsbench.baseline import build_model, find_recipe, shipped_recipes
-from gsbench.recipe import Recipe, parse
+from gsbench.parsing import parse, read_versioned
+from gsbench.recipe import Recipe
 from gsbench.results import write_atomic
 from gsbench.tasks import Task
 
@@ -163,15 +163,7 @@ def _read(path: Path) -> bytes:
 
 
 def _read_config(path: Path) -> tuple[Checkpoint, str]:
-    content = _read(path)
-    try:
-        record: Any = json.loads(content)
-    except ValueError as error:
-        raise ValueError(f"{path}: not JSON: {error}") from None
-    version = record.get("format_version") if isinstance(record, dict) else None
-    if version != FORMAT_VERSION:
-        raise ValueError(f"{path}: format_version is {version!r} (allowed: {FORMAT_VERSION})")
-    config = parse(record, _Config, str(path))
+    config = parse(read_versioned(path, "format_version", FORMAT_VERSION), _Config, str(path))
     return config.checkpoint, config.weights_sha256
 
 

@@ -1,20 +1,13 @@
-"""TOML to frozen dataclasses. An unknown key or a wrong type is an error that says what is allowed."""
+"""What a baseline is, as data: its recipe."""
 
-import copy
 import dataclasses
-import difflib
-import functools
 import hashlib
 import json
-import tomllib
-import types
-import typing
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_origin
+from typing import Any, Literal
 
-T = TypeVar("T")
+from gsbench.parsing import overlay, parse, read_toml, suggest
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,118 +229,3 @@ def load_recipe(path: Path, variant: str | None = None) -> Recipe:
 def _check_variant(table: dict[str, Any], variant: str, path: Path) -> Recipe:
     merged = overlay(table, {**table["variants"][variant], "name": f"{table['name']}:{variant}"})
     return parse(merged, Recipe, f"{path}, variant {variant}")
-
-
-def overlay(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """A copy of the table `base` with the keys of `over` laid over it, tables within tables key by key.
-
-    A table of another `method` takes the place of the one in `base`: it has other keys.
-    """
-    merged = copy.deepcopy(base)
-    for key, value in over.items():
-        old = merged.get(key)
-        if isinstance(old, dict) and isinstance(value, dict) and value.get("method") in (None, old.get("method")):
-            merged[key] = overlay(old, value)
-        else:
-            merged[key] = value
-    return merged
-
-
-def read_toml(path: Path) -> dict[str, Any]:
-    """The table in a TOML file; a ValueError names the file if it cannot be read or parsed."""
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be read ({error.strerror})") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not TOML: {error}") from None
-
-
-def parse(table: dict[str, Any], kind: type[T], where: str) -> T:
-    """Builds a frozen dataclass of type `kind` from a table, checking every key and type on the way.
-
-    Args:
-        table: what `read_toml` returned, or a part of it.
-        kind: a dataclass; its fields may be dataclasses, tuples, literals, dicts and plain values, any of them or None,
-            and one of several dataclasses that differ in a literal key `method`.
-        where: names the file (and the key) in errors.
-
-    Raises:
-        ValueError: unknown or missing key, or a value of the wrong type.
-    """
-    hints = _type_hints(kind)  # type: ignore[arg-type]
-    fields = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    for key in table:
-        if key not in fields:
-            raise ValueError(f"{where}: unknown key '{key}'{suggest(key, fields)} (allowed: {', '.join(fields)})")
-    for name, f in fields.items():
-        required = f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
-        if required and name not in table:
-            raise ValueError(f"{where}: key '{name}' is missing (required: {_describe(hints[name])})")
-    values = {key: _convert(value, hints[key], f"{where}: {key}") for key, value in table.items()}
-    try:
-        return kind(**values)
-    except ValueError as error:
-        raise ValueError(f"{where}: {error}") from None
-
-
-# Cached, since a board of a thousand Result files has only five types.
-_type_hints = functools.cache(typing.get_type_hints)
-
-
-def _convert(value: Any, hint: Any, where: str) -> Any:
-    origin, args = get_origin(hint), get_args(hint)
-    if hint is Any:
-        return value
-    if dataclasses.is_dataclass(hint) and isinstance(value, dict):
-        return parse(value, hint, where)  # type: ignore[arg-type]
-    if origin is Literal and value in args:
-        return value
-    if origin in (typing.Union, types.UnionType):
-        if value is None and type(None) in args:
-            return None
-        return _convert(value, _choose([arg for arg in args if arg is not type(None)], value, where), where)
-    if origin is list and isinstance(value, list):
-        return [_convert(v, args[0], f"{where}[{i}]") for i, v in enumerate(value)]
-    if origin is tuple and isinstance(value, list):
-        kinds = [args[0]] * len(value) if args[-1] is Ellipsis else args
-        if len(kinds) == len(value):
-            return tuple(_convert(v, k, f"{where}[{i}]") for i, (v, k) in enumerate(zip(value, kinds, strict=True)))
-    if origin is dict and isinstance(value, dict):
-        return {_convert(key, args[0], where): _convert(v, args[1], f"{where}.{key}") for key, v in value.items()}
-    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    if hint in (int, str, bool) and type(value) is hint:
-        return value
-    raise ValueError(f"{where}: {value!r} is not allowed (must be {_describe(hint)})")
-
-
-def _choose(kinds: list[Any], value: Any, where: str) -> Any:
-    """Which kind of a union a value is for: of several dataclasses the one of its `method`, else the first."""
-    if len(kinds) == 1 or not isinstance(value, dict) or "method" not in value:
-        return kinds[0]
-    methods = {kind: get_args(_type_hints(kind)["method"]) for kind in kinds}
-    for kind, names in methods.items():
-        if value["method"] in names:
-            return kind
-    allowed = " | ".join(name for names in methods.values() for name in names)
-    raise ValueError(f"{where}: method: {value['method']!r} is not allowed (must be {allowed})")
-
-
-def _describe(hint: Any) -> str:
-    origin, args = get_origin(hint), get_args(hint)
-    if origin is Literal:
-        return " | ".join(map(str, args))
-    if origin is tuple:
-        return f"a list of {_describe(args[0])}" + ("" if args[-1] is Ellipsis else f", {len(args)} long")
-    if origin is dict or dataclasses.is_dataclass(hint):
-        return "a table"
-    if origin in (typing.Union, types.UnionType):
-        return " or ".join(dict.fromkeys(_describe(arg) for arg in args if arg is not type(None)))
-    return {int: "a whole number", float: "a number", str: "a string", bool: "true or false"}.get(hint, str(hint))
-
-
-def suggest(word: str, known: Iterable[str]) -> str:
-    """`; did you mean 'x' or 'y'?` for the names closest to `word`, or nothing."""
-    close = difflib.get_close_matches(word, list(known), n=2, cutoff=0.5)
-    return f"; did you mean {' or '.join(repr(name) for name in close)}?" if close else ""

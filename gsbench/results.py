@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64
 
-from gsbench.recipe import Reported, parse
+from gsbench.parsing import parse, read_versioned
+from gsbench.recipe import Reported
 from gsbench.tasks import Features, Sampling, Task
 from gsbench.types import Array
 
@@ -187,15 +188,7 @@ def load_scored(path: Path) -> tuple[Result, Float64[Array, "n c"]]:
     Raises:
         ValueError: names the file, the key, what is wrong and what is allowed.
     """
-    try:
-        record = json.loads(path.read_bytes())
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be read ({error.strerror})") from None
-    except ValueError as error:
-        raise ValueError(f"{path}: not JSON: {error}") from None
-    if not isinstance(record, dict) or record.get("schema_version") != SCHEMA_VERSION:
-        found = record.get("schema_version") if isinstance(record, dict) else None
-        raise ValueError(f"{path}: schema_version is {found!r} (allowed: {SCHEMA_VERSION})")
+    record = read_versioned(path, "schema_version", SCHEMA_VERSION)
     predictions = record.pop("predictions", None)
     if not isinstance(predictions, dict) or not predictions:
         raise ValueError(f"{path}: predictions is missing or empty (must map object_id to class probabilities)")

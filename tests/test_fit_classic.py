@@ -10,7 +10,7 @@ from gsbench.fit import ClassicRecipe, Fitted, fit
 from gsbench.fit.classic.schedule import densifies_at, means_rate_at, resets_at, sh_degree_at
 from gsbench.fit.classic.start import neighbour_squares, random_gaussians, scene_extent
 from gsbench.geometry import dc_to_rgb, spiral_rig
-from gsbench.recipe import parse
+from gsbench.parsing import parse
 from gsbench.types import Gaussians, Views
 
 PUBLISHED = ClassicRecipe()

@@ -3,12 +3,11 @@
 import dataclasses
 import json
 from pathlib import Path
-from typing import Literal
 
 import pytest
 
 from gsbench.baseline import find_recipe
-from gsbench.recipe import Images, load_recipe, overlay, parse, read_toml, suggest
+from gsbench.recipe import Images, load_recipe
 
 ENTRIES = Path(__file__).resolve().parent.parent / "leaderboard" / "entries"
 
@@ -184,87 +183,3 @@ def test_a_wrong_recipe_is_refused_with_what_is_allowed(path, old, new, message)
 def test_an_unknown_variant_names_the_known_ones(path):
     with pytest.raises(ValueError, match=r"no variant 'quik' of net; did you mean 'quick'\? \(it has: quick, wide\)"):
         load_recipe(path, "quik")
-
-
-@pytest.mark.parametrize("content", [None, b"\xff\xfe"])
-def test_a_file_that_cannot_be_read(tmp_path, content):
-    path = tmp_path / "x.toml"
-    if content is not None:
-        path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"x\.toml: (cannot be read|not TOML)"):
-        read_toml(path)
-
-
-def test_errors_of_a_dataclass_itself_name_the_file():
-    @dataclasses.dataclass
-    class Even:
-        number: int
-
-        def __post_init__(self) -> None:
-            if self.number % 2:
-                raise ValueError("number is odd")
-
-    assert parse({"number": 2}, Even, "x.toml") == Even(2)
-    with pytest.raises(ValueError, match=r"x\.toml: number is odd"):
-        parse({"number": 3}, Even, "x.toml")
-
-
-@dataclasses.dataclass(frozen=True)
-class Walk:
-    steps: int
-    method: Literal["walk"] = "walk"
-
-
-@dataclasses.dataclass(frozen=True)
-class Swim:
-    strokes: int = 3
-    method: Literal["swim", "dive"] = "swim"
-
-
-@dataclasses.dataclass(frozen=True)
-class Trip:
-    how: Walk | Swim
-    back: Walk | None = None
-
-
-@pytest.mark.parametrize(
-    ("table", "expected"),
-    [
-        ({"how": {"method": "swim"}}, Trip(Swim(3, "swim"))),
-        ({"how": {"method": "dive", "strokes": 1}}, Trip(Swim(1, "dive"))),
-        ({"how": {"steps": 2}, "back": {"steps": 3}}, Trip(Walk(2), Walk(3))),
-        ({"how": {"steps": 2, "method": "walk"}, "back": None}, Trip(Walk(2))),
-    ],
-)
-def test_one_of_several_tables_is_chosen_by_its_method(table, expected):
-    assert parse(table, Trip, "x.toml") == expected
-
-
-def test_a_table_of_another_method_replaces_and_one_of_the_same_overlays():
-    base = {"how": {"method": "walk", "steps": 2}, "back": {"steps": 3}}
-    swims = overlay(base, {"how": {"method": "swim"}})
-    assert parse(swims, Trip, "x.toml") == Trip(Swim(), Walk(3))
-    assert overlay(base, {"how": {"method": "walk"}}) == base
-    assert overlay(base, {"how": {"steps": 4}})["how"] == {"method": "walk", "steps": 4}
-    assert base == {"how": {"method": "walk", "steps": 2}, "back": {"steps": 3}}
-
-
-@pytest.mark.parametrize(
-    ("how", "message"),
-    [
-        ({"method": "fly"}, r"^x\.toml: how: method: 'fly' is not allowed \(must be walk \| swim \| dive\)$"),
-        ({"method": ["swim"]}, r"^x\.toml: how: method: \['swim'\] is not allowed"),
-        ({"method": "swim", "steps": 2}, r"how: unknown key 'steps'.*allowed: strokes, method"),
-        ({"strokes": 2}, r"how: unknown key 'strokes'.*allowed: steps, method"),
-        (None, r"how: None is not allowed \(must be a table\)"),
-        ("swim", r"how: 'swim' is not allowed \(must be a table\)"),
-    ],
-)
-def test_a_table_of_no_known_method_is_refused(how, message):
-    with pytest.raises(ValueError, match=message):
-        parse({"how": how}, Trip, "x.toml")
-
-
-def test_suggestions():
-    assert suggest("pointnet", ["pointnet++", "mvcnn"]) == "; did you mean 'pointnet++'?"
-    assert suggest("zzz", ["pointnet++", "mvcnn"]) == ""

@@ -93,7 +93,7 @@ def set_key(*keys, value):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (set_key("schema_version", value=2), r"schema_version is 2 \(allowed: 1\)"),
+        (set_key("schema_version", value=2), r"schema_version is 2 \(allowed: 1; it was written"),
         (lambda r: r.pop("schema_version"), "schema_version is None"),
         (lambda r: r.pop("task"), "key 'task' is missing"),
         (set_key("extra", value=1), "unknown key 'extra'"),

@@ -12,7 +12,7 @@ from gsbench.build.engine import Task
 from gsbench.build.objects import load_rows
 from gsbench.build.outcome import Outcome, rows_path
 from gsbench.build.work import Work
-from gsbench.recipe import parse
+from gsbench.parsing import parse
 from gsbench.results import write_atomic
 from gsbench.store.arrays import Row
 from gsbench.store.create import Contents

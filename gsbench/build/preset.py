@@ -14,7 +14,7 @@ from jaxtyping import Int64
 from gsbench.fit import ClassicRecipe, FitRecipe
 from gsbench.geometry import spiral_rig
 from gsbench.meshes.split import MeshFile
-from gsbench.recipe import overlay, parse, read_toml, suggest
+from gsbench.parsing import overlay, parse, read_toml, suggest
 from gsbench.render.meshes import RenderSetup
 from gsbench.store.card import About
 from gsbench.store.schema import FloatType

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from gsbench.build.description import FORMAT, Description, Source, first_difference
-from gsbench.recipe import parse
+from gsbench.parsing import parse
 from gsbench.results import TEMPORARY_PREFIX, write_atomic
 from gsbench.store.create import require_free, telling_of_failed_writes
 from gsbench.store.manifest import MANIFEST

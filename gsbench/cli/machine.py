@@ -23,7 +23,7 @@ def add_commands(commands: Any) -> None:
 
 def _doctor(args: argparse.Namespace) -> int:
     from gsbench.doctor import CHECKS, examine
-    from gsbench.recipe import suggest
+    from gsbench.parsing import suggest
 
     if args.fix_line is not None:
         if args.fix_line not in CHECKS:

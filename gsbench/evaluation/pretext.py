@@ -15,7 +15,8 @@ from gsbench.checkpoints import CONFIG, Checkpoint, from_pretrained, save_pretra
 from gsbench.data import Objects, check_views, free_memory, open_pairs, training_ids, views_of
 from gsbench.evaluation.job import Job, Pairs, Wanted, make_task, safe
 from gsbench.evaluation.matching import pretext_scores
-from gsbench.recipe import Recipe, parse
+from gsbench.parsing import parse
+from gsbench.recipe import Recipe
 from gsbench.results import Pretext, write_atomic
 from gsbench.store.folder import Folder
 from gsbench.tasks import Modality, Task

@@ -7,7 +7,7 @@ from gsbench.figures.detail import draw_detail
 from gsbench.figures.gallery import draw_sampling, draw_views
 from gsbench.figures.path import draw_path
 from gsbench.figures.sheet import SUFFIXES, Sheet, require
-from gsbench.recipe import suggest
+from gsbench.parsing import suggest
 from gsbench.store.folder import Folder
 
 OF_DATA: dict[str, Callable[[Folder, str | None], Sheet]] = {

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Int
 
-from gsbench.recipe import parse
+from gsbench.parsing import parse, read_json
 from gsbench.results import write_atomic
 from gsbench.store.audit import Level
 from gsbench.tasks import Task
@@ -65,12 +65,7 @@ def load_truth(path: Path) -> Truth:
     Raises:
         ValueError: it is no truth file; the message names the file and the key.
     """
-    try:
-        table = json.loads(path.read_bytes())
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be read ({error.strerror})") from None
-    except ValueError as error:
-        raise ValueError(f"{path}: not JSON: {error}") from None
+    table = read_json(path)
     if not isinstance(table, dict):
         raise ValueError(f"{path}: is no JSON object (must hold {', '.join(Truth.__annotations__)})")
     truth = parse(table, Truth, str(path))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from gsbench.recipe import parse, read_toml, suggest
+from gsbench.parsing import parse, read_toml, suggest
 from gsbench.tasks import CamerasOf, Features, Modality, Protocol, Sampling, ViewsFrom
 
 Variant = Literal["smoke", "short", "full"]

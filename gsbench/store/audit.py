@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from gsbench.recipe import parse
+from gsbench.parsing import parse, read_versioned
 from gsbench.results import write_atomic
 
 AUDIT = "audit.json"
@@ -182,15 +182,7 @@ def load_audit(path: Path) -> Audit:
         ValueError: it is no audit of a known version, or its counts are not those of its lists; the message names the
             file and the key.
     """
-    try:
-        table = json.loads(path.read_bytes())
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be read ({error.strerror})") from None
-    except ValueError as error:
-        raise ValueError(f"{path}: not JSON: {error}") from None
-    found = table.get("format_version") if isinstance(table, dict) else None
-    if found != FORMAT_VERSION:
-        raise ValueError(f"{path}: format_version is {found!r} (allowed: {FORMAT_VERSION})")
+    table = read_versioned(path, "format_version", FORMAT_VERSION)
     counts = table.pop("counts", None)
     audit = parse(table, Audit, str(path))
     if counts != audit.counts():

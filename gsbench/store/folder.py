@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gsbench.recipe import suggest
+from gsbench.parsing import suggest
 from gsbench.store.manifest import MANIFEST, Manifest, load_manifest
 from gsbench.store.schema import SPLITS, Schema
 

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gsbench.recipe import suggest
+from gsbench.parsing import suggest
 from gsbench.store.arrays import ragged
 from gsbench.store.folder import Folder, read_labels
 from gsbench.store.schema import SPLITS

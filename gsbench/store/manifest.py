@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gsbench.recipe import parse
+from gsbench.parsing import parse, read_versioned
 from gsbench.results import write_atomic
 from gsbench.store.schema import FloatType, Schema
 from gsbench.tasks import fingerprint
@@ -101,15 +101,6 @@ def load_manifest(folder: Path) -> Manifest:
         ValueError: there is none, or it is not a manifest of a known version; the message names the file.
     """
     path = folder / MANIFEST
-    try:
-        table = json.loads(path.read_bytes())
-    except OSError as error:
-        raise ValueError(f"{folder}: no data set, {MANIFEST} cannot be read ({error.strerror})") from None
-    except ValueError as error:
-        raise ValueError(f"{path}: not JSON: {error}") from None
-    found = table.get("format_version") if isinstance(table, dict) else None
-    if found != FORMAT_VERSION:
-        newer = isinstance(found, int) and found > FORMAT_VERSION
-        hint = "; it was written by a newer gsbench, which reads it" if newer else ""
-        raise ValueError(f"{path}: format_version is {found!r} (allowed: {FORMAT_VERSION}{hint})")
-    return parse(table, Manifest, str(path))
+    if not path.exists():
+        raise ValueError(f"{folder}: no data set, it has no {MANIFEST}")
+    return parse(read_versioned(path, "format_version", FORMAT_VERSION), Manifest, str(path))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
 
-from gsbench.recipe import suggest
+from gsbench.parsing import suggest
 
 if TYPE_CHECKING:
     import datasets

@@ -57,7 +57,10 @@ def test_findings_stand_in_lines_of_their_own(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda record: record.update(format_version=2), r"format_version is 2 \(allowed: 1\)"),
+        (
+            lambda record: record.update(format_version=2),
+            r"format_version is 2 \(allowed: 1; it was written",
+        ),
         (lambda record: record.pop("format_version"), r"format_version is None \(allowed: 1\)"),
         (lambda record: record.update(extra=1), "unknown key 'extra'"),
         (lambda record: record.pop("thresholds"), "key 'thresholds' is missing"),
