@@ -23,7 +23,7 @@ ROWS = (
     ("geometry", "metrics", "image_metrics", "baseline"),
     ("results",),
     ("types", "recipe", "tasks", "image_kernels"),
-    ("parsing",),
+    ("parsing", "memory"),
 )
 LEVELS = {name: level for level, row in enumerate(ROWS) for name in row}
 FOR_BASELINES = {"types", "geometry", "baseline"}

@@ -238,11 +238,11 @@ def test_without_a_gpu_nothing_is_begun(
         pass
 
 
-def test_more_workers_wait_for_a_gpu() -> None:
+def test_more_workers_wait_for_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     cores = default_workers(tiny_preset(), "cpu")
-    assert cores < default_workers(tiny_preset(), "cuda") <= cores + 48
-    huge = dataclasses.replace(tiny_preset(), rig=dataclasses.replace(tiny_preset().rig, size=100_000))
-    assert default_workers(huge, "cuda") == cores
+    for free, waiting in ((None, 48), (10**12, 48), (10**10, 11), (10**8, 0)):
+        monkeypatch.setattr("gsbench.build.gpu.free_memory", lambda free=free: free)
+        assert default_workers(tiny_preset(), "cuda") - cores == waiting
 
 
 @pytest.mark.gpu

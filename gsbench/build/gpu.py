@@ -16,6 +16,7 @@ from gsbench.build.gpu_client import RemoteFit
 from gsbench.build.local import single_threaded_children
 from gsbench.build.preset import Preset
 from gsbench.fit import ClassicRecipe, FitRecipe
+from gsbench.memory import free_memory
 from gsbench.render.splats_cuda import rasterize_tensors, require_gsplat
 
 _WAITING = 48
@@ -37,8 +38,8 @@ def default_workers(recipe: Preset, device: str) -> int:
         return cores
     images = recipe.rig.views + len(recipe.between) + recipe.store.views
     held = _PROCESS_BYTES + 2 * 4 * images * recipe.rig.size**2
-    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return cores + min(_WAITING, free // 2 // held)
+    free = free_memory()
+    return cores + (_WAITING if free is None else min(_WAITING, free // 2 // held))
 
 
 @contextlib.contextmanager

@@ -1,6 +1,6 @@
 """Objects of a task, resident in memory as tensors: points, Gaussians, images, or points and images together."""
 
-from gsbench.data.images import free_memory, open_images, views_of
+from gsbench.data.images import open_images, views_of
 from gsbench.data.objects import Objects
 from gsbench.data.opening import check_views, most_inputs, open_objects, open_pairs, render_psnr, training_ids
 from gsbench.data.pairs import check_pairs, draw_pairs
@@ -10,7 +10,6 @@ __all__ = [
     "check_pairs",
     "check_views",
     "draw_pairs",
-    "free_memory",
     "most_inputs",
     "open_images",
     "open_objects",

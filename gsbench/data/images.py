@@ -5,7 +5,6 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +12,7 @@ import torch
 from jaxtyping import UInt8
 
 from gsbench.data.objects import Objects
+from gsbench.memory import free_memory
 from gsbench.store.folder import Folder, read_shards, read_table
 from gsbench.store.webp import decode_over_white
 from gsbench.tasks import CamerasOf, ViewsFrom
@@ -188,13 +188,3 @@ def _allocate(shape: tuple[int, ...], what: str) -> UInt8[Array, "n v h w 3"]:
             f"{free / 1e9:.1f} GB of memory are free (allowed: fewer views, or a smaller images.size)"
         )
     return np.empty(shape, np.uint8)
-
-
-def free_memory() -> int | None:
-    """Bytes that can be had without swapping, as Linux tells them; None where it is not Linux."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:
-        return None
-    values = [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
-    return values[0] if values else None

@@ -12,9 +12,10 @@ from torch import nn
 
 from gsbench.baseline import build_model
 from gsbench.checkpoints import CONFIG, Checkpoint, from_pretrained, save_pretrained, weights_sha256
-from gsbench.data import Objects, check_views, free_memory, open_pairs, training_ids, views_of
+from gsbench.data import Objects, check_views, open_pairs, training_ids, views_of
 from gsbench.evaluation.job import Job, Pairs, Wanted, make_task, safe
 from gsbench.evaluation.matching import pretext_scores
+from gsbench.memory import free_memory
 from gsbench.parsing import parse
 from gsbench.recipe import Recipe
 from gsbench.results import Pretext, write_atomic
