@@ -1,45 +1,17 @@
 """Scores with and without the test objects that are in the training set as well."""
 
-import csv
-import dataclasses
-import io
-
 import pytest
 
-from gsbench.leaderboard import CheckError, check, publish, submit, truth_path
-from gsbench.results import Result, save_result
-from tests.test_leaderboard import LABELS, README, TASK, TRUTH, edit_json, make_result
+from gsbench.leaderboard import CheckError, check, publish, truth_path
+from tests.leaderboard.making import LABELS, TASK, edit_json, make_result, rows
 
 LEAKED = {"files": ("bathtub_0000",), "surfaces": ("bathtub_0000", "bed_0001"), "near": tuple(LABELS)[:10]}
 
 
-def rows(board) -> list[dict[str, str]]:
-    publish(board, board.parent / "README.md")
-    return list(csv.DictReader(io.StringIO((board / "table.csv").read_text())))
-
-
-@pytest.fixture
-def board(tmp_path):
-    (tmp_path / "README.md").write_text(README)
-    return tmp_path / "leaderboard"
-
-
-@pytest.fixture
-def put(board, tmp_path):
-    """Submits a result to a board that knows of leaks, or of others."""
-
-    def submit_result(result: Result, leaked=LEAKED):
-        path = tmp_path / "incoming.json"
-        save_result(result, path)
-        return submit(path, board, dataclasses.replace(TRUTH, leaked=leaked))
-
-    return submit_result
-
-
 def test_scores_without_leaked_objects(board, put):
     """The first six objects are wrong, and the first ten have leaked: without them, nothing is wrong."""
-    put(make_result(wrong=6))
-    put(make_result(wrong=6, seed=58))  # the last two and the first four
+    put(make_result(wrong=6), LEAKED)
+    put(make_result(wrong=6, seed=58), LEAKED)  # the last two and the first four
     (row,) = rows(board)
     assert float(row["accuracy_mean"]) == pytest.approx(0.9)
     expected = {"files": (54 / 59 + 54 / 59) / 2, "surfaces": (54 / 58 + 54 / 58) / 2, "near": (1 + 48 / 50) / 2}
@@ -72,13 +44,13 @@ def test_a_board_says_where_nobody_has_looked_for_leaks(board, put):
 
 
 def test_other_leaks_than_the_board_knows_are_refused(put):
-    put(make_result())
+    put(make_result(), LEAKED)
     with pytest.raises(CheckError, match=r"mini@abababab\.json: leaked differ"):
         put(make_result(seed=1), LEAKED | {"near": ("bed_0001",)})
 
 
 def test_check_finds_changed_leaks(board, put):
-    put(make_result())
+    put(make_result(), LEAKED)
     publish(board, board.parent / "README.md")
     edit_json(truth_path(board, TASK), lambda truth: truth["leaked"].update(near=["bed_0001"]))
     with pytest.raises(CheckError, match=r"TABLE\.md: line .* 1 as a near duplicate"):

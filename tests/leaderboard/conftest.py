@@ -1,0 +1,27 @@
+"""An empty board, and a way to put results on it."""
+
+import dataclasses
+
+import pytest
+
+from gsbench.leaderboard import submit
+from gsbench.results import Result, save_result
+from tests.leaderboard.making import README, TRUTH
+
+
+@pytest.fixture
+def board(tmp_path):
+    (tmp_path / "README.md").write_text(README)
+    return tmp_path / "leaderboard"
+
+
+@pytest.fixture
+def put(board, tmp_path):
+    """Submits a result to the board, which knows of such leaked objects, for its entry's path."""
+
+    def submit_result(result: Result, leaked: dict[str, tuple[str, ...]] | None = None):
+        path = tmp_path / "incoming.json"
+        save_result(result, path)
+        return submit(path, board, dataclasses.replace(TRUTH, dataset=result.task.dataset, leaked=leaked or {}))
+
+    return submit_result

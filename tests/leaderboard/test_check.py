@@ -1,0 +1,102 @@
+"""A change of any file of the board is found."""
+
+import pytest
+
+from gsbench.leaderboard import CheckError, check, load_truth, publish, truth_path
+from tests.leaderboard.making import LABELS, TASK, edit_json, files, make_result
+
+
+@pytest.fixture
+def published(board, put):
+    for seed in range(2):
+        put(make_result(seed=seed))
+    publish(board, board.parent / "README.md")
+    check(board, board.parent / "README.md")
+    return board
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda r: r["metrics"].update(accuracy=0.95), r"net-s1\.json: metrics\.accuracy is 0\.95, .* give 0\.9$"),
+        (lambda r: r["predictions"].pop("bed_0001"), r"net-s1\.json: predictions: missing objects: bed_0001"),
+        (lambda r: r["predictions"].update(bed_0001=[float("nan")] * 3), r"net-s1\.json: predictions\.bed_0001 is"),
+        (lambda r: r["predictions"].update(bed_0001=[0.1, 0.2, 0.3]), "sums to 0.6"),
+        (lambda r: r["run"].update(seed=7), r"net-s1\.json: stands in the wrong place .*net-s7\.json"),
+        (lambda r: r["task"].update(num_points=7), "stands in the wrong place .*-n7-"),
+        (lambda r: r["task"].update(fingerprint="ab" * 4 + "cd" * 28), r"task\.fingerprint is 'abababab(cd)+'"),
+        (lambda r: r["model"].update(recipe_sha256="00"), r"recipe_sha256 is '00', other seeds of .* have 'cdcd"),
+        (lambda r: r["model"].update(title="Other"), "TABLE|table|README"),
+        (lambda r: r.pop("run"), "key 'run' is missing"),
+    ],
+)
+def test_check_finds_a_changed_entry(published, change, message):
+    edit_json(published / "entries" / TASK.slug() / "net-s1.json", change)
+    if message.startswith("TABLE"):
+        edit_json(published / "entries" / TASK.slug() / "net-s0.json", change)
+    with pytest.raises(CheckError, match=message) as caught:
+        check(published, published.parent / "README.md")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["leaderboard/TABLE.md", "leaderboard/table.csv", "README.md"])
+def test_check_finds_a_changed_table(published, name):
+    path = published.parent / name
+    path.write_text(path.read_text().replace("Net", "Not"))
+    with pytest.raises(CheckError, match=rf"{name}: line \d+ is '.*Not.*', the entries give '.*Net.*'"):
+        check(published, published.parent / "README.md")
+
+
+def test_check_finds_a_line_that_is_missing(published):
+    path = published / "table.csv"
+    path.write_text(path.read_text().rstrip("\n"))
+    with pytest.raises(CheckError, match=r"table\.csv: line 3 is nothing, the entries give ''"):
+        check(published, published.parent / "README.md")
+
+
+@pytest.mark.parametrize("name", ["TABLE.md", "table.csv"])
+def test_check_finds_a_table_that_is_missing(published, name):
+    (published / name).unlink()
+    with pytest.raises(CheckError, match=f"{name}: is missing"):
+        check(published, published.parent / "README.md")
+
+
+def test_check_finds_a_changed_label(published):
+    path = truth_path(published, TASK)
+    edit_json(path, lambda truth: truth["labels"].update(bed_0001="chair"))
+    with pytest.raises(CheckError, match=r"metrics\.accuracy"):
+        check(published, published.parent / "README.md")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t["labels"].update(bed_0001="boat"), r"labels\.bed_0001 is 'boat' \(allowed: bathtub, bed, chair\)"),
+        (lambda t: t.update(labels={}), "labels is empty"),
+        (lambda t: t.pop("classes"), "key 'classes' is missing"),
+        (
+            lambda t: t.update(leaked={"name": []}),
+            r"leaked: 'name' is not allowed \(must be files \| surfaces \| near\)",
+        ),
+        (lambda t: t.update(leaked={"near": ["bed_9999"]}), "leaked.near names bed_9999"),
+        (lambda t: t.update(leaked={"near": list(LABELS)}), "leaked.near names every object"),
+    ],
+)
+def test_a_truth_file_that_is_none(published, change, message):
+    edit_json(truth_path(published, TASK), change)
+    with pytest.raises(ValueError, match=message):
+        load_truth(truth_path(published, TASK))
+
+
+def test_check_finds_an_entry_without_its_truth(published):
+    truth_path(published, TASK).unlink()
+    with pytest.raises(CheckError, match=r"datasets/mini@abababab\.json: cannot be read"):
+        check(published, published.parent / "README.md")
+
+
+def test_check_writes_nothing(published):
+    before = files(published)
+    (published / "TABLE.md").write_text("stale")
+    with pytest.raises(CheckError):
+        check(published, published.parent / "README.md")
+    assert files(published) == before | {"TABLE.md": b"stale"}
