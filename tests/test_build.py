@@ -25,6 +25,7 @@ from gsbench.store.folder import open_folder, read_labels, read_table
 from gsbench.store.manifest import Manifest
 from gsbench.store.schema import CONFIGS
 from gsbench.verification import verify
+from tests.disks import small_disk
 
 Built = tuple[Path, Manifest, list[tuple[object, ...]]]
 TINY = str(Path(__file__).parent / "tiny_preset.toml")
@@ -190,22 +191,15 @@ def test_an_output_that_is_taken_or_cannot_be_written_is_named(meshes: Path, tmp
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
+def disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 160 kB: room for some of the objects."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    if (
-        os.geteuid()
-        or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=160k", "tmpfs", disk], check=False).returncode
-    ):
-        pytest.skip("a small file system can only be mounted by root")
-    yield disk
-    subprocess.run(["umount", disk], check=True)
+    with small_disk(tmp_path / "disk", "160k") as folder:
+        yield folder
 
 
-def test_a_mount_point_cannot_be_the_output(meshes: Path, small_disk: Path) -> None:
+def test_a_mount_point_cannot_be_the_output(meshes: Path, disk: Path) -> None:
     with pytest.raises(ValueError, match=r"disk: is a mount point .allowed: a new or an empty folder in it"):
-        build(meshes, small_disk, TINY)
+        build(meshes, disk, TINY)
 
 
 def test_an_output_may_be_a_link_to_an_empty_folder(built: Built, meshes: Path, tmp_path: Path) -> None:
@@ -216,21 +210,21 @@ def test_an_output_may_be_a_link_to_an_empty_folder(built: Built, meshes: Path, 
 
 
 def test_a_disk_that_fills_up_is_one_line_and_the_build_goes_on_when_there_is_room(
-    built: Built, meshes: Path, small_disk: Path
+    built: Built, meshes: Path, disk: Path
 ) -> None:
     with pytest.raises(
         ValueError, match=r"out: cannot be written \(No space left on device\); what is finished stays in"
     ):
-        build(meshes, small_disk / "out", TINY, workers=1)
-    assert [path.name for path in small_disk.iterdir()] == [".out.building"]
-    assert not list(small_disk.rglob(f"{TEMPORARY_PREFIX}*"))
-    finished = len(list(small_disk.rglob("*.json"))) - 1
+        build(meshes, disk / "out", TINY, workers=1)
+    assert [path.name for path in disk.iterdir()] == [".out.building"]
+    assert not list(disk.rglob(f"{TEMPORARY_PREFIX}*"))
+    finished = len(list(disk.rglob("*.json"))) - 1
     assert 0 < finished < 10
-    subprocess.run(["mount", "-o", "remount,size=10m", small_disk], check=True)
+    subprocess.run(["mount", "-o", "remount,size=10m", disk], check=True)
     told: list[tuple[object, ...]] = []
-    build(meshes, small_disk / "out", TINY, workers=1, progress=lambda *step: told.append(step))
+    build(meshes, disk / "out", TINY, workers=1, progress=lambda *step: told.append(step))
     assert told[0][:3] == ("objects", finished, 10)
-    assert_same_bytes(small_disk / "out", built[0])
+    assert_same_bytes(disk / "out", built[0])
 
 
 def test_a_part_of_the_objects_is_a_data_set_that_says_so(meshes: Path, tmp_path: Path) -> None:

@@ -1,6 +1,4 @@
 import json
-import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +7,7 @@ import pytest
 from gsbench.store.create import Contents, create_folder
 from gsbench.store.folder import open_folder
 from gsbench.tasks import fingerprint, ids_sha256, regime_ids
+from tests.disks import small_disk
 from tests.store.conftest import ABOUT, MAX_SHARD_BYTES, OBJECTS, points_row, rows_of_everything
 
 POINTS = Contents(ABOUT, OBJECTS)
@@ -78,22 +77,15 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
+def disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 32 kB."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    if (
-        os.geteuid()
-        or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32k", "tmpfs", disk], check=False).returncode
-    ):
-        pytest.skip("a small file system can only be mounted by root")
-    yield disk
-    subprocess.run(["umount", disk], check=True)
+    with small_disk(tmp_path / "disk", "32k") as folder:
+        yield folder
 
 
-def test_a_full_disk_is_one_line_and_leaves_nothing(small_disk: Path) -> None:
+def test_a_full_disk_is_one_line_and_leaves_nothing(disk: Path) -> None:
     contents = Contents(ABOUT, OBJECTS, sh_coefficients=4)
     with pytest.raises(ValueError, match=r"out: cannot be written .No space left on device") as caught:
-        create_folder(small_disk / "out", contents, rows_of_everything())
+        create_folder(disk / "out", contents, rows_of_everything())
     assert "\n" not in str(caught.value)
-    assert list(small_disk.iterdir()) == []
+    assert list(disk.iterdir()) == []
