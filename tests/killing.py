@@ -1,4 +1,4 @@
-"""A build that is killed again and again: `python -m tests.killing FOLDER [--kills N]` prints what came of it.
+"""A build that is killed again and again: `python -m tests.killing MESHES FOLDER` prints what came of it.
 
 The moments are random by a fixed seed, and tied to what the build has finished, so that a slow machine is killed in
 the middle of its work, too: in some of them nothing is finished since the last time, in some the shards are.
@@ -20,7 +20,7 @@ from pathlib import Path
 
 from gsbench.build.work import work_path
 
-PRESET = Path(__file__).parent / "tiny_preset.toml"
+PRESET = str(Path(__file__).parent / "tiny_preset.toml")
 _SLOWEST = 300.0
 
 Finished = dict[str, tuple[int, int]]
@@ -50,18 +50,18 @@ class Report:
     orphans: int = 0
 
 
-def command(meshes: Path, out: Path, workers: int = 2, *more: str) -> list[str]:
+def command(meshes: Path, out: Path, preset: str) -> list[str]:
     """The command of the build."""
-    options = ["--meshes", meshes, "--out", out, "--preset", PRESET, "--workers", workers]
-    return [sys.executable, "-m", "gsbench.cli", "build", *map(str, options), *more]
+    options = ["--meshes", meshes, "--out", out, "--preset", preset, "--workers", 2]
+    return [sys.executable, "-m", "gsbench.cli", "build", *map(str, options)]
 
 
-def kill_again_and_again(meshes: Path, out: Path, kills: int, seed: int = 0) -> Report:
+def kill_again_and_again(meshes: Path, out: Path, kills: int, preset: str = PRESET) -> Report:
     """Begins the build and kills it, so many times; it is not finished then."""
-    moments, report = random.Random(seed), Report()
+    moments, report = random.Random(0), Report()
     before: Finished = {}
     for _ in range(kills):
-        build = subprocess.Popen(command(meshes, out), start_new_session=True, stdout=subprocess.DEVNULL)
+        build = subprocess.Popen(command(meshes, out, preset), start_new_session=True, stdout=subprocess.DEVNULL)
         _wait_for_steps(build, out, len(before) + moments.choice((0, 1, 2, 3)))
         time.sleep(moments.uniform(0, 0.2))
         workers = _children(build.pid)
@@ -125,17 +125,15 @@ def _outlive(pids: list[int], seconds: float) -> int:
 def main() -> None:
     """Prints the report as JSON."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("meshes", type=Path, help="as `gsbench build` takes them; more steps than three a kill")
+    parser.add_argument("folder", type=Path, help="new or empty: both builds go there")
     parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--objects", type=int, default=3, help="of each of ten classes")
+    parser.add_argument("--preset", default=PRESET)
     args = parser.parse_args()
-    shapes, one, other = args.folder / "shapes", args.folder / "uninterrupted", args.folder / "killed"
-    test = max(1, args.objects // 3)
-    made = [sys.executable, "-m", "gsbench.meshes.shapes", shapes, "--train", args.objects - test, "--test", test]
-    subprocess.run(list(map(str, made)), check=True)
-    subprocess.run(command(shapes, one), check=True)
-    report = kill_again_and_again(shapes, other, args.kills)
-    subprocess.run(command(shapes, other), check=True)
+    one, other = args.folder / "uninterrupted", args.folder / "killed"
+    subprocess.run(command(args.meshes, one, args.preset), check=True, stdout=subprocess.DEVNULL)
+    report = kill_again_and_again(args.meshes, other, args.kills, args.preset)
+    subprocess.run(command(args.meshes, other, args.preset), check=True, stdout=subprocess.DEVNULL)
     same = subprocess.run(["diff", "-r", one, other], check=False).returncode == 0
     json.dump({**dataclasses.asdict(report), "same_bytes": same}, sys.stdout, indent=1)
 

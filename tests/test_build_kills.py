@@ -24,11 +24,11 @@ def put_shapes(root: Path, train: int, test: int) -> Path:
 
 
 def kill_and_compare(tmp_path: Path, meshes: Path, kills: int) -> Report:
-    build(meshes, tmp_path / "uninterrupted", str(PRESET), workers=2)
+    build(meshes, tmp_path / "uninterrupted", PRESET, workers=2)
     report = kill_again_and_again(meshes, tmp_path / "killed", kills)
     told: list[tuple[str, int, int, int]] = []
     done = len([name for name in finished(tmp_path / "killed") if name.startswith("objects")])
-    build(meshes, tmp_path / "killed", str(PRESET), workers=1, progress=lambda *step: told.append(step))
+    build(meshes, tmp_path / "killed", PRESET, workers=1, progress=lambda *step: told.append(step))
     objects = [step[1] for step in told if step[0] == "objects"]
     assert objects == list(range(done, told[0][2] + 1)), "what was finished before the last run is not made in it"
     assert_same_bytes(tmp_path / "killed", tmp_path / "uninterrupted")

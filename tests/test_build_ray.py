@@ -79,7 +79,7 @@ def test_a_build_on_a_cluster_loses_nothing_when_a_worker_is_killed(cluster: Any
     manifest = build(
         meshes,
         tmp_path / "ray",
-        str(PRESET),
+        PRESET,
         progress=lambda *step: told.append(step),
         engine="ray",
         ray_address=cluster.address,
@@ -88,7 +88,7 @@ def test_a_build_on_a_cluster_loses_nothing_when_a_worker_is_killed(cluster: Any
     assert len(killed) == 1
     assert manifest.set_aside == {}
     assert [step[1] for step in told if step[0] == "objects"] == list(range(21))
-    build(meshes, tmp_path / "local", str(PRESET), workers=2)
+    build(meshes, tmp_path / "local", PRESET, workers=2)
     assert_same_bytes(tmp_path / "ray", tmp_path / "local")
 
 
@@ -181,7 +181,7 @@ def test_a_cluster_that_is_not_there_is_told_at_once(tmp_path: Path, address: st
     pytest.importorskip("ray")
     meshes = put_shapes(tmp_path / "meshes", 1, 1)
     with pytest.raises(ValueError, match=told):
-        build(meshes, tmp_path / "out", str(PRESET), engine="ray", ray_address=address)
+        build(meshes, tmp_path / "out", PRESET, engine="ray", ray_address=address)
     assert [path.name for path in tmp_path.iterdir()] == ["meshes"]
 
 
