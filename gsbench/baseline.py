@@ -54,7 +54,7 @@ class PairBaseline(Protocol):
         """The scalar training loss of a batch of points and images `[b 3 3 h w]`: see `gsbench.data.draw_pairs`."""
 
     def embed(self, batch: Batch) -> Array:
-        """Features `[b d]` of a batch of one modality, images with any number of views."""
+        """Features `[b d]` of a batch of one modality; of several views, the maximum over those of each alone."""
 
     def same_object(self, images: Array, points: Array) -> Array:
         """Log-odds `[b]` that image features and point features, from `embed`, are of one object."""

@@ -9,7 +9,7 @@ from torch import nn
 from gsbench.data import Objects
 from gsbench.types import Array
 
-_BATCH = 32
+_BATCH = 64
 
 
 @torch.no_grad()

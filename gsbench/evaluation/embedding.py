@@ -1,5 +1,6 @@
 """Features of a split, kept beside the encoder's checkpoint: every regime and every draw of it asks for the same."""
 
+import dataclasses
 import io
 import zipfile
 from collections.abc import Callable
@@ -11,10 +12,13 @@ from jaxtyping import Float32, Int64
 from torch import nn
 
 from gsbench.checkpoints import weights_sha256
-from gsbench.data import Objects
+from gsbench.data import Objects, most_inputs
 from gsbench.evaluation.job import Job
+from gsbench.evaluation.pretext import Encoder
 from gsbench.features import extract
 from gsbench.results import write_atomic
+from gsbench.store.folder import Folder
+from gsbench.tasks import Task
 from gsbench.types import Array
 
 
@@ -25,12 +29,12 @@ class Embedded:
     Attributes:
         ids: of the objects.
         labels: `[n]` class indices.
-        features: a row an object.
+        features: `[n d]`, a row an object; or `[n v d]`, a row a view.
     """
 
     ids: tuple[str, ...]
     labels: Int64[Array, " n"]
-    features: Float32[Array, "n d"]
+    features: Float32[Array, "n *v d"]
 
     def of(self, ids: list[str]) -> "Embedded":
         """Those of some of the objects."""
@@ -44,28 +48,60 @@ def embed(job: Job, net: nn.Module, objects: Objects) -> Embedded:
     return Embedded(objects.ids, objects.labels.cpu().numpy(), extract(net, objects, job.watch.extracting))
 
 
-def embed_once(job: Job, net: nn.Module, objects: Callable[[], Objects], kept: Path | None) -> Embedded:
-    """The features of objects, which are not read where their features have been kept.
+def embed_once(
+    job: Job, encoder: Encoder, split: str, task: Task, objects: Callable[[], Objects], sampling_draw: int = 0
+) -> Embedded:
+    """The features of a task's objects, which are not read where their features have been kept.
+
+    Those of images are kept view by view: so the features of fewer views, evenly spread among them, come with those of
+    more. An object's are the maximum over its views.
 
     Args:
-        job: of the objects.
-        net: a model.
+        job: what is scored.
+        encoder: whose features.
+        split: of the objects.
+        task: how they are shown to the encoder.
         objects: reads them.
-        kept: the file, whose name says which objects and how they are shown to the model; None to keep nothing.
+        sampling_draw: which of the ways to choose their points.
 
     Raises:
-        ValueError: the file is damaged.
+        ValueError: a file of features is damaged.
     """
-    if kept is None:
-        return embed(job, net, objects())
-    weights = weights_sha256(net)
-    found = _load(kept, weights) if kept.exists() else None
-    if found is None:
-        found = embed(job, net, objects())
+    weights = weights_sha256(encoder.net)
+    for wider, every in _wider(job.folder, task):
+        kept = encoder.features_file(split, wider, sampling_draw)
+        found = _load(kept, weights) if kept is not None and kept.exists() else None
+        if found is not None:
+            return _pooled(found, every)
+    embedded = (_embed_views if task.modality == "images" else embed)(job, encoder.net, objects())
+    kept = encoder.features_file(split, task, sampling_draw)
+    if kept is not None:
         buffer = io.BytesIO()
-        np.savez(buffer, weights=weights, ids=np.array(found.ids), labels=found.labels, features=found.features)
+        arrays = {"ids": np.array(embedded.ids), "labels": embedded.labels, "features": embedded.features}
+        np.savez(buffer, weights=weights, **arrays)
         write_atomic(kept, buffer.getvalue())
-    return found
+    return _pooled(embedded, 1)
+
+
+def _wider(folder: Folder, task: Task) -> list[tuple[Task, int]]:
+    """The task, then those of more views that hold its own as every second, third and so on."""
+    if task.num_views is None or task.views_from is None:
+        return [(task, 1)]
+    times = most_inputs(folder, task.modality, task.views_from, task.cameras) // task.num_views
+    return [(dataclasses.replace(task, num_views=task.num_views * every), every) for every in range(1, times + 1)]
+
+
+def _embed_views(job: Job, net: nn.Module, objects: Objects) -> Embedded:
+    """The features of each view, as of an object of its own."""
+    alone = embed(job, net, objects.split_views(1))
+    shape = (len(objects), -1, alone.features.shape[1])
+    return Embedded(objects.ids, objects.labels.cpu().numpy(), alone.features.reshape(shape))
+
+
+def _pooled(embedded: Embedded, every: int) -> Embedded:
+    if embedded.features.ndim == 2:
+        return embedded
+    return dataclasses.replace(embedded, features=embedded.features[:, ::every].max(1))
 
 
 def _load(path: Path, weights: str) -> Embedded | None:

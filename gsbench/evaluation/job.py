@@ -24,7 +24,7 @@ class Watch:
     Attributes:
         progress: of each training step.
         reading: of images read and images in all, of one split after the other.
-        extracting: of objects whose features are taken, and objects in all.
+        extracting: of objects, or views, whose features are taken, and how many there are.
         notice: of what somebody should know, such as that an encoder was not trained but found; one sentence.
     """
 

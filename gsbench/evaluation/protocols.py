@@ -123,16 +123,15 @@ def probe(job: Job, seed: int, data: Data, encoder: Encoder | None) -> Scored:
         labelled = embed(job, net, data.labelled())
     else:
         net, trained, start = encoder.net, Trained(0, 0.0, "fp32"), time.perf_counter()
-        kept = encoder.features_file("train", of_all(training_task(job.task)))
-        labelled = embed_once(job, net, data.training, kept).of(
-            training_ids(job.folder, job.task.regime, job.task.draw)
-        )
+        everything = embed_once(job, encoder, "train", of_all(training_task(job.task)), data.training)
+        labelled = everything.of(training_ids(job.folder, job.task.regime, job.task.draw))
     fitted = fit_probe(labelled.features, labelled.labels, job.num_classes)
     trained = dataclasses.replace(trained, seconds=trained.seconds + time.perf_counter() - start)
 
     def test(draw: int) -> Embedded:
-        kept = encoder.features_file("test", of_all(job.task), draw) if encoder else None
-        return embed_once(job, net, lambda: data.test(draw), kept)
+        if encoder is None:
+            return embed(job, net, data.test(draw))
+        return embed_once(job, encoder, "test", of_all(job.task), lambda: data.test(draw), draw)
 
     def predict_draw(draw: int) -> Float64[Array, "n c"]:
         return fitted.probabilities(test(draw).features)

@@ -121,11 +121,12 @@ def reproduce(
         if not 1 <= number <= len(published.cells):
             raise ValueError(f"cells: no cell {number} in {table} (allowed: 1 to {len(published.cells)})")
     holdings = Holdings(open_folder(resolve(str(data))))
-    lines = []
-    for done, number in enumerate(numbers):
-        cell = published.cells[number - 1]
-        lines.append(_line(published, number, holdings, how, watch(done, len(numbers), cell) if watch else Watch()))
-    return lines
+    lines: dict[int, Line] = {}
+    # Most views first: the features of fewer come with them.
+    for number in sorted(numbers, key=lambda number: -(published.cells[number - 1].num_views or 0)):
+        watched = watch(len(lines), len(numbers), published.cells[number - 1]) if watch else Watch()
+        lines[number] = _line(published, number, holdings, how, watched)
+    return [lines[number] for number in numbers]
 
 
 def _line(table: Table, number: int, holdings: Holdings, how: How, watch: Watch) -> Line:

@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from gsbench.baseline import find_recipe
@@ -33,6 +34,29 @@ def test_an_encoder_is_trained_once_for_every_probe(run, tmp_path):
                     {"pretext_views": 2}):  # fmt: skip
         assert len(run(**changes)[1]) == 9, changes
     assert len(list((tmp_path / "kept").rglob("model.safetensors"))) == 6
+
+
+def test_features_of_fewer_views_come_with_those_of_more(run, recipe, data, tmp_path):
+    def score(num_views: int, checkpoints: Path) -> tuple[set[int], dict[str, list[float]]]:
+        taken: set[int] = set()
+        (result,) = evaluate(
+            recipe, data, num_points=16, checkpoints=checkpoints, modality="images", num_views=num_views,
+            watch=Watch(extracting=lambda done, total: taken.add(total)),
+        )  # fmt: skip
+        return taken, result.predictions
+
+    run()  # the encoder and the scores of its own tasks
+    for views in (2, 1):
+        shutil.copytree(tmp_path / "kept", tmp_path / f"alone{views}")
+    every, _ = score(VIEWS, tmp_path / "kept")
+    assert every == {24 * VIEWS, 12 * VIEWS}
+    for views in (2, 1):
+        taken, predictions = score(views, tmp_path / "kept")
+        alone, expected = score(views, tmp_path / f"alone{views}")
+        assert (taken, alone) == (set(), {24 * views, 12 * views})
+        for object_id, row in predictions.items():
+            np.testing.assert_allclose(row, expected[object_id], atol=1e-6)
+    assert score(3, tmp_path / "kept")[0], "three of four views are not every second"
 
 
 def test_a_line_says_that_an_encoder_was_found(data, recipe, tmp_path):
