@@ -1,6 +1,7 @@
 """VGG-11 (Simonyan and Zisserman 2015, arXiv 1409.1556), as torchvision lays it out: names, shapes, initialisation."""
 
 import torch
+from gsbench_baselines.images.convolution import Conv2d
 from torch import Tensor, nn
 
 _WIDTHS = (64, 0, 128, 0, 256, 256, 0, 512, 512, 0, 512, 512, 0)
@@ -28,7 +29,7 @@ class VGG11(nn.Module):
         layers: list[nn.Module] = []
         channels = 3
         for width in _WIDTHS:
-            layers += [nn.Conv2d(channels, width, 3, 1, 1), nn.ReLU(inplace=True)] if width else [nn.MaxPool2d(2)]
+            layers += [Conv2d(channels, width, 3, 1, 1), nn.ReLU(inplace=True)] if width else [nn.MaxPool2d(2)]
             channels = width or channels
         self.features = nn.Sequential(*layers)
         self.avgpool = nn.AdaptiveAvgPool2d(_SIDE)

@@ -5,6 +5,7 @@ import logging
 import pytest
 import torch
 import torch.nn.functional as F
+from gsbench_baselines.images.convolution import Conv2d
 from gsbench_baselines.images.pixels import to_float
 from gsbench_baselines.images.resnet import ResNet18
 from gsbench_baselines.images.vgg import VGG11
@@ -73,6 +74,31 @@ def test_names_shapes_and_counts():
     assert shapes_of(encoder) == without
     assert shapes_of(vgg) == vgg11_shapes(10)
     assert (count(resnet), count(encoder), count(vgg)) == (11_689_512, 11_176_512, 128_807_306)
+
+
+@pytest.mark.parametrize(
+    ("side", "kernel", "stride", "padding"),
+    [(1, 3, 1, 1), (2, 3, 1, 1), (4, 3, 1, 1), (5, 3, 2, 1), (8, 3, 2, 1), (7, 7, 2, 3), (3, 1, 1, 0), (4, 1, 2, 0)],
+)
+def test_small_planes_are_convolved_as_by_torch(side, kernel, stride, padding, monkeypatch):
+    """Outputs and gradients of one matrix product and of torch's convolution, in float64, wide planes and square."""
+    torch.manual_seed(0)
+    ours = Conv2d(3, 5, kernel, stride, padding).double().to(memory_format=torch.channels_last)
+    for width in (side, max(side - 1, 1)):
+        images = torch.randn(2, 3, side, width, dtype=torch.float64, requires_grad=True)
+        expected = nn.Conv2d.forward(ours, images)
+        inputs, along = (images, ours.weight, ours.bias), torch.randn_like(expected)
+        gradients = torch.autograd.grad(expected, inputs, along)
+        with monkeypatch.context() as small:
+            small.setattr(nn.Conv2d, "forward", None)
+            outputs = ours(images)
+        torch.testing.assert_close(outputs, expected)
+        torch.testing.assert_close(torch.autograd.grad(outputs, inputs, along), gradients)
+
+
+def test_large_planes_are_left_to_torch(monkeypatch):
+    monkeypatch.setattr("gsbench_baselines.images.convolution._Windows", None)
+    assert Conv2d(3, 5, 3, 1, 1)(torch.zeros(1, 3, 5, 5)).shape == (1, 5, 5, 5)
 
 
 def test_the_start_is_torchvisions(small_vgg):

@@ -1,7 +1,7 @@
 """Training ResNet-18 on views of 224 pixels at 64 pixels, beside the usual way; and reading views into memory.
 
 The usual way is a PyTorch DataLoader that decodes, crops, resizes and mirrors one image after the other by Pillow in
-every epoch, and a network in float32. Both are given one core.
+every epoch, and torch's convolutions in float32. Both are given one core.
 """
 
 import io
@@ -11,6 +11,7 @@ import time
 import numpy as np
 import pytest
 import torch
+from gsbench_baselines.images.convolution import Conv2d
 from gsbench_baselines.images.pixels import to_float
 from gsbench_baselines.images.resnet import ResNet18
 from PIL import Image
@@ -138,8 +139,10 @@ def usual_epoch():
 
 
 @pytest.mark.parametrize("usual", [False, True], ids=["gsbench", "usual"])
-def test_epoch(benchmark, folder, usual):
+def test_epoch(benchmark, folder, usual, monkeypatch):
     """96 images an iteration."""
+    if usual:
+        monkeypatch.setattr("gsbench_baselines.images.convolution._SMALL_PLANE", 0)
     torch.manual_seed(0)
     torch.set_num_threads(1)
     keep_freed_memory()
@@ -148,3 +151,16 @@ def test_epoch(benchmark, folder, usual):
     start = time.process_time()
     epoch()
     benchmark.extra_info["cpu_seconds"] = time.process_time() - start  # the wall lies on a busy machine
+
+
+@pytest.mark.parametrize("of_torch", [False, True], ids=["gsbench", "torch"])
+@pytest.mark.parametrize(("channels", "side", "stride"), [(256, 4, 1), (256, 4, 2), (512, 2, 1)])
+def test_convolution(benchmark, channels, side, stride, of_torch, monkeypatch):
+    """Forward and backward of ResNet-18's later convolutions at 64 pixels, 48 images, in float32."""
+    torch.set_num_threads(1)
+    if of_torch:
+        monkeypatch.setattr("gsbench_baselines.images.convolution._SMALL_PLANE", 0)
+    convolve = Conv2d(channels, channels * stride, 3, stride, 1, bias=False).to(memory_format=torch.channels_last)
+    plane = torch.randn(BATCH, channels, side, side).to(memory_format=torch.channels_last).requires_grad_()
+    benchmark.pedantic(lambda: convolve(plane).sum().backward(), rounds=10, warmup_rounds=2)
+    assert plane.grad.isfinite().all()
