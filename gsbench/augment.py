@@ -17,7 +17,8 @@ XYZ, GEO = 3, 10
 def augment(batch: Batch, how: Augment, generator: torch.Generator) -> Batch:
     """The batch with every object's points changed at random; images stay as they are.
 
-    Scaling moves a Gaussian's log-scales along, and turning its quaternions.
+    Scaling moves a Gaussian's log-scales along, and turning its quaternions. Halves of n points have (n + 1) // 2 each,
+    the first before the second, and both have padding where an object has fewer.
 
     Args:
         batch: any.
@@ -31,7 +32,7 @@ def augment(batch: Batch, how: Augment, generator: torch.Generator) -> Batch:
     if points is None:
         return batch
     assert mask is not None, "points come with their mask"
-    points = points.clone()
+    points, mask = _halved(points, mask, generator) if how.halves else (points.clone(), mask)
     if how.rotate_z:
         _rotate_z(points, _uniform(len(points), generator) * (2 * math.pi))
     low, high = how.scale
@@ -48,7 +49,24 @@ def augment(batch: Batch, how: Augment, generator: torch.Generator) -> Batch:
         points[..., :XYZ] += (2 * shift - 1) * how.shift
     if how.point_dropout:
         mask = mask & ~_dropped(mask, how.point_dropout, generator)
-    return dataclasses.replace(batch, points=points, mask=mask)
+    # Two rows an object where there are halves, which so come to stand side by side.
+    shape = (len(batch.ids), -1)
+    return dataclasses.replace(batch, points=points.reshape(*shape, points.shape[2]), mask=mask.reshape(shape))
+
+
+def _halved(
+    points: Float32[Tensor, "b n c"], mask: Bool[Tensor, "b n"], generator: torch.Generator
+) -> tuple[Float32[Tensor, "b2 m c"], Bool[Tensor, "b2 m"]]:
+    """Each object's points in two random halves, a row each; those of an odd number share one."""
+    count, half = mask.sum(1)[:, None, None], -(-mask.shape[1] // 2)
+    draws = torch.rand(mask.shape, generator=generator, device=mask.device).masked_fill(~mask, 2)
+    which = torch.arange(2, device=mask.device)[:, None]
+    rank = 2 * torch.arange(half, device=mask.device) + which
+    rank = torch.where((rank == count) & (which == 1), 0, rank)
+    order = draws.argsort(1).gather(1, rank.clamp(max=mask.shape[1] - 1).flatten(1)).view(-1, half)
+    rows = torch.arange(2 * len(points), device=mask.device)[:, None] // 2
+    kept = (rank < count).flatten(0, 1)
+    return points[rows, order], kept
 
 
 def _uniform(count: int, generator: torch.Generator) -> Float32[Tensor, " count"]:

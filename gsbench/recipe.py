@@ -61,6 +61,8 @@ class Augment:
         shift: largest shift along each axis.
         jitter: standard deviation of the noise on positions, clipped at five of them.
         rotate_z: whether objects turn about the z axis by a uniform angle.
+        halves: whether each object's points are split at random into two halves, which are augmented apart from each
+            other and handed on one after the other: for models of pairs that compare them.
     """
 
     point_dropout: float = 0.0
@@ -68,6 +70,7 @@ class Augment:
     shift: float = 0.0
     jitter: float = 0.0
     rotate_z: bool = False
+    halves: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +192,10 @@ class Recipe:
     reported_pretext: tuple[ReportedPretext, ...] = ()
     variants: dict[str, dict[str, Any]] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        if self.augment.halves and self.supervision != "pairs":
+            raise ValueError(f"augment.halves is true with supervision {self.supervision} (allowed: with pairs)")
+
     def sha256(self) -> str:
         """Hex digest of what decides a score: the model, its options and start, its training, the augmentation.
 
@@ -199,6 +206,8 @@ class Recipe:
         for how in (record["train"], record["finetune"], *record["pretraining"]):
             if how is not None and how["views_per_sample"] is None:
                 del how["views_per_sample"]
+        if not self.augment.halves:
+            del record["augment"]["halves"]
         decisive = {key: record[key] for key in _DECISIVE} | later
         return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 

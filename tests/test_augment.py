@@ -1,5 +1,6 @@
 """Augmentation: what moves together, what never changes, and that it is the generator's alone."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -47,6 +48,31 @@ def test_the_batch_given_stays_as_it_was():
     run(before, point_dropout=0.9, scale=(0.5, 2.0), shift=1.0, jitter=0.1, rotate_z=True)
     assert torch.equal(before.points, kept[0])
     assert torch.equal(before.mask, kept[1])
+
+
+@pytest.mark.parametrize("size", [N, N - 1])
+def test_halves_share_nothing_and_leave_nothing_out(size):
+    before = batch()
+    before = dataclasses.replace(before, points=before.points[:, :size], mask=before.mask[:, :size])
+    before.mask[0] = torch.arange(size) == 7
+    after, other = (run(before, halves=True, seed=seed) for seed in (1, 2))
+    half = -(-size // 2)
+    for i in range(B):
+        own = {tuple(point.tolist()) for point in before.points[i][before.mask[i]]}
+        first, second = (after.points[i, part][after.mask[i, part]] for part in (slice(half), slice(half, None)))
+        halves = [{tuple(point.tolist()) for point in points} for points in (first, second)]
+        assert halves[0] | halves[1] == own
+        assert len(first) == len(second) == len(halves[0]) == len(halves[1]) == (len(own) + 1) // 2
+        assert len(halves[0] & halves[1]) == len(own) % 2, "halves of an odd number share one"
+    assert not torch.equal(after.points, other.points)
+
+
+def test_halves_are_augmented_apart():
+    whole, scaled = (run(batch(), halves=True, scale=scale) for scale in ((1.0, 1.0), (0.5, 2.0)))
+    factors = (scaled.points / whole.points)[..., 0].unflatten(1, (2, -1))
+    torch.testing.assert_close(factors, factors[..., :1].expand_as(factors))
+    one, two = factors[..., 0].T
+    assert np.corrcoef(one, two)[0, 1] < 0.4
 
 
 def test_scale_moves_gaussians_with_their_positions():

@@ -167,6 +167,11 @@ def test_wrong_images_and_stages_are_refused(path, extra, message):
         ("rotate_z = true", "rotate_z = 1", r"rotate_z: 1 .*true or false"),
         ("scale = [0.8, 1.25]", "scale = [0.8]", "augment: scale: .*a list of a number, 2 long"),
         ("accuracy = 0.919", 'accuracy = "91.9"', r"reported\[0\]: accuracy: '91\.9'"),
+        (
+            "rotate_z = true",
+            "halves = true",
+            r"augment\.halves is true with supervision labels \(allowed: with pairs\)",
+        ),
         ("epochs = 5", "epohcs = 5", "variant quick: train: unknown key 'epohcs'"),
         ("[options]", "[options", "not TOML"),
     ],

@@ -1,8 +1,9 @@
 """Contrast within a batch in place of triplets, after CrossPoint (Afham et al. 2022, arXiv 2203.00680).
 
-An object has four samples in a step: two views, and two random halves of its Gaussians. Each is to be closer to the
-object's others than to any other object's; an InfoNCE loss compares it with the whole batch where a triplet compares
-two. Halves cost what one set costs, and no shared Gaussian gives the pair away.
+An object has four samples in a step: two views, and two random halves of its Gaussians (`augment.halves`), each scaled,
+shifted and thinned out on its own. Each is to be closer to the object's others than to any other object's; an InfoNCE
+loss compares it with the whole batch where a triplet compares two. Halves cost what one set costs, and no shared
+Gaussian, size or place gives the pair away.
 """
 
 import torch
@@ -51,8 +52,8 @@ class Contrast(Encoders):
         """Contrast of views with halves, views with views, halves with halves, and the fusion head's cross-entropies.
 
         Args:
-            batch: Gaussians, and images `[b 3 3 h w]`, of which the view of another object is not looked at: the batch
-                has enough of them.
+            batch: Gaussians in halves, the same number in each, and images `[b 3 3 h w]`, of which the view of another
+                object is not looked at: the batch has enough of them.
             label_smoothing: of all cross-entropies.
         """
         assert batch.images is not None, "a model of pairs is given images"
@@ -81,14 +82,8 @@ class Contrast(Encoders):
 
 
 def _halved(batch: Batch) -> Batch:
-    """Each object's Gaussians in two random halves, as a batch of first halves and then second ones.
-
-    Halves of an odd number share one.
-    """
+    """The two halves that an object's Gaussians are given in, as a batch of first halves and then second ones."""
     assert batch.points is not None, "a model of pairs is given Gaussians"
     assert batch.mask is not None, "points come with their mask"
-    draws = torch.rand(batch.mask.shape, device=batch.mask.device).masked_fill(~batch.mask, 2)
-    rank = draws.argsort(1).argsort(1) * 2
-    count = batch.mask.sum(1, keepdim=True)
-    masks = torch.cat([batch.mask & (rank < count), batch.mask & (rank >= count - 1)])
-    return Batch(batch.ids * 2, batch.labels.repeat(2), batch.points.repeat(2, 1, 1), masks)
+    points, mask = (torch.cat(given.tensor_split(2, 1)) for given in (batch.points, batch.mask))
+    return Batch(batch.ids * 2, batch.labels.repeat(2), points, mask)

@@ -72,7 +72,13 @@ def finetune(job: Job, seed: int, data: Data, encoder: Encoder) -> Scored:
     # The weights that it starts from are part of what decides it: a checkpoint of another encoder is refused.
     start = f"sha256:{weights_sha256(encoder.net)}"
     recipe = dataclasses.replace(
-        job.recipe, train=how, pretraining=(), supervision="labels", finetune=None, pretrained=start
+        job.recipe,
+        train=how,
+        augment=dataclasses.replace(job.recipe.augment, halves=False),
+        pretraining=(),
+        supervision="labels",
+        finetune=None,
+        pretrained=start,
     )
     checkpoint = job.checkpoint(training_task(job.task), seed, f"-{encoder.about.slug()}")
     trained = train(net, objects, recipe, seed, job.device, checkpoint, job.watch.progress)

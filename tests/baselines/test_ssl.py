@@ -165,18 +165,14 @@ def test_refused_options(make, message):
         make()
 
 
-def test_halves_share_nothing_and_leave_nothing_out():
-    batch = make_batch(5, 41)
-    batch.mask[0] = torch.arange(41) == 7
+def test_the_halves_are_those_of_the_augmentation():
+    """What `augment.halves` puts side by side comes apart again; every half of an object is a cloud of its own."""
+    batch = make_batch(5, 42)
     halves = _halved(batch)
-    first, second = halves.mask.chunk(2)
-    assert torch.equal(first | second, batch.mask)
-    size = batch.mask.sum(1)
-    assert torch.equal((first & second).sum(1), size % 2), "halves of an odd number share one"
-    assert torch.equal(first.sum(1), (size + 1) // 2)
-    assert torch.equal(second.sum(1), (size + 1) // 2)
-    assert torch.equal(halves.points, batch.points.repeat(2, 1, 1))
-    assert not torch.equal(_halved(batch).mask, halves.mask)
+    assert halves.ids == batch.ids * 2
+    for chunk, part in zip(halves.points.chunk(2), (slice(0, 21), slice(21, 42)), strict=True):
+        assert torch.equal(chunk, batch.points[:, part])
+    assert torch.equal(torch.cat(halves.mask.chunk(2), 1), batch.mask)
 
 
 def test_contrast_of_what_is_told_apart():
