@@ -4,6 +4,7 @@ from pathlib import Path
 
 from gsbench.leaderboard.csv_table import to_csv
 from gsbench.leaderboard.entries import CheckError, load_entries, submit
+from gsbench.leaderboard.summary import summary
 from gsbench.leaderboard.table import make_rows, markdown
 from gsbench.leaderboard.truth import Truth, load_truth, make_truth, truth_path
 from gsbench.results import write_atomic
@@ -14,7 +15,7 @@ START, END = "<!-- leaderboard:start -->", "<!-- leaderboard:end -->"
 
 
 def publish(board: Path, readme: Path) -> list[Path]:
-    """Verifies every entry, then renders TABLE.md, table.csv and the README's block.
+    """Verifies every entry, then renders TABLE.md, table.csv and, in short, the README's block.
 
     Args:
         board: the board's folder.
@@ -51,11 +52,10 @@ def check(board: Path, readme: Path) -> None:
 
 def _render(board: Path, readme: Path) -> dict[Path, str]:
     tables = [(truth, make_rows(truth, entries)) for truth, entries in load_entries(board)]
-    text = markdown(tables)
-    rendered = {board / "TABLE.md": f"# Leaderboard\n\n{text}", board / "table.csv": to_csv(tables)}
+    rendered = {board / "TABLE.md": f"# Leaderboard\n\n{markdown(tables)}", board / "table.csv": to_csv(tables)}
     page = _read(readme)
     if page is not None:
-        rendered[readme] = _with_block(page, text, readme)
+        rendered[readme] = _with_block(page, summary(tables, f"{board.name}/TABLE.md"), readme)
     return rendered
 
 

@@ -165,10 +165,19 @@ def _section(truth: Truth, rows: list[Row]) -> str:
         }
         for row in rows
     ]
-    escaped = [{key: " ".join(cell.split()).replace("|", "\\|") for key, cell in line.items()} for line in body]
-    table = tabulate(escaped, headers="keys", tablefmt="github", disable_numparse=True)
+    table = tabulate(as_cells(body), headers="keys", tablefmt="github", disable_numparse=True)
+    return f"### {truth.dataset}\n\n{describe_data(truth)}\n\n{table}\n"
+
+
+def as_cells(lines: list[dict[str, str]]) -> list[dict[str, str]]:
+    """Lines of a table with nothing in them that Markdown would take for a cell's end."""
+    return [{key: " ".join(cell.split()).replace("|", "\\|") for key, cell in line.items()} for line in lines]
+
+
+def describe_data(truth: Truth) -> str:
+    """What scores were made on, and what of it is known to have leaked, in sentences."""
     about = f"{truth.description} {len(truth.labels)} test objects, fingerprint `{truth.fingerprint[:8]}`."
-    return f"### {truth.dataset}\n\n{about}{_leaks(truth)}\n\n{table}\n"
+    return about + _leaks(truth)
 
 
 def _leaked_levels(truth: Truth) -> list[Level]:
