@@ -2,8 +2,8 @@
 
 An object has four samples in a step: two views, and two random halves of its Gaussians (`augment.halves`), each scaled,
 shifted and thinned out on its own. Each is to be closer to the object's others than to any other object's; an InfoNCE
-loss compares it with the whole batch where a triplet compares two. No Gaussian, size or place that they share gives a
-pair away; two halves cost PointNet what one set costs.
+loss compares it with the whole batch where a triplet compares two. Halves share no size or place that gives the pair
+away, and no Gaussian but one where their number is odd; two cost PointNet what one set costs.
 """
 
 import torch
