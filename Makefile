@@ -22,7 +22,7 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy
 
 bench: $(VENV)/.dev $(VENV)/.gl
-	$(BIN)/python -m pytest tests/bench --benchmark-enable --benchmark-only
+	$(BIN)/python -m pytest tests/bench --benchmark-enable --benchmark-only -m "not gpu"
 
 leaderboard: $(VENV)/.run
 	$(BIN)/gsbench leaderboard

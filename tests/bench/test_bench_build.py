@@ -34,7 +34,7 @@ def meshes() -> list[Mesh]:
     return [normalise(load_mesh(paths[name])) for name in IDS]
 
 
-@pytest.fixture(params=["lite", "full"])
+@pytest.fixture(params=["lite", pytest.param("full", marks=pytest.mark.slow)])
 def preset(request) -> Preset:
     return load_preset(request.param)
 

@@ -138,7 +138,7 @@ def usual_epoch():
     return epoch
 
 
-@pytest.mark.parametrize("usual", [False, True], ids=["gsbench", "usual"])
+@pytest.mark.parametrize("usual", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["gsbench", "usual"])
 def test_epoch(benchmark, folder, usual, monkeypatch):
     """96 images an iteration."""
     if usual:

@@ -47,7 +47,9 @@ def over_white(rgba):
 
 @pytest.mark.parametrize("size", [224, 800])
 @pytest.mark.parametrize("meshes", [procedural, real])
-@pytest.mark.parametrize("setup", [SOFTWARE, PYRENDER], ids=lambda setup: setup.renderer)
+@pytest.mark.parametrize(
+    "setup", [SOFTWARE, pytest.param(PYRENDER, marks=pytest.mark.slow)], ids=lambda setup: setup.renderer
+)
 def test_views(benchmark, setup, meshes, size):
     objects, cameras = meshes(), rig(size)
     try:

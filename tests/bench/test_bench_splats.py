@@ -1,15 +1,13 @@
-"""Milliseconds of the CPU rasteriser, forward and backward, beside dense torch; and of one fit."""
+"""Milliseconds of the CPU rasteriser, forward and backward, beside dense torch."""
 
 import numpy as np
 import pytest
 import torch
 
-from gsbench.fit import FitRecipe, Stage, fit
 from gsbench.geometry import normalize_quats, rgb_to_dc
 from gsbench.render import splats_cpu
 from gsbench.types import Gaussians
 from tests.render.splat_reference import FIELDS, naive, rig
-from tests.test_fit import ball
 
 COUNT = 4096
 
@@ -72,11 +70,3 @@ def test_dense_torch_forward_and_backward(benchmark):
 
     benchmark.pedantic(step, rounds=3, iterations=1)
     assert torch.isfinite(scene["means"].grad).all()
-
-
-def test_fit_of_one_object(benchmark):
-    views, held_out = ball(64, 224), ball(64, 224, phase=0.5)[[10, 30, 50]]
-    recipe = FitRecipe((Stage(112, 50), Stage(224, 50)))
-    fitted = benchmark.pedantic(fit, (views, recipe, 0, held_out), rounds=3, iterations=1)
-    benchmark.extra_info["held_out_psnr"] = fitted.psnr
-    assert fitted.psnr > 30

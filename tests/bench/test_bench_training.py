@@ -113,7 +113,7 @@ def stepper(model: nn.Module, precision: str, recipe_name: str, removes_points: 
     return step
 
 
-@pytest.mark.parametrize("usual", [False, True], ids=["gsbench", "usual"])
+@pytest.mark.parametrize("usual", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["gsbench", "usual"])
 @pytest.mark.parametrize("name", ["pointnet", "pointnet++"])
 def test_step(benchmark, name, usual):
     torch.manual_seed(0)
