@@ -89,6 +89,25 @@ class Encoder(nn.Module):
             return self.trunk.rest(first, offsets, transform), 0.5 * excess.square().sum()
 
 
+class Vanilla(nn.Module):
+    """PointNet up to its pooled features, without transforms: what the paper calls the vanilla version.
+
+    Args:
+        in_channels: channels of a point.
+        width: channels of the features.
+    """
+
+    def __init__(self, in_channels: int, width: int = 1024) -> None:
+        super().__init__()
+        self.trunk = _Trunk(in_channels, width)
+
+    def embed(self, batch: Batch) -> Tensor:
+        """The pooled features `[b width]`."""
+        points, offsets = flatten(batch)
+        with row_dtype(points.device) as dtype:
+            return self.trunk.rest(self.trunk.first(Rows(points, dtype), offsets), offsets)
+
+
 class PointNet(Encoder):
     """PointNet's classifier.
 

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from gsbench_baselines.images.resnet import ResNet18
 from gsbench_baselines.images.views import encode_views
 from gsbench_baselines.pointnet.model import Encoder as PointNet
+from gsbench_baselines.pointnet.model import Vanilla
 from gsbench_baselines.pointnet2.model import Encoder as PointNet2
 from torch import Tensor, nn
 
@@ -28,8 +29,9 @@ def _pointnet(channels: int) -> PointNet:
     return encoder
 
 
-_POINT_ENCODERS: dict[str, tuple[int, Callable[[int], PointNet | PointNet2]]] = {
+_POINT_ENCODERS: dict[str, tuple[int, Callable[[int], PointNet | Vanilla | PointNet2]]] = {
     "pointnet": (512, _pointnet),
+    "pointnet-vanilla": (512, lambda channels: Vanilla(channels, 512)),
     "pointnet++": (512, lambda channels: PointNet2(channels, "msg", (128, 256, 512))),
     "pointnet++-wide": (1024, lambda channels: PointNet2(channels, "msg")),
     "pointnet++-ssg": (1024, lambda channels: PointNet2(channels, "ssg")),
@@ -42,8 +44,9 @@ class Encoders(nn.Module):
 
     Args:
         in_channels: channels of a Gaussian; the first three are positions.
-        points: the encoder of Gaussians: `pointnet` or `pointnet++` with 512 features, as published, or, with 1024,
-            `pointnet++-wide` (several neighbourhood sizes a level) or `pointnet++-ssg` (one, a quarter of the work).
+        points: the encoder of Gaussians: with 512 features `pointnet` or `pointnet++`, as published, or
+            `pointnet-vanilla` (no transforms); with 1024 `pointnet++-wide` (several neighbourhood sizes a level) or
+            `pointnet++-ssg` (one, a quarter of the work).
         published_sh: whether the spherical harmonics are cut to the 44 coefficients of the published runs.
     """
 

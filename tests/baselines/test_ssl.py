@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from gsbench_baselines.ssl.contrast import Contrast, _halved
+from gsbench_baselines.ssl.contrast import Contrast, _halved, chamfer
 from gsbench_baselines.ssl.model import CrossModal
 
 from gsbench.baseline import PairBaseline, build_model, find_recipe
@@ -154,7 +154,7 @@ def test_published_spherical_harmonics():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: CrossModal(3, "pointnet+"), r"points is 'pointnet\+' \(allowed: pointnet, pointnet\+\+, pointnet"),
+        (lambda: CrossModal(3, "pointnet+"), r"points is 'pointnet\+' \(allowed: pointnet, pointnet-vanilla, pointnet"),
         (lambda: CrossModal(22, published_sh=True), r"published_sh is true for 22 channels \(allowed: 58, those of"),
         (lambda: CrossModal(3, margin=-1.0), r"margin is -1\.0 \(must be at least 0\)"),
         (lambda: Contrast(3, temperature=0.0), r"temperature is 0\.0 \(must be above 0\)"),
@@ -173,6 +173,19 @@ def test_the_halves_are_those_of_the_augmentation():
     for chunk, part in zip(halves.points.chunk(2), (slice(0, 21), slice(21, 42)), strict=True):
         assert torch.equal(chunk, batch.points[:, part])
     assert torch.equal(torch.cat(halves.mask.chunk(2), 1), batch.mask)
+
+
+def test_chamfer_is_the_mean_distance_to_the_nearest_both_ways():
+    generator = torch.Generator().manual_seed(0)
+    drawn, cloud = (torch.rand(3, count, 3, generator=generator) for count in (5, 7))
+    mask = torch.arange(7) < torch.tensor([7, 3, 1])[:, None]
+    there, back = [], []
+    for own, other, kept in zip(drawn, cloud, mask, strict=True):
+        distances = torch.cdist(own, other[kept])
+        there += distances.amin(1)
+        back += distances.amin(0)
+    torch.testing.assert_close(chamfer(drawn, cloud, mask), torch.stack(there).mean() + torch.stack(back).mean())
+    assert chamfer(cloud, cloud, mask.new_ones(mask.shape)) < 1e-3
 
 
 def test_contrast_of_what_is_told_apart():
@@ -241,7 +254,8 @@ def test_what_is_scaled_down_says_so(name):
     recipe, _ = find_recipe(name)
     for variant in (recipe, *(find_recipe(f"{name}:{variant}")[0] for variant in recipe.variants)):
         assert (f"{variant.images.size} px" in variant.title) == (variant.images.size != 224), variant.name
-        assert (f"{variant.train.epochs} epoch" in variant.title) == (variant.train.epochs < 100), variant.name
+        length = f"{variant.train.epochs} epoch" if variant.train.epochs else "untrained"
+        assert (length in variant.title) == (variant.train.epochs < 100), variant.name
 
 
 def test_a_smoke_run_on_the_embedded_data():
