@@ -170,7 +170,7 @@ def _train(job: Job, objects: Objects, seed: int, folder: Path | None) -> tuple[
     )
     if folder is not None and unfinished is not None:
         save_pretrained(folder, net, about)
-        unfinished.unlink()
+        unfinished.unlink(missing_ok=True)  # one that trains for no epoch writes none
     return net, about
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from gsbench.baseline import find_recipe
+from gsbench.baseline import build_model, find_recipe
+from gsbench.checkpoints import from_pretrained, weights_sha256
 from gsbench.data import open_objects, open_pairs
 from gsbench.evaluation import Watch, evaluate, find_reported, make_task
 from gsbench.evaluation.matching import pretext_scores
@@ -186,6 +187,15 @@ def test_shipped_recipes_of_pairs(data, tmp_path, name):
         assert result.pretext.epochs == 1
         assert set(result.predictions) == set(OBJECTS["test"])
         assert load_result(tmp_path / f"{result.task.slug()}-{result.file_name()}") == result
+
+
+def test_an_untrained_encoder_keeps_the_weights_that_it_starts_from(data, tmp_path):
+    name = "ssl-plus:untrained"
+    (result,) = evaluate(name, data, num_points=24, pretext_views=2, seeds=(3,), checkpoints=tmp_path / "kept")
+    assert (result.pretext.epochs, result.pretext.objects) == (0, len(OBJECTS["train"]))
+    net, _ = from_pretrained(kept(tmp_path))
+    torch.manual_seed(3)
+    assert weights_sha256(net) == weights_sha256(build_model(*find_recipe(name), 3, 2))
 
 
 def test_the_shipped_recipe_of_many_views(data):
