@@ -23,7 +23,8 @@ def blobs(classes: int, per_class: int = 15, width: int = 6, seed: int = 0) -> t
 def test_it_predicts_what_scikit_learn_does(classes):
     features, labels = blobs(classes)
     unseen, _ = blobs(classes, seed=1)
-    reference = make_pipeline(StandardScaler(), LinearSVC(C=1.0, dual=False)).fit(features.astype(float), labels)
+    reference = make_pipeline(StandardScaler(), LinearSVC(C=1.0, dual=False, tol=1e-10))
+    reference.fit(features.astype(float), labels)
     probabilities = fit_probe(features, labels, classes).probabilities(unseen)
     np.testing.assert_allclose(probabilities.sum(1), 1)
     for rows in (probabilities, as_predictions(probabilities)):
@@ -61,13 +62,30 @@ def test_a_class_without_labels_has_probability_0():
     np.testing.assert_allclose(probabilities[:, [1, 3]], fit_probe(features, labels, 2).probabilities(features))
 
 
-def test_whether_it_converged_is_told(monkeypatch):
-    features, labels = blobs(3)
-    assert fit_probe(features, labels, 3).converged
-    monkeypatch.setattr("gsbench.probe._ITERATIONS", 1)
-    short = fit_probe(features, labels, 3)
-    assert not short.converged
-    np.testing.assert_allclose(short.probabilities(features).sum(1), 1)
+@pytest.mark.parametrize("twins", [0.0, 1e-3])
+@pytest.mark.parametrize("width", [40, 400])
+def test_it_is_the_optimum(width, twins):
+    """Where features hang together, as encoders' do, scikit-learn's solver ends before it."""
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(200, width)) + rng.normal(size=(200, 1))
+    if twins:
+        features[:, width // 2 :] = features[:, : width // 2] + twins * features[:, width // 2 :]
+    labels = (features[:, :4].sum(1) + rng.normal(size=200) > 0).astype(int)
+    probe = fit_probe(features, labels, 2)
+    scaled = StandardScaler().fit_transform(features)
+    signs = np.where(labels == 1, 1.0, -1.0)
+
+    def loss_and_gradient(weights, bias):
+        short = np.maximum(1 - signs * (scaled @ weights + bias), 0)
+        gradient = np.append(weights - 2 * scaled.T @ (signs * short), bias - 2 * signs @ short)
+        return (weights @ weights + bias**2) / 2 + np.square(short).sum(), gradient
+
+    loss, gradient = loss_and_gradient(probe.weights[1], probe.bias[1])
+    assert np.abs(gradient).max() < 1e-9
+    reference = LinearSVC(C=1.0, dual=False, tol=1e-8, max_iter=100_000).fit(scaled, labels)
+    theirs, _ = loss_and_gradient(reference.coef_[0], reference.intercept_[0])
+    assert loss <= theirs * (1 + 1e-12)
+    assert loss == pytest.approx(theirs, rel=1e-4)
 
 
 def test_what_is_no_probe():

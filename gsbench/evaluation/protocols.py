@@ -151,12 +151,6 @@ def probe(job: Job, seed: int, data: Data, encoder: Encoder | None) -> Scored:
         **({"retrieval_map": retrieval_map(seen.features, seen.labels)} if _has_twins(seen.labels) else {}),
         **_over_draws(job, probabilities, seen.labels, predict_draw),
     }
-    if not fitted.converged:
-        stated["probe_converged"] = 0.0
-        if job.watch.notice:
-            job.watch.notice(
-                f"the probe of seed {seed} stopped at scikit-learn's limit of steps, short of its tolerance."
-            )
     return Scored(net, trained, len(labelled.ids), seen.ids, seen.labels, probabilities, seconds, stated)
 
 
