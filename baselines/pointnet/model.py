@@ -97,7 +97,7 @@ class Vanilla(nn.Module):
         width: channels of the features.
     """
 
-    def __init__(self, in_channels: int, width: int = 1024) -> None:
+    def __init__(self, in_channels: int, width: int) -> None:
         super().__init__()
         self.trunk = _Trunk(in_channels, width)
 
