@@ -41,7 +41,11 @@ if "--benchmark-enable" not in sys.argv:  # benchmarks time the code as users ru
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests marked `gpu` that were asked for are skipped where there is none, before any fixture is made."""
+    """The longest tests come first, so that no core waits for another's at the end.
+
+    Tests marked `gpu` that were asked for are skipped where there is none, before any fixture is made.
+    """
+    items.sort(key=lambda item: item.path.name != "test_readme.py")
     chosen = [item for item in items if item.get_closest_marker("gpu")]
     if chosen:
         from gsbench.render.splats_cuda import require_gsplat  # here, since it loads torch

@@ -113,7 +113,11 @@ def test_encoders_that_learn_without_labels(tmp_path: Path) -> None:
     for command in [line for line in commands() if line.startswith("gsbench reproduce")]:
         run(command, tmp_path)
     assert {path.name for path in (tmp_path / "checkpoints").iterdir()} >= encoders
+
+
+def test_figures(tmp_path: Path) -> None:
     run(next(line for line in commands() if line.startswith("gsbench figures")), tmp_path)
+    assert {path.name for path in (tmp_path / "figures").iterdir()} >= {"figure1.png", "figure2.pdf", "figure4.png"}
 
 
 def test_loading_the_data(tmp_path: Path) -> None:
