@@ -11,6 +11,8 @@ import pytest
 
 from gsbench.checkpoints import CONFIG
 from gsbench.cli import main
+from gsbench.evaluation import embedding
+from gsbench.features import extract
 from gsbench.figures.embedding import Panel, draw_embedding, lay_out, silhouette
 from gsbench.reproduce.tables import DISTANCES
 from gsbench.store.arrays import Row
@@ -91,20 +93,31 @@ def words_of_figure7(data: Path, out: Path, *more: object) -> list[str]:
     return [str(word) for word in ("reproduce", "figure7", "--data", data, "--variant", "smoke", "--out", out, *more)]
 
 
-def test_figure7_of_a_recipe_and_of_its_checkpoint(varied, tmp_path, capsys):
-    """Both commands, an encoder that is trained, found again, or named: one picture."""
+def test_figure7_of_a_recipe_and_of_its_checkpoint(varied, tmp_path, capsys, monkeypatch):
+    """Both commands, an encoder that is trained, found again, or named: one picture, and no view is seen twice."""
+    seen: list[int] = []
+
+    def count(net, objects, progress):
+        seen.append(len(objects))
+        return extract(net, objects, progress)
+
+    monkeypatch.setattr(embedding, "extract", count)
     kept = tmp_path / "checkpoints"
     more = ("--checkpoints", kept, "--json")
     assert main(words_of_figure7(varied, tmp_path / "first", *more)) == 0
     record = json.loads(capsys.readouterr().out)
     assert record["path"] == str(tmp_path / "first" / "figure7.png")
+    seen.clear()
     assert main(words_of_figure7(varied, tmp_path / "again", *more)) == 0
+    assert not seen, "its features were kept beside the encoder"
     out, err = capsys.readouterr()
     assert "reused the encoder in" in err
     assert json.loads(out)["caption"] == record["caption"]
     (config,) = kept.glob(f"*/{CONFIG}")
     named = ["figures", "figure7", "--data", varied, "--encoder", config.parent, "--out", tmp_path / "named"]
     assert main([str(word) for word in named]) == 0
+    assert seen == [6 * 3, 6], "each of the three views once, though one of them is a panel of its own"
+    assert {path.name for path in kept.iterdir()} == {config.parent.name, f"{config.parent.name}.features"}
     images = [(tmp_path / name / "figure7.png").read_bytes() for name in ("first", "again", "named")]
     assert images[0] == images[1] == images[2]
     for words in (

@@ -13,8 +13,6 @@ from torch import nn
 
 from gsbench.checkpoints import weights_sha256
 from gsbench.data import Objects, most_inputs
-from gsbench.evaluation.job import Job
-from gsbench.evaluation.pretext import Encoder
 from gsbench.features import extract
 from gsbench.results import write_atomic
 from gsbench.store.folder import Folder
@@ -43,13 +41,20 @@ class Embedded:
         return Embedded(tuple(ids), self.labels[index], self.features[index])
 
 
-def embed(job: Job, net: nn.Module, objects: Objects) -> Embedded:
+def embed(net: nn.Module, objects: Objects, progress: Callable[[int, int], None] | None = None) -> Embedded:
     """The features of objects."""
-    return Embedded(objects.ids, objects.labels.cpu().numpy(), extract(net, objects, job.watch.extracting))
+    return Embedded(objects.ids, objects.labels.cpu().numpy(), extract(net, objects, progress))
 
 
 def embed_once(
-    job: Job, encoder: Encoder, split: str, task: Task, objects: Callable[[], Objects], sampling_draw: int = 0
+    folder: Folder,
+    net: nn.Module,
+    kept: Path | None,
+    split: str,
+    task: Task,
+    objects: Callable[[], Objects],
+    sampling_draw: int = 0,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Embedded:
     """The features of a task's objects, which are not read where their features have been kept.
 
@@ -57,30 +62,46 @@ def embed_once(
     more. An object's are the maximum over its views.
 
     Args:
-        job: what is scored.
-        encoder: whose features.
+        folder: the data set.
+        net: whose features.
+        kept: the folder where features by this encoder are found and left, or None.
         split: of the objects.
         task: how they are shown to the encoder.
         objects: reads them.
         sampling_draw: which of the ways to choose their points.
+        progress: told of objects done and objects in all.
 
     Raises:
         ValueError: a file of features is damaged.
     """
-    weights = weights_sha256(encoder.net)
-    for wider, every in _wider(job.folder, task):
-        kept = encoder.features_file(split, wider, sampling_draw)
-        found = _load(kept, weights) if kept is not None and kept.exists() else None
+    if kept is None:
+        return _pooled(_embed(net, task, objects(), progress), 1)
+    weights = weights_sha256(net)
+    for wider, every in _wider(folder, task):
+        path = _file(kept, split, wider, sampling_draw)
+        found = _load(path, weights) if path.exists() else None
         if found is not None:
             return _pooled(found, every)
-    embedded = (_embed_views if task.modality == "images" else embed)(job, encoder.net, objects())
-    kept = encoder.features_file(split, task, sampling_draw)
-    if kept is not None:
-        buffer = io.BytesIO()
-        arrays = {"ids": np.array(embedded.ids), "labels": embedded.labels, "features": embedded.features}
-        np.savez(buffer, weights=weights, **arrays)
-        write_atomic(kept, buffer.getvalue())
+    embedded = _embed(net, task, objects(), progress)
+    buffer = io.BytesIO()
+    arrays = {"ids": np.array(embedded.ids), "labels": embedded.labels, "features": embedded.features}
+    np.savez(buffer, weights=weights, **arrays)
+    write_atomic(_file(kept, split, task, sampling_draw), buffer.getvalue())
     return _pooled(embedded, 1)
+
+
+def _file(kept: Path, split: str, task: Task, sampling_draw: int) -> Path:
+    draw = f"-s{sampling_draw}" if sampling_draw else ""
+    return kept / f"{split}-{task.slug()}{draw}.npz"
+
+
+def _embed(net: nn.Module, task: Task, objects: Objects, progress: Callable[[int, int], None] | None) -> Embedded:
+    """The features of objects; of images, those of each view, as of an object of its own."""
+    if task.modality != "images":
+        return embed(net, objects, progress)
+    alone = embed(net, objects.split_views(1), progress)
+    shape = (len(objects), -1, alone.features.shape[1])
+    return Embedded(objects.ids, objects.labels.cpu().numpy(), alone.features.reshape(shape))
 
 
 def _wider(folder: Folder, task: Task) -> list[tuple[Task, int]]:
@@ -89,13 +110,6 @@ def _wider(folder: Folder, task: Task) -> list[tuple[Task, int]]:
         return [(task, 1)]
     times = most_inputs(folder, task.modality, task.views_from, task.cameras) // task.num_views
     return [(dataclasses.replace(task, num_views=task.num_views * every), every) for every in range(1, times + 1)]
-
-
-def _embed_views(job: Job, net: nn.Module, objects: Objects) -> Embedded:
-    """The features of each view, as of an object of its own."""
-    alone = embed(job, net, objects.split_views(1))
-    shape = (len(objects), -1, alone.features.shape[1])
-    return Embedded(objects.ids, objects.labels.cpu().numpy(), alone.features.reshape(shape))
 
 
 def _pooled(embedded: Embedded, every: int) -> Embedded:

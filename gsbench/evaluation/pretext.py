@@ -20,7 +20,7 @@ from gsbench.parsing import parse
 from gsbench.recipe import Recipe
 from gsbench.results import Pretext, write_atomic
 from gsbench.store.folder import Folder
-from gsbench.tasks import Modality, Task
+from gsbench.tasks import Modality
 from gsbench.train import train
 
 SCORES = "pretext.json"
@@ -44,12 +44,10 @@ class Encoder:
     about: Pretext
     folder: Path | None
 
-    def features_file(self, split: str, task: Task, sampling_draw: int = 0) -> Path | None:
-        """Where the features of a task's objects are kept, beside the checkpoint; None where nothing is kept."""
-        if self.folder is None:
-            return None
-        draw = f"-s{sampling_draw}" if sampling_draw else ""
-        return self.folder.with_name(f"{self.folder.name}.features") / f"{split}-{task.slug()}{draw}.npz"
+    @property
+    def features(self) -> Path | None:
+        """The folder of what it made of objects, beside the checkpoint; None where nothing is kept."""
+        return self.folder and features_folder(self.folder)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +56,11 @@ class _Scores:
 
     weights_sha256: str
     metrics: dict[str, float]
+
+
+def features_folder(checkpoint: Path) -> Path:
+    """Where the features of objects by a checkpoint's encoder are kept."""
+    return checkpoint.with_name(f"{checkpoint.name}.features")
 
 
 def plan(

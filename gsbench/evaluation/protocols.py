@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from gsbench.baseline import build_model
 from gsbench.checkpoints import weights_sha256
-from gsbench.data import training_ids
+from gsbench.data import Objects, training_ids
 from gsbench.evaluation.data import Data, of_all, training_task
 from gsbench.evaluation.embedding import Embedded, embed, embed_once
 from gsbench.evaluation.job import Job
@@ -22,6 +22,7 @@ from gsbench.evaluation.pretext import Encoder
 from gsbench.evaluation.scores import as_predictions, predict
 from gsbench.metrics import knn_accuracy, mean_and_std, retrieval_map
 from gsbench.probe import fit_probe
+from gsbench.tasks import Task
 from gsbench.train import Trained, train
 from gsbench.types import Array, Batch
 
@@ -126,18 +127,18 @@ def probe(job: Job, seed: int, data: Data, encoder: Encoder | None) -> Scored:
     if encoder is None:
         net, trained = _train(job, seed, data)
         start = time.perf_counter()
-        labelled = embed(job, net, data.labelled())
+        labelled = embed(net, data.labelled(), job.watch.extracting)
     else:
         net, trained, start = encoder.net, Trained(0, 0.0, "fp32"), time.perf_counter()
-        everything = embed_once(job, encoder, "train", of_all(training_task(job.task)), data.training)
+        everything = _embed_once(job, encoder, "train", training_task(job.task), data.training)
         labelled = everything.of(training_ids(job.folder, job.task.regime, job.task.draw))
     fitted = fit_probe(labelled.features, labelled.labels, job.num_classes)
     trained = dataclasses.replace(trained, seconds=trained.seconds + time.perf_counter() - start)
 
     def test(draw: int) -> Embedded:
         if encoder is None:
-            return embed(job, net, data.test(draw))
-        return embed_once(job, encoder, "test", of_all(job.task), lambda: data.test(draw), draw)
+            return embed(net, data.test(draw), job.watch.extracting)
+        return _embed_once(job, encoder, "test", job.task, lambda: data.test(draw), draw)
 
     def predict_draw(draw: int) -> Float64[Array, "n c"]:
         return fitted.probabilities(test(draw).features)
@@ -152,6 +153,15 @@ def probe(job: Job, seed: int, data: Data, encoder: Encoder | None) -> Scored:
         **_over_draws(job, probabilities, seen.labels, predict_draw),
     }
     return Scored(net, trained, len(labelled.ids), seen.ids, seen.labels, probabilities, seconds, stated)
+
+
+def _embed_once(
+    job: Job, encoder: Encoder, split: str, task: Task, objects: Callable[[], Objects], sampling_draw: int = 0
+) -> Embedded:
+    """The features of all of a split's objects, whatever the regime."""
+    watched = job.watch.extracting
+    shown = of_all(task)
+    return embed_once(job.folder, encoder.net, encoder.features, split, shown, objects, sampling_draw, watched)
 
 
 def _has_twins(labels: Int64[Array, " n"]) -> bool:

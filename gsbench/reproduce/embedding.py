@@ -4,15 +4,15 @@ import dataclasses
 import tempfile
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from gsbench.baseline import find_recipe
 from gsbench.checkpoints import CONFIG, Checkpoint, from_pretrained, load_checkpoint
-from gsbench.data import open_objects
+from gsbench.data import Objects, open_objects
 from gsbench.evaluation import Watch, evaluate
+from gsbench.evaluation.embedding import Embedded, embed_once
 from gsbench.evaluation.machine import choose_device
-from gsbench.features import extract
+from gsbench.evaluation.pretext import features_folder
 from gsbench.figures.embedding import Panel, draw_embedding
 from gsbench.figures.sheet import Sheet, require
 from gsbench.reproduce.holdings import Holdings
@@ -47,12 +47,12 @@ def draw_figure7(data: str | Path, how: How, encoder: str | Path | None = None, 
     place = choose_device(how.device)
     for config in ("views", "gaussians"):
         holdings.folder.manifest.schema(config)  # one that is not there is named
-    if encoder is not None and _is_checkpoint(str(encoder)):
-        net, about = from_pretrained(encoder)
-    else:
-        with tempfile.TemporaryDirectory() as unkept:
-            net, about = _trained(holdings, how, str(encoder or ""), how.checkpoints or Path(unkept), watch)
-    return _draw(holdings, net.to(place), about, place, watch)
+    with tempfile.TemporaryDirectory() as unkept:
+        if encoder is not None and _is_checkpoint(str(encoder)):
+            (net, about), kept = from_pretrained(encoder), Path(unkept)
+        else:
+            net, about, kept = _trained(holdings, how, str(encoder or ""), how.checkpoints or Path(unkept), watch)
+        return _draw(holdings, net.to(place), about, kept, watch)
 
 
 def _is_checkpoint(encoder: str) -> bool:
@@ -62,8 +62,8 @@ def _is_checkpoint(encoder: str) -> bool:
 
 def _trained(
     holdings: Holdings, how: How, encoder: str, checkpoints: Path, watch: Watch
-) -> tuple[nn.Module, Checkpoint]:
-    """A recipe's encoder, from `checkpoints` or trained into it."""
+) -> tuple[nn.Module, Checkpoint, Path]:
+    """A recipe's encoder, from `checkpoints` or trained into it, and where its features are kept there."""
     published = load_models().models[_MODEL]
     name = encoder or published.recipe(how.variant)
     recipe, path = find_recipe(name)
@@ -83,7 +83,7 @@ def _trained(
     )
     for config in sorted(checkpoints.glob(f"*/{CONFIG}")):
         if _is_of(load_checkpoint(config.parent), result):
-            return from_pretrained(config.parent, name)
+            return *from_pretrained(config.parent, name), features_folder(config.parent)
     raise AssertionError(f"{checkpoints}: evaluate keeps an encoder that it trained")
 
 
@@ -98,23 +98,28 @@ def _is_of(checkpoint: Checkpoint, result: Result) -> bool:
     return ours == theirs and run == (result.model.recipe_sha256, result.run.seed)
 
 
-def _draw(holdings: Holdings, net: nn.Module, about: Checkpoint, place: torch.device, watch: Watch) -> Sheet:
+def _draw(holdings: Holdings, net: nn.Module, about: Checkpoint, kept: Path, watch: Watch) -> Sheet:
     (points, images), folder = about.tasks, holdings.folder
     most = holdings.views("meshes", "train")
     counts = list(dict.fromkeys(min(count, most) for count in VIEWS))
     manifest = folder.manifest
     here = {"dataset": manifest.name, "revision": manifest.version, "fingerprint": manifest.fingerprint()}
-    panels, labels = [], None
-    for title, task in (
-        *((f"images, {count} view{'' if count == 1 else 's'}", _seen(images, here, count)) for count in counts),
-        (f"{points.num_points:,} {points.modality.capitalize()}", _seen(points, here, None)),
-    ):
-        recipe = about.recipe
-        objects = open_objects(folder, task, "test", recipe.images, watch.reading, recipe.points.min_opacity)
-        panels.append(Panel(title, extract(net, objects.to(place), watch.extracting)))
-        labels = objects.labels.numpy()
-    assert labels is not None, "there is a panel"
-    return draw_embedding(panels, labels, manifest.classes, _describe(folder, about, most))
+
+    def embedded(task: Task) -> Embedded:
+        recipe, place = about.recipe, next(net.parameters()).device
+
+        def read() -> Objects:
+            least = recipe.points.min_opacity
+            return open_objects(folder, task, "test", recipe.images, watch.reading, least).to(place)
+
+        return embed_once(folder, net, kept, "test", task, read, progress=watch.extracting)
+
+    # From the most views on: those of fewer come with them.
+    by_count = {count: embedded(_seen(images, here, count)) for count in reversed(counts)}
+    of_points = embedded(_seen(points, here, None))
+    panels = [Panel(f"images, {n} view{'' if n == 1 else 's'}", by_count[n].features) for n in counts]
+    panels.append(Panel(f"{points.num_points:,} {points.modality.capitalize()}", of_points.features))
+    return draw_embedding(panels, of_points.labels, manifest.classes, _describe(folder, about, most))
 
 
 def _seen(task: Task, here: dict[str, str], views: int | None) -> Task:
