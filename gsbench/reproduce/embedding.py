@@ -105,12 +105,11 @@ def _draw(holdings: Holdings, net: nn.Module, about: Checkpoint, kept: Path, wat
     manifest = folder.manifest
     here = {"dataset": manifest.name, "revision": manifest.version, "fingerprint": manifest.fingerprint()}
 
-    def embedded(task: Task) -> Embedded:
-        recipe, place = about.recipe, next(net.parameters()).device
+    place, images_how, least = next(net.parameters()).device, about.recipe.images, about.recipe.points.min_opacity
 
+    def embedded(task: Task) -> Embedded:
         def read() -> Objects:
-            least = recipe.points.min_opacity
-            return open_objects(folder, task, "test", recipe.images, watch.reading, least).to(place)
+            return open_objects(folder, task, "test", images_how, watch.reading, least).to(place)
 
         return embed_once(folder, net, kept, "test", task, read, progress=watch.extracting)
 
