@@ -5,7 +5,8 @@ shifted and thinned out on its own. Each is to be closer to the object's others 
 loss compares it with the whole batch where a triplet compares two. Halves share no size or place that gives the pair
 away, and no Gaussian but one where their number is odd; two cost PointNet what one set costs. From its features, each
 half is also drawn again (an autoencoder, after Achlioptas et al. 2018, arXiv 1707.02392): telling objects apart needs
-few of their traits, so the others would be lost.
+few of their traits, so the others would be lost. The features of Gaussians are few, mapped linearly from many pooled
+ones: by a thousand a linear probe learns its objects by heart.
 """
 
 import itertools
@@ -38,6 +39,7 @@ class Contrast(Encoders):
         view_weight: of the contrast of views with views.
         point_weight: of the contrast of halves with halves; that of views with halves has weight 1.
         shape_weight: of the distance between a half's positions and those drawn from its features.
+        code: features of Gaussians, see `Encoders`.
         dimensions: of the space.
     """
 
@@ -49,18 +51,18 @@ class Contrast(Encoders):
         view_weight: float = 0.5,
         point_weight: float = 0.5,
         shape_weight: float = 10.0,
+        code: int = 128,
         dimensions: int = 128,
     ) -> None:
-        super().__init__(in_channels, points, published_sh=False)
+        super().__init__(in_channels, points, code=code)
         if temperature <= 0:
             raise ValueError(f"temperature is {temperature} (must be above 0)")
         self.temperature = temperature
         self.view_weight, self.point_weight, self.shape_weight = view_weight, point_weight, shape_weight
         width = self.images.width
-        point_width = self.fusion[0].in_features - width
         self.project_images = Head(width, (width,), dimensions)
-        self.project_points = Head(point_width, (point_width,), dimensions)
-        widths = (point_width, 512, 512)
+        self.project_points = Head(code, (code,), dimensions)
+        widths = (code, 512, 512)
         hidden = [layer for i, o in itertools.pairwise(widths) for layer in (nn.Linear(i, o), nn.ReLU())]
         self.draw = nn.Sequential(*hidden, nn.Linear(widths[-1], 3 * _DRAWN))
 

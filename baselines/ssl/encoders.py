@@ -31,12 +31,12 @@ def _pointnet(channels: int) -> PointNet:
 
 _POINT_ENCODERS: dict[str, tuple[int, Callable[[int], PointNet | Vanilla | PointNet2]]] = {
     "pointnet": (512, _pointnet),
-    "pointnet-vanilla": (512, lambda channels: Vanilla(channels, 512)),
+    "pointnet-vanilla": (1024, lambda channels: Vanilla(channels, 1024)),
     "pointnet++": (512, lambda channels: PointNet2(channels, "msg", (128, 256, 512))),
     "pointnet++-wide": (1024, lambda channels: PointNet2(channels, "msg")),
     "pointnet++-ssg": (1024, lambda channels: PointNet2(channels, "ssg")),
 }
-"""Width of the features, and the encoder for a number of channels."""
+"""Width of the pooled features, and the encoder for a number of channels."""
 
 
 class Encoders(nn.Module):
@@ -44,15 +44,16 @@ class Encoders(nn.Module):
 
     Args:
         in_channels: channels of a Gaussian; the first three are positions.
-        points: the encoder of Gaussians: with 512 features `pointnet` or `pointnet++`, as published, or
-            `pointnet-vanilla` (no transforms); with 1024 `pointnet++-wide` (several neighbourhood sizes a level) or
+        points: the encoder of Gaussians: with 512 features `pointnet` or `pointnet++`, as published; with 1024
+            `pointnet-vanilla` (no transforms), `pointnet++-wide` (several neighbourhood sizes a level) or
             `pointnet++-ssg` (one, a quarter of the work).
         published_sh: whether the spherical harmonics are cut to the 44 coefficients of the published runs.
+        code: the features of Gaussians are a linear map of the encoder's to so many; None: the encoder's own.
     """
 
     inputs: ClassVar[tuple[str, ...]] = ("gaussians", "images")
 
-    def __init__(self, in_channels: int, points: str, published_sh: bool) -> None:
+    def __init__(self, in_channels: int, points: str, published_sh: bool = False, code: int | None = None) -> None:
         super().__init__()
         if points not in _POINT_ENCODERS:
             raise ValueError(f"points is '{points}' (allowed: {', '.join(_POINT_ENCODERS)})")
@@ -62,9 +63,11 @@ class Encoders(nn.Module):
                 f"(allowed: {_GEOMETRY + _TRUE_SH}, those of features xyz+geo+sh of degree 3)"
             )
         self.published_sh = published_sh
-        width, make = _POINT_ENCODERS[points]
+        pooled, make = _POINT_ENCODERS[points]
+        width = pooled if code is None else code
         self.images = ResNet18()
         self.points = make(_PUBLISHED_SH.stop - 3 if published_sh else in_channels)
+        self.code = nn.Identity() if code is None else nn.Linear(pooled, code)
         self.fusion = nn.Sequential(nn.Linear(ResNet18.width + width, 256), nn.ReLU(), nn.Linear(256, 2))
 
     def embed(self, batch: Batch) -> Tensor:
@@ -85,7 +88,9 @@ class Encoders(nn.Module):
             assert batch.points is not None, "gsbench hands a model of Gaussians points"
             points = torch.cat([batch.points[..., :_GEOMETRY], batch.points[..., _PUBLISHED_SH]], 2)
             batch = Batch(batch.ids, batch.labels, points, batch.mask)
-        return self.points.embed(batch)
+        pooled = self.points.embed(batch)
+        with torch.autocast(pooled.device.type, enabled=False):
+            return self.code(pooled.float())
 
     def same_object(self, images: Tensor, points: Tensor) -> Tensor:
         """How much more likely image features `[b d]` and point features `[b e]` are of one object: log-odds `[b]`."""

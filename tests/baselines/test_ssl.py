@@ -77,6 +77,16 @@ def test_features_have_512_channels_in_either_modality(points):
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("points", ["pointnet-vanilla", "pointnet++-ssg"])
+def test_a_code_is_a_linear_map_of_the_pooled_features(points):
+    net, batch = Contrast(3, points, code=16).eval(), points_of(pairs())
+    pooled = net.points.embed(batch)
+    assert pooled.shape == (4, 1024)
+    torch.testing.assert_close(net.embed(batch), pooled @ net.code.weight.T + net.code.bias)
+    assert net.code.weight.shape == (16, 1024)
+
+
+@torch.no_grad()
 def test_the_loss_is_the_published_formula(net):
     """Triplet(f1, f2, f3) + 3 (CE(1) + CE(1) + CE(0)), written out."""
     batch = pairs()
