@@ -4,7 +4,6 @@ The usual way is a PyTorch DataLoader that decodes, crops, resizes and mirrors o
 every epoch, and torch's convolutions in float32. Both are given one core.
 """
 
-import io
 import math
 import time
 
@@ -14,7 +13,6 @@ import torch
 from gsbench_baselines.images.convolution import Conv2d
 from gsbench_baselines.images.pixels import to_float
 from gsbench_baselines.images.resnet import ResNet18
-from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -29,6 +27,7 @@ from gsbench.store.webp import encode_webp
 from gsbench.tasks import Task
 from gsbench.train import keep_freed_memory, resolve_precision
 from gsbench.types import Batch
+from tests.bench.dataloader import decode
 
 OBJECTS, VIEWS, STORED, SIZE, BATCH = 8, 12, 224, 64, 48
 HOW = Images(SIZE, (0.7, 1.0), flip=True)
@@ -87,15 +86,7 @@ class OneByOne(Dataset):
         return len(self.files)
 
     def __getitem__(self, index: int) -> torch.Tensor:
-        rgba = Image.open(io.BytesIO(self.files[index])).convert("RGBA")
-        image = Image.new("RGB", rgba.size, (255, 255, 255))
-        image.paste(rgba, mask=rgba.getchannel("A"))
-        side = int(STORED * math.sqrt(float(torch.empty(()).uniform_(0.7, 1))))
-        left, top = (int(torch.randint(0, STORED - side + 1, ())) for _ in "xy")
-        image = image.resize((SIZE, SIZE), Image.Resampling.BILINEAR, (left, top, left + side, top + side))
-        if torch.rand(()) < 0.5:
-            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        return torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255
+        return decode(self.files[index], HOW).float() / 255
 
 
 def optimise(model: nn.Module, optimizer: torch.optim.Optimizer, pixels: torch.Tensor, precision: str) -> float:
