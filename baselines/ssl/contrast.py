@@ -6,7 +6,7 @@ loss compares it with the whole batch where a triplet compares two. Halves share
 away, and no Gaussian but one where their number is odd; two cost PointNet what one set costs. From its features, each
 half is also drawn again (an autoencoder, after Achlioptas et al. 2018, arXiv 1707.02392): telling objects apart needs
 few of their traits, so the others would be lost. The features of Gaussians are few, mapped linearly from many pooled
-ones: by a thousand a linear probe learns its objects by heart.
+ones: by hundreds a linear probe learns its objects by heart.
 """
 
 import itertools

@@ -62,6 +62,8 @@ class Encoders(nn.Module):
                 f"published_sh is true for {in_channels} channels "
                 f"(allowed: {_GEOMETRY + _TRUE_SH}, those of features xyz+geo+sh of degree 3)"
             )
+        if code is not None and code < 1:
+            raise ValueError(f"code is {code} (must be at least 1)")
         self.published_sh = published_sh
         pooled, make = _POINT_ENCODERS[points]
         width = pooled if code is None else code

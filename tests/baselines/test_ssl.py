@@ -167,6 +167,7 @@ def test_published_spherical_harmonics():
         (lambda: CrossModal(3, "pointnet+"), r"points is 'pointnet\+' \(allowed: pointnet, pointnet-vanilla, pointnet"),
         (lambda: CrossModal(22, published_sh=True), r"published_sh is true for 22 channels \(allowed: 58, those of"),
         (lambda: CrossModal(3, margin=-1.0), r"margin is -1\.0 \(must be at least 0\)"),
+        (lambda: Contrast(3, code=0), r"code is 0 \(must be at least 1\)"),
         (lambda: Contrast(3, temperature=0.0), r"temperature is 0\.0 \(must be above 0\)"),
     ],
 )

@@ -53,11 +53,12 @@ def stored(recipe: Recipe, folder: Folder, count: int) -> Samples:
     (means, ends), (opacities, _) = ragged(table["means"], (3,)), ragged(table["opacities"], ())
     positions, files = [], []
     images = read_table(folder, "views", "train", ["image"])["image"] if of_images or pairs else None
+    views = views_of(folder, "meshes", "train") if images is not None else {}
     for object_id in ids:
         own = slice(ends[rows[object_id]], ends[rows[object_id] + 1])
         positions.append(means[own][opacities[own] >= recipe.points.min_opacity].astype("f4"))
         if images is not None:
-            of_object = views_of(folder, "meshes", "train")[object_id]
+            of_object = views[object_id]
             files.append([images[row].as_py()["bytes"] for row in of_object[:: len(of_object) // VIEWS][:VIEWS]])
     return Samples(labels, None if of_images else positions, count, files or None, recipe.images, pairs)
 
