@@ -28,7 +28,8 @@ class Train:
         bn_momentum_floor: batch-norm momentum after decay; it decays by half with every drop of the `step` schedule.
         label_smoothing: cross-entropy label smoothing.
         precision: `fp32`, or `bf16` for mixed precision, or `auto`: bf16 where the device multiplies it natively.
-        views_per_sample: cuts an object's views into samples of so many, which divides their number; None: one sample.
+        views_per_sample: deals an object's views to samples of so many, each spread evenly along the rig; it divides
+            their number. None: one sample.
     """
 
     epochs: int

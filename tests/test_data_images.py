@@ -136,8 +136,12 @@ def test_views_become_samples_without_a_copy(folder):
     assert isinstance(samples, Objects)
     assert samples.ids == ("ball_0001",) * 3 + ("rod_0001",) * 3
     assert samples.labels.tolist() == [0, 0, 0, 1, 1, 1]
-    for row in range(6):
-        assert torch.equal(samples.images[row], objects.images[row // 3, 2 * (row % 3) : 2 * (row % 3) + 2])
+    order = torch.tensor([4, 0, 5, 2, 1, 3])
+    batch = samples.batch(order)
+    assert batch.ids == tuple(samples.ids[row] for row in order)
+    for images, row in zip(batch.images, order.tolist(), strict=True):
+        assert torch.equal(images, objects.images[row // 3, [row % 3, row % 3 + 3]]), "around the object"
+    assert batch.images.stride()[2] == 1, "the channels of a pixel side by side"
     assert samples.images.data_ptr() == objects.images.data_ptr()
     with pytest.raises(ValueError, match=r"views_per_sample is 4 \(must divide the 6 views of an object\)"):
         objects.split_views(4)

@@ -64,6 +64,11 @@ def test_each_stage_takes_its_samples(objects, recipe, path, seen):
         shades = torch.cat([images[:, :, 0, 0, 0].flatten() for images in seen[first:last]])
         assert torch.equal(shades.sort().values.long(), every), "every view once an epoch"
     assert not torch.equal(seen[0], seen[3]), "each epoch has an order of its own"
+    halves = torch.cat([images[:, :, 0, 0, 0].long() // 5 for images in seen[6:9]])
+    assert torch.equal(halves[:, 1] - halves[:, 0], torch.full((24,), 2)), (
+        "views 0 and 2, or 1 and 3: around the object"
+    )
+    assert torch.equal(halves[:, 0] // 4, halves[:, 1] // 4), "of one object"
 
 
 def test_each_stage_has_its_own_schedule_and_optimizer(objects, recipe, path, monkeypatch):
