@@ -68,6 +68,7 @@ class Objects:
         """
         if self.images is None or self.points is not None:
             raise ValueError(f"views_per_sample is {count} (allowed: leave it out, unless the model sees images alone)")
+        assert self.samples_each == 1, "views are split once"
         views = self.images.shape[1]
         if views % count:
             raise ValueError(f"views_per_sample is {count} (must divide the {views} views of an object)")
