@@ -32,6 +32,8 @@ def _pointnet(channels: int) -> PointNet:
 _POINT_ENCODERS: dict[str, tuple[int, Callable[[int], PointNet | Vanilla | PointNet2]]] = {
     "pointnet": (512, _pointnet),
     "pointnet-vanilla": (1024, lambda channels: Vanilla(channels, 1024)),
+    "pointnet-vanilla-narrow": (256, lambda channels: Vanilla(channels, 256)),
+    "pointnet-vanilla-wide": (4096, lambda channels: Vanilla(channels, 4096)),
     "pointnet++": (512, lambda channels: PointNet2(channels, "msg", (128, 256, 512))),
     "pointnet++-wide": (1024, lambda channels: PointNet2(channels, "msg")),
     "pointnet++-ssg": (1024, lambda channels: PointNet2(channels, "ssg")),
@@ -45,8 +47,8 @@ class Encoders(nn.Module):
     Args:
         in_channels: channels of a Gaussian; the first three are positions.
         points: the encoder of Gaussians: with 512 features `pointnet` or `pointnet++`, as published; with 1024
-            `pointnet-vanilla` (no transforms), `pointnet++-wide` (several neighbourhood sizes a level) or
-            `pointnet++-ssg` (one, a quarter of the work).
+            `pointnet-vanilla` (no transforms; `-narrow` with 256, `-wide` with 4096), `pointnet++-wide` (several
+            neighbourhood sizes a level) or `pointnet++-ssg` (one, a quarter of the work).
         published_sh: whether the spherical harmonics are cut to the 44 coefficients of the published runs.
         code: the features of Gaussians are a linear map of the encoder's to so many; None: the encoder's own.
     """

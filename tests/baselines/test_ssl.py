@@ -77,13 +77,29 @@ def test_features_have_512_channels_in_either_modality(points):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("points", ["pointnet-vanilla", "pointnet++-ssg"])
-def test_a_code_is_a_linear_map_of_the_pooled_features(points):
+@pytest.mark.parametrize(
+    ("points", "width"),
+    [
+        ("pointnet-vanilla", 1024),
+        ("pointnet-vanilla-narrow", 256),
+        ("pointnet-vanilla-wide", 4096),
+        ("pointnet++-ssg", 1024),
+    ],
+)
+def test_a_code_is_a_linear_map_of_the_pooled_features(points, width):
     net, batch = Contrast(3, points, code=16).eval(), points_of(pairs())
     pooled = net.points.embed(batch)
-    assert pooled.shape == (4, 1024)
+    assert pooled.shape == (4, width)
     torch.testing.assert_close(net.embed(batch), pooled @ net.code.weight.T + net.code.bias)
-    assert net.code.weight.shape == (16, 1024)
+    assert net.code.weight.shape == (16, width)
+
+
+def test_widths_differ_in_nothing_else():
+    short, narrow, wide = (find_recipe(f"ssl-plus:{name}")[0] for name in ("short", "short-narrow", "short-wide"))
+    assert {narrow.options["points"], wide.options["points"]} == {"pointnet-vanilla-narrow", "pointnet-vanilla-wide"}
+    for other in (narrow, wide):
+        options = {**other.options, "points": short.options["points"]}
+        assert dataclasses.replace(other, name=short.name, title=short.title, options=options) == short
 
 
 @torch.no_grad()
