@@ -134,22 +134,22 @@ def _run_epoch(run: _Run, stage: _Stage, optimizer: torch.optim.Optimizer, epoch
     how, own_epoch, batches = stage.how, epoch - stage.first_epoch, stage.batches
     for step, index in enumerate(_epoch_order(len(stage.samples), batches, run.seed, epoch)):
         _set_schedule(run.model, optimizer, how, own_epoch + step / batches)
-        batch = _draw(run, stage, index.to(run.device), _generator(run.seed, epoch, step, run.device))
         try:
-            value = _backward(run, how, batch)
+            value = _take_step(run, stage, optimizer, index, _generator(run.seed, epoch, step, run.device))
         except torch.OutOfMemoryError:
             value = None  # what the failed step holds is free only behind this block
         if value is None:
+            fitting = _most_that_fit(run, stage, optimizer, index)
             raise ValueError(
-                f"{run.recipe.name}: {len(batch.ids)} samples a step are too many for the memory of {run.device} "
-                f"({_most_that_fit(run, how, batch)} would fit: a lower train.batch_size than {how.batch_size})"
+                f"{run.recipe.name}: {len(index)} samples a step are too many for the memory of {run.device} "
+                + (f"({fitting} would fit: a lower" if fitting else "(2 are, too: allowed is less an object, no lower")
+                + f" train.batch_size than {how.batch_size})"
             )
         if not np.isfinite(value):
             raise ValueError(
                 f"{run.recipe.name}: the loss is {value} at step {step + 1} of epoch {epoch + 1} "
                 f"(must be finite; a lower train.lr than {how.lr} may help)"
             )
-        optimizer.step()
         if run.progress:
             run.progress(stage.first_step + own_epoch * batches + step + 1, run.steps, value)
 
@@ -171,30 +171,37 @@ def _draw(run: _Run, stage: _Stage, index: torch.Tensor, generator: torch.Genera
     return augment_images(augment(batch, run.recipe.augment, generator), run.recipe.images, generator)
 
 
-def _backward(run: _Run, how: Train, batch: Batch) -> float:
-    """Leaves the batch's gradients in the parameters; returns its loss."""
+def _take_step(
+    run: _Run, stage: _Stage, optimizer: torch.optim.Optimizer, index: torch.Tensor, generator: torch.Generator
+) -> float:
+    """A step on the samples at `index`; returns its loss, and leaves the weights alone where that is not finite."""
+    how, batch = stage.how, _draw(run, stage, index.to(run.device), generator)
     bf16 = resolve_precision(how.precision, run.device) == "bf16"
     with torch.autocast(run.device.type, torch.bfloat16, enabled=bf16):
         loss = run.model.loss(batch, how.label_smoothing)  # type: ignore[operator]
     run.model.zero_grad()
     loss.backward()
-    return float(loss.detach())
+    value = float(loss.detach())
+    if np.isfinite(value):
+        optimizer.step()
+    return value
 
 
-def _most_that_fit(run: _Run, how: Train, batch: Batch) -> int:
-    """How many samples a step has memory for, found by halving."""
-    count = len(batch.ids)
-    fits = False
-    while not fits and count > 1:
+def _most_that_fit(run: _Run, stage: _Stage, optimizer: torch.optim.Optimizer, index: torch.Tensor) -> int:
+    """How many samples a step has memory for, found by halving; 0 where 2 are too many, since batch norm takes no one.
+
+    The steps are taken: what the optimizer keeps is a part of what has to fit, and the run has failed.
+    """
+    count = len(index)
+    while count > 3:
         count //= 2
         run.model.zero_grad()
-        tensors = (None if each is None else each[:count] for each in (batch.points, batch.mask, batch.images))
         try:
-            _backward(run, how, Batch(batch.ids[:count], batch.labels[:count], *tensors))
-            fits = True
+            _take_step(run, stage, optimizer, index[:count], torch.Generator(run.device).manual_seed(0))
+            return count
         except torch.OutOfMemoryError:
             pass
-    return count if fits else 0
+    return 0
 
 
 def resolve_precision(precision: str, device: torch.device) -> str:

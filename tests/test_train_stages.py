@@ -120,16 +120,29 @@ def test_views_that_cannot_be_cut(objects, recipe, path):
         run(objects, three, path)
 
 
-@pytest.mark.parametrize(("room", "fits"), [(5, 4), (1, 1), (0, 0)])
-def test_memory_that_is_too_small(objects, recipe, path, monkeypatch, room, fits):
+@pytest.mark.parametrize(
+    ("room", "advice"),
+    [(5, "4 would fit: a lower"), (2, "2 would fit: a lower"), (1, "2 are, too: allowed is less an object, no lower")],
+)
+def test_memory_that_is_too_small(objects, recipe, path, monkeypatch, room, advice):
     kind = load_class(recipe, path)
     original = kind.loss
 
     def loss(self, batch, label_smoothing):
         if len(batch.ids) > room:
             raise torch.OutOfMemoryError("no room")
-        return original(self.eval(), batch, label_smoothing)
+        return original(self, batch, label_smoothing)
 
     monkeypatch.setattr(kind, "loss", loss)
-    with pytest.raises(ValueError, match=rf"16 samples a step are too many .* of cpu \({fits} would fit: .* than 16\)"):
+    message = rf"16 samples a step are too many .* of cpu \({advice} train.batch_size than 16\)"
+    with pytest.raises(ValueError, match=message):
+        run(objects, recipe, path)
+
+
+def test_memory_that_ends_where_the_optimizer_takes_its_own(objects, recipe, path, monkeypatch):
+    def step(self, closure=None):
+        raise torch.OutOfMemoryError("no room for the moments")
+
+    monkeypatch.setattr(torch.optim.Adam, "step", step)
+    with pytest.raises(ValueError, match=r"16 samples a step are too many for the memory of cpu \(2 are, too"):
         run(objects, recipe, path)

@@ -60,7 +60,12 @@ def _add_eval_options(parser: argparse.ArgumentParser) -> None:
     add("--views-from", choices=get_args(ViewsFrom), default="meshes", help="what the images show (default: meshes)")
     add("--cameras", choices=get_args(CamerasOf), default="train", help="that renders of Gaussians are seen from")
     add("--protocol", choices=get_args(Protocol), help="(default: supervised, or probe for a model of pairs)")
-    add("--pretext-views", type=positive_int, metavar="N", help="images an object that a model of pairs learns from")
+    add(
+        "--pretext-views",
+        type=positive_int,
+        metavar="N",
+        help="images an object that a model of pairs learns from (default: all that memory holds)",
+    )
     add("--seeds", type=seed_list, default=(0,), metavar="0,1,2", help="one run and one Result file each (default: 0)")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: auto)")
     add("--out", type=Path, default=OUT, metavar="DIR", help=f"where Result files go (default: {OUT})")

@@ -1,10 +1,12 @@
 """The function behind `gsbench eval`."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import torch
 
 from gsbench.baseline import find_recipe, load_class
 from gsbench.data import check_views, render_psnr, training_ids
@@ -79,7 +81,8 @@ def evaluate(
         watch: told of the run while it goes on.
 
     Raises:
-        ValueError: any argument, recipe or data set that is not as it must be; raised before training where it can be.
+        ValueError: any argument, recipe or data set that is not as it must be, raised before training where it can be;
+            or what training raises; or memory that ends.
     """
     wanted = Wanted(
         modality, regime, draw, features, sampling, num_points, num_views, views_from, cameras, protocol, pretext_views
@@ -89,10 +92,16 @@ def evaluate(
     for folder in (out, checkpoints):
         check_writable(folder)
     results = []
-    for result in _results(job, seeds):
-        if out is not None:
-            save_result(result, Path(out) / f"{job.task.slug()}-{result.file_name()}")
-        results.append(result)
+    try:
+        for result in _results(job, seeds):
+            if out is not None:
+                save_result(result, Path(out) / f"{job.task.slug()}-{result.file_name()}")
+            results.append(result)
+    except torch.OutOfMemoryError:
+        raise ValueError(
+            f"{job.recipe.name}: the memory of {job.device} ends while objects are scored "
+            "(allowed: fewer points or views, or a smaller images.size)"
+        ) from None
     return results
 
 
@@ -116,7 +125,8 @@ def _make_job(
     _check_inputs(folder, task)
     pairs = None
     if recipe.supervision == "pairs":
-        pairs = plan(folder, recipe, inputs, wanted, lambda pairs: is_begun(checkpoints, recipe, pairs, seeds))
+        begun = partial(is_begun, checkpoints, recipe, seeds)
+        pairs = plan(folder, recipe, inputs, wanted, begun, watch.notice)
     return Job(model, recipe, path, folder, task, pairs, choose_device(device), checkpoints, watch)
 
 
@@ -124,7 +134,10 @@ def _check_inputs(folder: Folder, task: Task) -> None:
     """Says before a long training what would be found out after it."""
     if task.protocol != "supervised":
         labels = read_labels(folder, "train")
-        check_classes(np.array([labels[object_id] for object_id in training_ids(folder, task.regime, task.draw)]))
+        try:
+            check_classes(np.array([labels[object_id] for object_id in training_ids(folder, task.regime, task.draw)]))
+        except ValueError as error:
+            raise ValueError(f"{folder.path}: regime {task.regime}, draw {task.draw}: {error}") from None
     if task.modality == "images":
         check_views(folder, training_task(task), "train")
         check_views(folder, task, "test")

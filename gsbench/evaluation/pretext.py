@@ -64,7 +64,12 @@ def features_folder(checkpoint: Path) -> Path:
 
 
 def plan(
-    folder: Folder, recipe: Recipe, inputs: Sequence[str], wanted: Wanted, begun: Callable[[Pairs], bool]
+    folder: Folder,
+    recipe: Recipe,
+    inputs: Sequence[str],
+    wanted: Wanted,
+    begun: Callable[[Pairs], bool],
+    notice: Callable[[str], None] | None = None,
 ) -> Pairs:
     """What an encoder is to be trained on.
 
@@ -75,6 +80,7 @@ def plan(
         wanted: which Gaussians, and how many images an object: None for all of them, or for half as many, again and
             again, until they fit into memory.
         begun: whether training on such pairs has begun, or is done: then it is that one, whatever memory there is now.
+        notice: told that memory does not hold all images.
 
     Raises:
         ValueError: the data set lacks one of the two modalities, or has fewer images.
@@ -97,14 +103,16 @@ def plan(
         check_views(folder, chosen.images, "train")
         return chosen
     rows = views_of(folder, "meshes", "train")
-    views, image_bytes = min(map(len, rows.values())), len(rows) * recipe.images.size**2 * 3
-    free = free_memory()
+    views = most = min(map(len, rows.values()))
+    image_bytes, free = len(rows) * recipe.images.size**2 * 3, free_memory()
     while views > 2 and free is not None and views * image_bytes > _OF_MEMORY * free and not begun(pairs(views)):
         views = -(-views // 2)
+    if views < most and notice:
+        notice(f"{recipe.name} learns from {views} of {most} images an object: memory holds no more (--pretext-views).")
     return pairs(views)
 
 
-def is_begun(checkpoints: Path | None, recipe: Recipe, pairs: Pairs, seeds: Sequence[int]) -> bool:
+def is_begun(checkpoints: Path | None, recipe: Recipe, seeds: Sequence[int], pairs: Pairs) -> bool:
     """Whether an encoder of one of the seeds is there, or an epoch of its training."""
     folders = (_folder(checkpoints, recipe, pairs, seed) for seed in seeds)
     return any(folder and ((folder / CONFIG).exists() or _unfinished(folder).exists()) for folder in folders)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from gsbench.baseline import build_model
 from gsbench.checkpoints import weights_sha256
-from gsbench.data import Objects, training_ids
+from gsbench.data import Objects, most_inputs, training_ids
 from gsbench.evaluation.data import Data, of_all, training_task
 from gsbench.evaluation.embedding import Embedded, embed, embed_once
 from gsbench.evaluation.job import Job
@@ -174,8 +174,9 @@ def _over_draws(
     labels: Int64[Array, " n"],
     predict_draw: Callable[[int], Float64[Array, "n c"]],
 ) -> dict[str, float]:
-    """Accuracy over draws of the test objects' points, of which `predictions` are the first."""
-    if job.task.num_points is None:
+    """Accuracy over draws of the test objects' points, of which `predictions` are the first; none where all go in."""
+    count = job.task.num_points
+    if count is None or count >= most_inputs(job.folder, job.task.modality, "meshes"):
         return {}
     predictions = [probabilities, *(predict_draw(draw) for draw in range(1, SAMPLING_DRAWS))]
     accuracies = [float((rows.argmax(1) == labels).mean()) for rows in predictions]

@@ -180,10 +180,13 @@ def test_a_training_that_has_begun_keeps_its_number_of_images(run, data, recipe,
     assert (result.pretext.num_views, steps[0]) == (VIEWS, 4)
 
 
-def test_images_that_do_not_fit_into_memory_are_halved(run, monkeypatch, tmp_path):
+def test_images_that_do_not_fit_into_memory_are_halved(run, data, recipe, monkeypatch, tmp_path):
     needed = len(OBJECTS["train"]) * VIEWS * 8 * 8 * 3
     monkeypatch.setattr("gsbench.evaluation.pretext.free_memory", lambda: needed)
-    first, _ = run()
+    told: list[str] = []
+    kept = {"num_points": 16, "checkpoints": tmp_path / "kept"}
+    (first,) = evaluate(recipe, data, watch=Watch(notice=told.append), **kept)
     assert first.pretext.num_views == VIEWS // 2
+    assert told == ["pairs learns from 2 of 4 images an object: memory holds no more (--pretext-views)."]
     assert run(pretext_views=VIEWS)[0].pretext.num_views == VIEWS
     assert run()[0].pretext.num_views == VIEWS, "it is there now"

@@ -19,7 +19,7 @@ from gsbench.results import load_result
 from gsbench.store.folder import open_folder
 from gsbench.tasks import regime_ids
 from tests.evaluation.conftest import kept, labels_of, trained
-from tests.tiny_training import NOVEL, OBJECTS, PSNR, VIEWS, make_recipe
+from tests.tiny_training import LARGEST, NOVEL, OBJECTS, PSNR, VIEWS, make_recipe
 
 CPU = torch.device("cpu")
 PRETEXT = ("mpd_positive", "mpd_negative", "mpd_ratio", "mpd_auc", "cross_modality_accuracy", "cross_modality_balanced")
@@ -127,6 +127,25 @@ def test_fine_tuning_trains_a_copy_by_the_regimes_labels(run, recipe, tmp_path, 
     after = trained(kept(tmp_path), recipe).state_dict()
     assert all(torch.equal(after[name], value) for name, value in before.items()), "the encoder itself stays"
     assert run(protocol="finetune", modality=modality, regime=50, **count)[1] == [], "its last epoch is there"
+
+
+@pytest.mark.parametrize("modality", ["gaussians", "points"])
+def test_nothing_is_drawn_where_all_points_go_in(data, tmp_path, modality):
+    path = str(make_recipe(tmp_path / "mine"))
+    every, few = (evaluate(path, data, modality=modality, num_points=count)[0] for count in (None, LARGEST - 1))
+    assert (every.task.num_points, every.stated) == (LARGEST, {})
+    assert few.stated["sampling_draws"] == 5
+
+
+@pytest.mark.parametrize("protocol", ["probe", "finetune"])
+def test_memory_that_ends_while_objects_are_scored(run, monkeypatch, protocol):
+    def full(*_):
+        raise torch.OutOfMemoryError("no room")
+
+    monkeypatch.setattr("gsbench.evaluation.embedding.extract", full)
+    monkeypatch.setattr("gsbench.evaluation.protocols.predict", full)
+    with pytest.raises(ValueError, match=r"pairs: the memory of cpu ends while objects are scored \(allowed: fewer"):
+        run(protocol=protocol)
 
 
 def test_a_model_trained_by_labels_may_be_probed(data, tmp_path):

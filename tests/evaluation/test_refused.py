@@ -15,13 +15,16 @@ from tests.tiny_training import OBJECTS, make_folder, make_pairs_recipe
         ),
         ({"modality": "points"}, "modality is points, pairs takes gaussians, images"),
         ({"num_views": 2}, r"num_views is 2, and pairs sees gaussians \(allowed: leave it out\)"),
-        ({"modality": "images", "num_views": 5}, r"num_views is 5 \(allowed: up to 4, all that ball_0001 has\)"),
+        (
+            {"modality": "images", "num_views": 5},
+            r"tiny: num_views is 5 for the views of train \(allowed: up to 4, all that ball_0001 has\)",
+        ),
         (
             {"modality": "images", "num_views": 3, "views_from": "gaussians", "cameras": "novel"},
-            r"num_views is 3 \(allowed: up to 2, all that ball_0013 has\)",
+            r"num_views is 3 for the reconstructions from novel cameras of test \(allowed: up to 2, all that ball_0013",
         ),
         ({"modality": "images", "cameras": "novel"}, r"cameras is 'novel' \(allowed: train\)|from novel cameras"),
-        ({"pretext_views": 5}, r"num_views is 5 \(allowed: up to 4"),
+        ({"pretext_views": 5}, r"num_views is 5 for the views of train \(allowed: up to 4"),
         ({"num_points": 61}, "num_points is 61"),
     ],
 )
@@ -44,7 +47,7 @@ def test_labels_of_one_class(recipe, tmp_path, monkeypatch):
     monkeypatch.setattr("tests.tiny_training.OBJECTS", one)
     data = make_folder(tmp_path / "one", ("gaussians", "views"))
     for protocol in ("probe", "finetune"):
-        with pytest.raises(ValueError, match=r"a probe of 12 labelled objects of one class \(must be of two"):
+        with pytest.raises(ValueError, match=r"one: regime 50, draw 0: a probe of 12 labelled .* of one class \(must"):
             evaluate(recipe, data, regime=50, num_points=8, protocol=protocol)
 
 
