@@ -211,7 +211,11 @@ def test_what_is_added_to_a_table_is_asked_for(data, evaluate):
     seen = {line.cell.row[1:]: line.differs[1:] for line in every[13:]}
     assert seen["Gaussians", "PointNet"] == ("2 epochs", "nothing is published")
     assert seen["Images", "ssl-plus*"] == ("1 epoch", "images of 32 pixels", "nothing is published")
-    assert seen["Gaussians", "ssl-plus*, fine-tuned"][2:] == ("then 1 epoch of fine-tuning", "nothing is published")
+    assert seen["Gaussians", "ssl-plus*, fine-tuned"][2:] == (
+        "learnt from 3 views an object",
+        "then 1 epoch of fine-tuning",
+        "nothing is published",
+    )
     assert "250 points an object, published unknown" in published[0].differs
 
 

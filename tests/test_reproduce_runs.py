@@ -21,6 +21,7 @@ from gsbench.store.webp import encode_webp
 from tests.store import conftest
 from tests.store.conftest import made  # noqa: F401 (a fixture)
 from tests.test_figures import overlaps, words_of
+from tests.tiny_training import make_pairs_recipe
 
 
 @pytest.fixture
@@ -93,6 +94,15 @@ def words_of_figure7(data: Path, out: Path, *more: object) -> list[str]:
     return [str(word) for word in ("reproduce", "figure7", "--data", data, "--variant", "smoke", "--out", out, *more)]
 
 
+def test_figure7_of_an_encoder_from_before_its_fine_tuning_changed(varied, tmp_path, capsys):
+    recipe = make_pairs_recipe(tmp_path / "theirs")
+    more = ("--encoder", recipe, "--checkpoints", tmp_path / "checkpoints", "--json")
+    assert main(words_of_figure7(varied, tmp_path / "first", *more)) == 0
+    recipe.write_text(recipe.read_text().replace("[finetune]\nepochs = 8", "[finetune]\nepochs = 9"))
+    assert main(words_of_figure7(varied, tmp_path / "again", *more)) == 0
+    assert "reused the encoder in" in capsys.readouterr().err
+
+
 def test_figure7_of_a_recipe_and_of_its_checkpoint(varied, tmp_path, capsys, monkeypatch):
     """Both commands, an encoder that is trained, found again, or named: one picture, and no view is seen twice."""
     seen: list[int] = []
@@ -137,6 +147,8 @@ def test_figure7_of_a_recipe_and_of_its_checkpoint(varied, tmp_path, capsys, mon
         (["--encoder", "/nowhere"], "/nowhere: no such folder"),
         (["--encoder", "/"], "/config.json: cannot be read"),
         (["--data", "nowhere"], "nowhere: no such data set"),
+        (["--found-only"], r"--found-only is of a table, not of figure7 \(allowed: leave it out\)"),
+        (["--cells", "1"], "--cells is of a table"),
     ],
 )
 def test_figure7_refuses(data, tmp_path, capsys, more, message):
@@ -194,6 +206,7 @@ def test_an_encoder_that_diverged_or_collapsed():
         (["table9"], r"table9: no such table; did you mean .* \(allowed: table1, .*, figure7\)"),
         (["table4", "--cells", "9"], r"cells: no cell 9 in table4 \(allowed: 1 to 6\)"),
         (["table4", "--data", "nowhere"], "nowhere: no such data set"),
+        (["table4", "--encoder", "pointnet"], "--encoder is of figure7, not of table4"),
         (["table4", "--device", "cuda"], "device is 'cuda', and torch finds no GPU"),
     ],
 )

@@ -43,7 +43,12 @@ def add_commands(commands: Any) -> None:
         metavar="N",
         help="points or Gaussians an object (default: 2048 for full, else 1024)",
     )
-    add("--pretext-views", type=positive_int, metavar="N", help="images an object that encoders learn from")
+    add(
+        "--pretext-views",
+        type=positive_int,
+        metavar="N",
+        help="images an object that encoders learn from (default: all that memory holds)",
+    )
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: auto)")
     add("--out", type=Path, default=OUT, metavar="DIR", help=f"of Result files, or of figure7 (default: {OUT})")
     add("--checkpoints", type=Path, default=CHECKPOINTS, metavar="DIR", help=f"of encoders (default: {CHECKPOINTS})")
@@ -58,6 +63,7 @@ def _reproduce(args: argparse.Namespace) -> int:
     from gsbench.store.folder import default_data
 
     table = None if args.table == FIGURE else load_table(args.table)
+    _check_words(args, FIGURE)
     data, fallback = (args.data, None) if args.data else default_data()
     if fallback:
         notice(fallback)
@@ -83,6 +89,15 @@ def _reproduce(args: argparse.Namespace) -> int:
     else:
         print(as_markdown(table, lines, args.variant))
     return 0
+
+
+def _check_words(args: argparse.Namespace, figure: str) -> None:
+    """A ValueError for what means nothing for a table, or for the figure."""
+    drawn = args.table == figure
+    for name in ("cells", "extras", "found_only") if drawn else ("encoder",):
+        if getattr(args, name):
+            of = "a table" if drawn else figure
+            raise ValueError(f"--{name.replace('_', '-')} is of {of}, not of {args.table} (allowed: leave it out)")
 
 
 def _figure(args: argparse.Namespace, data: str, how: "How") -> int:

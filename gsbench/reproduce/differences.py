@@ -27,7 +27,7 @@ def differences(
     training = table.models[cell.model].published
     pairs = recipe.supervision == "pairs"
     if cell.published is None:
-        return (*_of_data(table.data, holdings), *_ours(cell, recipe), "nothing is published")
+        return (*_of_data(table.data, holdings), *_ours(cell, recipe, results), "nothing is published")
     hides = ", and ".join((*cell.hides, *table.hides))
     clauses = [*_of_data(table.data, holdings)]
     if variant == "smoke":
@@ -48,11 +48,13 @@ def _of_data(published: PublishedData, holdings: Holdings) -> Iterator[str]:
         yield f"{train:,} training and {test:,} test objects, published {published.train:,} and {published.test:,}"
 
 
-def _ours(cell: Cell, recipe: Recipe) -> Iterator[str]:
+def _ours(cell: Cell, recipe: Recipe, results: Sequence[Result]) -> Iterator[str]:
     """What is to be known of a run that stands beside nothing."""
     yield _many(_epochs(recipe), "epoch")
     if recipe.supervision == "pairs" or cell.modality == "images":
         yield f"images of {recipe.images.size} pixels"
+    if views := _pretext_views(results):
+        yield f"learnt from {min(views)} views an object"
     if cell.protocol == "finetune" and recipe.finetune is not None:
         yield f"then {_many(recipe.finetune.epochs, 'epoch')} of fine-tuning"
 
@@ -110,11 +112,15 @@ def _of_images(
     store: dict[str, Any] = holdings.folder.manifest.recipe.get("store", {})
     if store.get("view_size", data.image_size) != data.image_size:
         yield f"drawn at {store['view_size']} pixels, published {data.image_size}"
-    views = {result.pretext.num_views for result in results if result.pretext}
+    views = _pretext_views(results)
     if published.pretext_views is not None and views and views != {published.pretext_views}:
         yield f"learnt from {min(views)} views an object, published {published.pretext_views}"
     if published.epochs is None and recipe.supervision == "labels":
         yield f"starts from {recipe.pretrained or 'random weights'}"
+
+
+def _pretext_views(results: Sequence[Result]) -> set[int]:
+    return {result.pretext.num_views for result in results if result.pretext}
 
 
 def _many(count: int, what: str) -> str:

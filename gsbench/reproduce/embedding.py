@@ -12,9 +12,10 @@ from gsbench.data import Objects, open_objects
 from gsbench.evaluation import Watch, evaluate
 from gsbench.evaluation.embedding import Embedded, embed_once
 from gsbench.evaluation.machine import choose_device
-from gsbench.evaluation.pretext import features_folder
+from gsbench.evaluation.pretext import features_folder, without_labels
 from gsbench.figures.embedding import Panel, draw_embedding
 from gsbench.figures.sheet import Sheet, require
+from gsbench.recipe import Recipe
 from gsbench.reproduce.holdings import Holdings
 from gsbench.reproduce.run import How
 from gsbench.reproduce.tables import load_models
@@ -82,20 +83,20 @@ def _trained(
         watch=watch,
     )
     for config in sorted(checkpoints.glob(f"*/{CONFIG}")):
-        if _is_of(load_checkpoint(config.parent), result):
+        if _is_of(load_checkpoint(config.parent), recipe, result):
             return *from_pretrained(config.parent, name), features_folder(config.parent)
     raise AssertionError(f"{checkpoints}: evaluate keeps an encoder that it trained")
 
 
-def _is_of(checkpoint: Checkpoint, result: Result) -> bool:
-    """Whether a checkpoint is of the encoder behind a Result."""
+def _is_of(checkpoint: Checkpoint, recipe: Recipe, result: Result) -> bool:
+    """Whether a checkpoint is of the encoder behind a recipe's Result."""
     assert result.pretext is not None, "a Result of pairs says what its encoder learnt from"
     points, images = checkpoint.tasks
     task, pretext = result.task, result.pretext
     ours = (points.fingerprint, points.features, points.sampling, points.num_points, images.num_views)
     theirs = (task.fingerprint, pretext.features, pretext.sampling, pretext.num_points, pretext.num_views)
-    run = (checkpoint.recipe.sha256(), checkpoint.seed)
-    return ours == theirs and run == (result.model.recipe_sha256, result.run.seed)
+    same_recipe = without_labels(checkpoint.recipe).sha256() == without_labels(recipe).sha256()
+    return ours == theirs and same_recipe and checkpoint.seed == result.run.seed
 
 
 def _draw(holdings: Holdings, net: nn.Module, about: Checkpoint, kept: Path, watch: Watch) -> Sheet:
