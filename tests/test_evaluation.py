@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 
 import numpy as np
 import pytest
@@ -10,11 +11,12 @@ import torch
 from gsbench.baseline import find_recipe
 from gsbench.data import Objects
 from gsbench.evaluation import Watch, evaluate, find_reported, predict
-from gsbench.evaluation.machine import choose_device
+from gsbench.evaluation.machine import choose_device, run_info
 from gsbench.metrics import classification_metrics
 from gsbench.recipe import Recipe, Reported, Train, load_recipe
 from gsbench.results import load_result
 from gsbench.store.folder import open_folder
+from gsbench.train import Trained
 from tests.store.conftest import made as views_folder  # noqa: F401 (a fixture)
 from tests.test_data import task
 from tests.tiny_training import LARGEST, OBJECTS, make_folder, make_recipe
@@ -213,3 +215,12 @@ def test_shipped_recipes_train_end_to_end(data, name, tmp_path):
     assert set(result.predictions) == set(OBJECTS["test"])
     written = tmp_path / f"{result.task.slug()}-{result.file_name()}"
     assert json.loads(written.read_text())["model"]["name"] == f"{name}:smoke"
+
+
+def test_a_git_that_does_not_answer_costs_no_score(monkeypatch):
+    def slow(command, **_):
+        raise subprocess.TimeoutExpired(command, 10)
+
+    monkeypatch.setattr(subprocess, "run", slow)
+    info = run_info(0, torch.device("cpu"), Trained(1, 1.0, "fp32"), 24, 1.0)
+    assert (info.commit, info.dirty) == (None, None)

@@ -88,7 +88,7 @@ def _source_state() -> tuple[str | None, bool | None]:
         commit = _git(source, "rev-parse", "HEAD")
         tracked = _git(source, "ls-files", "--", "__init__.py")
         changes = _git(source, "status", "--porcelain", "--untracked-files=no")
-    except (OSError, subprocess.CalledProcessError):
+    except (OSError, subprocess.SubprocessError):
         return None, None
     return (commit, bool(changes)) if tracked else (None, None)
 
