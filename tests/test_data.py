@@ -164,7 +164,7 @@ def test_images(views_folder):  # noqa: F811
     np.testing.assert_allclose(objects.images[3, 0].permute(1, 2, 0), expected, atol=0.51)
     assert objects.batch(torch.tensor([4])).images.shape == (1, 2, 3, 8, 8)
     assert most_inputs(folder, "images", "meshes") == 3
-    with pytest.raises(ValueError, match=r"num_views is 4 \(allowed: up to 3"):
+    with pytest.raises(ValueError, match=r"num_views is 4 for the views of test \(allowed: up to 3"):
         open_objects(folder, task(**images, num_views=4), "test")
     again = open_objects(folder, task(**images | {"views_from": "gaussians"}, num_views=2), "test")
     np.testing.assert_array_equal(again.images[3, 1].permute(1, 2, 0), renders(objects.ids[3])[0].images[1])

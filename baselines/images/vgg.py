@@ -7,7 +7,7 @@ from torch import Tensor, nn
 _WIDTHS = (64, 0, 128, 0, 256, 256, 0, 512, 512, 0, 512, 512, 0)
 """Channels of each 3x3 convolution; 0 halves width and height."""
 
-_SIDE, _HIDDEN = 7, 4096
+_SIDE, _HIDDEN, _SMALLEST = 7, 4096, 32
 
 
 class VGG11(nn.Module):
@@ -48,7 +48,13 @@ class VGG11(nn.Module):
         self.to(memory_format=torch.channels_last)
 
     def encode(self, images: Tensor) -> Tensor:
-        """The features `[n 25088]` of images `[n 3 h w]`, from 32 pixels on: the convolutions', averaged to 7 x 7."""
+        """The features `[n 25088]` of images `[n 3 h w]`: the convolutions', averaged to 7 x 7.
+
+        Raises:
+            ValueError: images of which the five halvings leave nothing.
+        """
+        if min(images.shape[2:]) < _SMALLEST:
+            raise ValueError(f"images.size is {min(images.shape[2:])} for VGG-11 (must be at least {_SMALLEST})")
         return self.avgpool(self.features(images)).flatten(1)
 
     def hidden(self, features: Tensor) -> Tensor:

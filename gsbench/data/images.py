@@ -81,7 +81,10 @@ def rows_of(
         )
     scarce = min(chosen, key=lambda object_id: len(rows[object_id]))
     if (fewest := len(rows[scarce])) < num_views:
-        raise ValueError(f"num_views is {num_views} (allowed: up to {fewest}, all that {scarce} has)")
+        raise ValueError(
+            f"{folder.path}: num_views is {num_views} for the {what} of {split} (allowed: up to {fewest}, all that "
+            f"{scarce} has)"
+        )
     return rows
 
 
@@ -138,7 +141,7 @@ def _decode(
             if pixels is None and here:
                 stored, image = read(here[0])
                 pixels = _allocate((*shape, *image.shape), f"{folder.path}: {config} of {split}")
-            for _ in pool.map(functools.partial(_fill, read, pixels, stored), here):
+            for _ in pool.map(functools.partial(_fill, shard, read, pixels, stored), here):
                 done += 1
                 if progress and (done % 64 == 0 or done == len(wanted)):
                     progress(done, len(wanted))
@@ -157,6 +160,7 @@ def _read(
 
 
 def _fill(
+    shard: str,
     read: Callable[[tuple[int, _Place]], tuple[tuple[int, int], Array]],
     pixels: UInt8[Array, "n v h w 3"],
     stored: tuple[int, int],
@@ -166,7 +170,8 @@ def _fill(
     place = item[1]
     if shape != stored:
         raise ValueError(
-            f"image {place.view} of {place.object_id} has {_by(shape)} pixels (must be {_by(stored)}, as the first has)"
+            f"{shard}: image {place.view} of {place.object_id} has {_by(shape)} pixels "
+            f"(must be {_by(stored)}, as the first has)"
         )
     pixels[place.position, place.view] = image
 

@@ -260,3 +260,10 @@ def test_the_hub_is_out_of_reach(tmp_path, monkeypatch):
     ) as caught:
         load_weights(ResNet18(10), "hub:nobody/nothing", "fc")
     assert "\n" not in str(caught.value)
+
+
+@torch.no_grad()
+def test_images_that_the_halvings_leave_nothing_of(small_vgg):
+    assert small_vgg.encode(torch.zeros(1, 3, 32, 32)).shape == (1, VGG11.width)
+    with pytest.raises(ValueError, match=r"images.size is 31 for VGG-11 \(must be at least 32\)"):
+        small_vgg.encode(torch.zeros(1, 3, 31, 31))
