@@ -8,6 +8,7 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "Batch": "gsbench.types",
     "Cameras": "gsbench.types",
+    "Checkpoint": "gsbench.checkpoints",
     "Gaussians": "gsbench.types",
     "Mesh": "gsbench.types",
     "Views": "gsbench.types",
@@ -16,6 +17,7 @@ _PUBLIC = {
     "evaluate": "gsbench.evaluation",
     "from_pretrained": "gsbench.checkpoints",
     "load_dataset": "gsbench.store.folder",
+    "save_pretrained": "gsbench.checkpoints",
 }
 
 __all__ = sorted([*_PUBLIC, "__version__"])

@@ -15,6 +15,7 @@ import safetensors.torch
 from torch import Tensor, nn
 
 from gsbench.baseline import build_model, find_recipe, shipped_recipes
+from gsbench.classifier import Classifier
 from gsbench.parsing import parse, read_versioned
 from gsbench.recipe import Recipe
 from gsbench.results import write_atomic
@@ -42,6 +43,8 @@ class Checkpoint:
         epochs: passes over the training set.
         seconds: that they took.
         precision: of the training's products.
+        encoder_sha256: of the weights of the encoder that fine-tuning started from: the model is a `Classifier` on one.
+            None where nothing was fine-tuned.
     """
 
     recipe: Recipe
@@ -52,6 +55,7 @@ class Checkpoint:
     epochs: int
     seconds: float
     precision: str
+    encoder_sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +121,8 @@ def from_pretrained(
         stored = safetensors.torch.load(weights)
     except safetensors.SafetensorError as error:
         raise ValueError(f"{weights_path}: no safetensors ({error})") from None
+    if about.encoder_sha256 is not None:
+        net = Classifier(net, _features(stored, weights_path), about.num_classes)
     _fill(net, stored, weights_path)
     return net.eval(), about
 
@@ -181,6 +187,14 @@ def _build(source: str, about: Checkpoint, model: str | None) -> nn.Module:
         if theirs != ours:
             raise ValueError(f"{source}: {key} of its recipe is {theirs!r} (must be {ours!r}, as in {path})")
     return build_model(dataclasses.replace(recipe, variants={}), path, about.in_channels, about.num_classes)
+
+
+def _features(stored: dict[str, Tensor], path: Path) -> int:
+    """Width of the features that a stored classifier is on."""
+    weight = stored.get("last.weight")
+    if weight is None or weight.ndim != 2:
+        raise ValueError(f"{path}: lacks last.weight of two dimensions (must have the weights of a fine-tuned encoder)")
+    return weight.shape[1]
 
 
 def _fill(net: nn.Module, stored: dict[str, Tensor], path: Path) -> None:

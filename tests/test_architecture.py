@@ -20,7 +20,7 @@ ROWS = (
     ("train", "features", "probe"),
     ("fit", "data", "augment", "checkpoints"),
     ("meshes", "render", "store", "formats"),
-    ("geometry", "metrics", "image_metrics", "baseline"),
+    ("geometry", "metrics", "image_metrics", "baseline", "classifier"),
     ("results",),
     ("types", "recipe", "tasks", "image_kernels"),
     ("parsing", "memory"),

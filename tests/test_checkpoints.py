@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 import gsbench
 from gsbench.baseline import build_model, find_recipe
 from gsbench.checkpoints import Checkpoint, from_pretrained, load_checkpoint, save_pretrained
+from gsbench.classifier import Classifier
 from tests.test_data import task
 from tests.tiny_training import make_recipe
 
@@ -62,6 +63,18 @@ def test_a_model_of_ones_own_comes_back_by_its_recipe(saved, recipe_path):
     loaded, about = from_pretrained(folder, str(recipe_path))
     assert about.tasks[0] == task(regime=50, draw=1)
     assert all(torch.equal(loaded.state_dict()[name], value) for name, value in weights.items())
+
+
+def test_a_classifier_on_an_encoder_comes_back(tmp_path):
+    recipe, path = find_recipe("ssl-plus:smoke")
+    net = Classifier(build_model(recipe, path, 3, 10), 128, 10)
+    save_pretrained(tmp_path, net, describe(recipe, num_classes=10, encoder_sha256="a" * 64))
+    loaded, about = gsbench.from_pretrained(tmp_path)
+    assert (type(loaded), about.encoder_sha256) == (Classifier, "a" * 64)
+    assert all(torch.equal(loaded.state_dict()[name], value) for name, value in net.state_dict().items())
+    resave(tmp_path, {name: w.contiguous() for name, w in net.state_dict().items() if name != "last.weight"})
+    with pytest.raises(ValueError, match=r"model\.safetensors: lacks last\.weight of two dimensions"):
+        gsbench.from_pretrained(tmp_path)
 
 
 def test_from_the_hub(saved, recipe_path, monkeypatch):

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from gsbench.baseline import find_recipe
-from gsbench.data import Objects
+from gsbench.checkpoints import from_pretrained
+from gsbench.data import Objects, open_objects
 from gsbench.evaluation import Watch, evaluate, find_reported, predict
 from gsbench.evaluation.machine import choose_device, run_info
 from gsbench.metrics import classification_metrics
@@ -87,14 +88,37 @@ def test_an_interrupted_evaluation_goes_on(data, recipe, tmp_path):
     arguments = {"num_points": 16, "checkpoints": tmp_path}
     with pytest.raises(Killed):
         evaluate(str(recipe), data, watch=Watch(progress=kill), **arguments)
-    (kept,) = tmp_path.iterdir()
+    (unfinished,) = tmp_path.iterdir()
     steps = []
     (result,) = evaluate(
         str(recipe), data, watch=Watch(progress=lambda done, total, loss: steps.append(done)), **arguments
     )
     assert steps[0] == 10
     assert result.predictions == evaluate(str(recipe), data, num_points=16)[0].predictions
-    assert list(tmp_path.iterdir()) == [kept]
+    assert list(tmp_path.iterdir()) == [unfinished.with_suffix("")], "the checkpoint that it ended in"
+
+
+def test_a_trained_model_is_kept_and_found_without_its_training_objects(data, recipe, tmp_path, monkeypatch):
+    told: list[str] = []
+    (first,) = evaluate(str(recipe), data, num_points=16, checkpoints=tmp_path / "kept")
+    (folder,) = (tmp_path / "kept").iterdir()
+    net, about = from_pretrained(folder, str(recipe))
+    assert (about.tasks, about.epochs, about.encoder_sha256) == ((first.task,), 6, None)
+    test = open_objects(open_folder(data), first.task, "test")
+    rows = np.array([first.predictions[object_id] for object_id in test.ids])
+    np.testing.assert_array_equal(predict(net, test), rows)
+
+    def only_test(folder, task, split, *more):
+        assert split == "test"
+        return open_objects(folder, task, split, *more)
+
+    monkeypatch.setattr("gsbench.evaluation.data.open_objects", only_test)
+    watch = Watch(notice=told.append)
+    (again,) = evaluate(str(recipe), data, num_points=16, checkpoints=tmp_path / "kept", watch=watch)
+    assert (again.predictions, again.metrics, again.run.train_seconds) == (
+        first.predictions, first.metrics, first.run.train_seconds
+    )  # fmt: skip
+    assert told == [f"reused the model in {folder}, trained for 6 epochs."]
 
 
 def test_points_where_there_are_no_gaussians(tmp_path, recipe):
@@ -129,7 +153,7 @@ def test_images(views_folder, tmp_path):  # noqa: F811
     ],
 )
 def test_bad_arguments_are_refused_before_training(data, recipe, changes, message, monkeypatch):
-    monkeypatch.setattr("gsbench.evaluation.protocols.train", lambda *a, **k: pytest.fail("training began"))
+    monkeypatch.setattr("gsbench.evaluation.kept.train", lambda *a, **k: pytest.fail("training began"))
     with pytest.raises(ValueError, match=message):
         evaluate(str(recipe), data, **changes)
 
@@ -147,7 +171,7 @@ def test_no_gpu(data, recipe):
 
 @pytest.mark.parametrize("where", ["out", "checkpoints"])
 def test_a_folder_that_cannot_be_written_is_refused_before_training(data, recipe, tmp_path, where, monkeypatch):
-    monkeypatch.setattr("gsbench.evaluation.protocols.train", lambda *a, **k: pytest.fail("training began"))
+    monkeypatch.setattr("gsbench.evaluation.kept.train", lambda *a, **k: pytest.fail("training began"))
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match=r"file/results: cannot be written \(Not a directory\)"):
         evaluate(str(recipe), data, **{where: tmp_path / "file" / "results"})

@@ -96,18 +96,6 @@ class Job:
         """Classes of the data set."""
         return len(self.folder.manifest.classes)
 
-    def checkpoint(self, task: Task, seed: int, about: str = "") -> Path | None:
-        """File from which an interrupted training by labels goes on, or None.
-
-        Args:
-            task: what is trained on.
-            seed: of the training.
-            about: what else tells it apart.
-        """
-        if self.checkpoints is None:
-            return None
-        return self.checkpoints / safe(f"{task.slug()}-{self.recipe.name}{about}-s{seed}.pt")
-
 
 def safe(name: str) -> str:
     """The name of a file, without what stands between folders or before variants."""

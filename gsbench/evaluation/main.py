@@ -1,7 +1,6 @@
 """The function behind `gsbench eval`."""
 
 from collections.abc import Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +12,7 @@ from gsbench.data import check_views, render_psnr, training_ids
 from gsbench.evaluation.data import Data, training_task
 from gsbench.evaluation.job import (
     Job,
+    Pairs,
     Wanted,
     Watch,
     check_writable,
@@ -22,7 +22,7 @@ from gsbench.evaluation.job import (
     make_task,
 )
 from gsbench.evaluation.machine import choose_device, run_info
-from gsbench.evaluation.pretext import Encoder, is_begun, plan, pretrain
+from gsbench.evaluation.pretext import Encoder, plan, pretext_training, pretrain
 from gsbench.evaluation.protocols import Scored, finetune, probe, supervised
 from gsbench.evaluation.scores import find_reported
 from gsbench.metrics import classification_metrics
@@ -125,7 +125,10 @@ def _make_job(
     _check_inputs(folder, task)
     pairs = None
     if recipe.supervision == "pairs":
-        begun = partial(is_begun, checkpoints, recipe, seeds)
+
+        def begun(pairs: Pairs) -> bool:
+            return any(pretext_training(recipe, seed, pairs).is_begun(checkpoints) for seed in seeds)
+
         pairs = plan(folder, recipe, inputs, wanted, begun, watch.notice)
     return Job(model, recipe, path, folder, task, pairs, choose_device(device), checkpoints, watch)
 

@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from gsbench.baseline import build_model
-from gsbench.checkpoints import CONFIG, Checkpoint, from_pretrained, save_pretrained, weights_sha256
+from gsbench.checkpoints import Checkpoint, weights_sha256
 from gsbench.data import Objects, check_views, open_pairs, training_ids, views_of
-from gsbench.evaluation.job import Job, Pairs, Wanted, make_task, safe
+from gsbench.evaluation.job import Job, Pairs, Wanted, make_task
+from gsbench.evaluation.kept import Training, train_once, without_labels
 from gsbench.evaluation.matching import pretext_scores
 from gsbench.memory import free_memory
 from gsbench.parsing import parse
@@ -21,7 +21,6 @@ from gsbench.recipe import Recipe
 from gsbench.results import Pretext, write_atomic
 from gsbench.store.folder import Folder
 from gsbench.tasks import Modality
-from gsbench.train import train
 
 SCORES = "pretext.json"
 """File of the pretext scores in a checkpoint."""
@@ -112,12 +111,6 @@ def plan(
     return pairs(views)
 
 
-def is_begun(checkpoints: Path | None, recipe: Recipe, seeds: Sequence[int], pairs: Pairs) -> bool:
-    """Whether an encoder of one of the seeds is there, or an epoch of its training."""
-    folders = (_folder(checkpoints, recipe, pairs, seed) for seed in seeds)
-    return any(folder and ((folder / CONFIG).exists() or _unfinished(folder).exists()) for folder in folders)
-
-
 def pretrain(job: Job, seeds: Sequence[int]) -> list[Encoder]:
     """The encoders of a job, each trained on all training objects and kept, or taken from where it was kept.
 
@@ -126,75 +119,31 @@ def pretrain(job: Job, seeds: Sequence[int]) -> list[Encoder]:
     """
     assert job.pairs is not None, "a job of pairs has them"
     encoders: list[Encoder] = []
-    objects: Objects | None = None
+    objects = functools.cache(lambda: _open(job, "train").to(job.device))
     test = functools.cache(lambda: _open(job, "test"))
     for seed in seeds:
-        folder = _folder(job.checkpoints, job.recipe, job.pairs, seed)
-        if folder is not None and (folder / CONFIG).exists():
-            net, about = _load(job, folder, seed)
-            if job.watch.notice:
-                job.watch.notice(f"reused the encoder in {folder}, trained for {about.epochs} epochs.")
-        else:
-            objects = objects or _open(job, "train").to(job.device)
-            net, about = _train(job, objects, seed, folder)
-        net = net.to(job.device)
+        training = pretext_training(job.recipe, seed, job.pairs)
+        net, about = train_once(
+            job,
+            training,
+            objects,
+            lambda given: build_model(job.recipe, job.recipe_path, given.channels, job.num_classes),
+        )
+        folder = training.folder(job.checkpoints)
         encoders.append(Encoder(net, _describe(job, about, _scores(job, net, test, folder)), folder))
     return encoders
 
 
-def without_labels(recipe: Recipe) -> Recipe:
-    """What decides an encoder: how it would be fine-tuned later does not."""
-    return dataclasses.replace(recipe, finetune=None)
-
-
-def _folder(checkpoints: Path | None, recipe: Recipe, pairs: Pairs, seed: int) -> Path | None:
-    digest = without_labels(recipe).sha256()[:8]
-    return checkpoints and checkpoints / safe(f"{pairs.slug()}-{recipe.name}-{digest}-s{seed}")
-
-
-def _unfinished(folder: Path) -> Path:
-    """The file that a training goes on from, beside the checkpoint that it ends in."""
-    return folder.with_name(f"{folder.name}.pt")
+def pretext_training(recipe: Recipe, seed: int, pairs: Pairs) -> Training:
+    """The training of an encoder of pairs."""
+    recipe = without_labels(recipe)
+    return Training(pairs.slug(), recipe, recipe, (pairs.points, pairs.images), seed)
 
 
 def _open(job: Job, split: str) -> Objects:
     assert job.pairs is not None, "a job of pairs has them"
     points, images, recipe = job.pairs.points, job.pairs.images, job.recipe
     return open_pairs(job.folder, points, images, split, recipe.images, job.watch.reading, recipe.points.min_opacity)
-
-
-def _train(job: Job, objects: Objects, seed: int, folder: Path | None) -> tuple[nn.Module, Checkpoint]:
-    assert job.pairs is not None, "a job of pairs has them"
-    torch.manual_seed(seed)
-    net = build_model(job.recipe, job.recipe_path, objects.channels, job.num_classes).to(job.device)
-    unfinished = folder and _unfinished(folder)
-    trained = train(net, objects, without_labels(job.recipe), seed, job.device, unfinished, job.watch.progress)
-    about = Checkpoint(
-        recipe=job.recipe,
-        tasks=(job.pairs.points, job.pairs.images),
-        seed=seed,
-        in_channels=objects.channels,
-        num_classes=job.num_classes,
-        epochs=trained.epochs,
-        seconds=trained.seconds,
-        precision=trained.precision,
-    )
-    if folder is not None and unfinished is not None:
-        save_pretrained(folder, net, about)
-        unfinished.unlink(missing_ok=True)  # one that trains for no epoch writes none
-    return net, about
-
-
-def _load(job: Job, folder: Path, seed: int) -> tuple[nn.Module, Checkpoint]:
-    assert job.pairs is not None, "a job of pairs has them"
-    try:
-        net, about = from_pretrained(folder, job.model)
-    except ValueError as error:
-        raise ValueError(f"{error}; remove {folder} to train anew") from None
-    ours = (without_labels(job.recipe).sha256(), (job.pairs.points, job.pairs.images), seed)
-    if (without_labels(about.recipe).sha256(), about.tasks, about.seed) != ours:
-        raise ValueError(f"{folder}: encoder of another recipe, seed or data set, remove it to train anew")
-    return net, about
 
 
 def _scores(job: Job, net: nn.Module, test: Callable[[], Objects], folder: Path | None) -> dict[str, float]:

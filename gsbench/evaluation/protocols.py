@@ -8,23 +8,24 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float64, Int64
-from torch import Tensor, nn
+from torch import nn
 
 from gsbench.baseline import build_model
 from gsbench.checkpoints import weights_sha256
+from gsbench.classifier import Classifier
 from gsbench.data import Objects, most_inputs, training_ids
 from gsbench.evaluation.data import Data, of_all, training_task
 from gsbench.evaluation.embedding import Embedded, embed, embed_once
 from gsbench.evaluation.job import Job
+from gsbench.evaluation.kept import Training, train_once
 from gsbench.evaluation.pretext import Encoder
 from gsbench.evaluation.scores import as_predictions, predict
 from gsbench.metrics import knn_accuracy, mean_and_std, retrieval_map
 from gsbench.probe import fit_probe
 from gsbench.tasks import Task
-from gsbench.train import Trained, train
-from gsbench.types import Array, Batch
+from gsbench.train import Trained
+from gsbench.types import Array
 
 SAMPLING_DRAWS = 5
 """How many ways to choose the points of the test objects are scored: one moves an accuracy by a point."""
@@ -64,52 +65,25 @@ def finetune(job: Job, seed: int, data: Data, encoder: Encoder) -> Scored:
     """A classifier on a copy of an encoder, both trained by the regime's labels."""
     how = job.recipe.finetune
     assert how is not None, "a job of fine-tuning has a schedule for it"
-    objects = data.labelled()
-    data.test()  # what is wrong with them is said before the training
-    torch.manual_seed(seed)
-    with torch.no_grad():
-        width = encoder.net.eval().embed(objects.batch(objects.labels.new_zeros(1))).shape[1]  # type: ignore[operator]
-    net = Classifier(copy.deepcopy(encoder.net), width, job.num_classes).to(job.device)
-    # The weights that it starts from are part of what decides it: a checkpoint of another encoder is refused.
-    start = f"sha256:{weights_sha256(encoder.net)}"
-    recipe = dataclasses.replace(
+    start = weights_sha256(encoder.net)
+    by = dataclasses.replace(
         job.recipe,
         train=how,
         augment=dataclasses.replace(job.recipe.augment, halves=False),
         pretraining=(),
         supervision="labels",
         finetune=None,
-        pretrained=start,
+        pretrained=f"sha256:{start}",  # an interrupted training goes on from the same encoder alone
     )
-    checkpoint = job.checkpoint(training_task(job.task), seed, f"-{encoder.about.slug()}")
-    trained = train(net, objects, recipe, seed, job.device, checkpoint, job.watch.progress)
-    return _predicted(job, data, net, trained)
+    task = training_task(job.task)
+    training = Training(f"{task.slug()}-{encoder.about.slug()}", job.recipe, by, (task,), seed, start)
 
+    def build(objects: Objects) -> nn.Module:
+        with torch.no_grad():
+            width = encoder.net.eval().embed(objects.batch(objects.labels.new_zeros(1))).shape[1]  # type: ignore[operator]
+        return Classifier(copy.deepcopy(encoder.net), width, job.num_classes)
 
-class Classifier(nn.Module):
-    """A linear layer on an encoder's features, which batch norm brings to mean 0 and deviation 1.
-
-    Args:
-        encoder: a PairBaseline.
-        width: of its features.
-        num_classes: number of classes.
-    """
-
-    def __init__(self, encoder: nn.Module, width: int, num_classes: int) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.norm = nn.BatchNorm1d(width, affine=False)
-        self.last = nn.Linear(width, num_classes)
-
-    def loss(self, batch: Batch, label_smoothing: float) -> Tensor:
-        """Cross-entropy of a batch of one modality."""
-        return F.cross_entropy(self.logits(batch), batch.labels, label_smoothing=label_smoothing)
-
-    def logits(self, batch: Batch) -> Tensor:
-        """Class scores `[b c]`."""
-        features = self.encoder.embed(batch)  # type: ignore[operator]
-        with torch.autocast(features.device.type, enabled=False):
-            return self.last(self.norm(features.float()))
+    return _predicted(job, data, *_trained(job, training, data, build))
 
 
 def _predicted(job: Job, data: Data, net: nn.Module, trained: Trained) -> Scored:
@@ -119,7 +93,8 @@ def _predicted(job: Job, data: Data, net: nn.Module, trained: Trained) -> Scored
     seconds = time.perf_counter() - start
     labels = test.labels.cpu().numpy()
     stated = _over_draws(job, probabilities, labels, lambda draw: predict(net, data.test(draw)))
-    return Scored(net, trained, len(data.labelled()), test.ids, labels, probabilities, seconds, stated)
+    count = len(training_ids(job.folder, job.task.regime, job.task.draw))
+    return Scored(net, trained, count, test.ids, labels, probabilities, seconds, stated)
 
 
 def probe(job: Job, seed: int, data: Data, encoder: Encoder | None) -> Scored:
@@ -186,11 +161,25 @@ def _over_draws(
 
 
 def _train(job: Job, seed: int, data: Data) -> tuple[nn.Module, Trained]:
-    objects = data.labelled()
-    data.test()  # what is wrong with them is said before the training
-    torch.manual_seed(seed)
-    net = build_model(job.recipe, job.recipe_path, objects.channels, job.num_classes).to(job.device)
     # A probe's model is that of the supervised score: whichever is asked for first, it is trained once.
     task = dataclasses.replace(training_task(job.task), protocol="supervised", cameras="train")
-    checkpoint = job.checkpoint(task, seed)
-    return net, train(net, objects, job.recipe, seed, job.device, checkpoint, job.watch.progress)
+    training = Training(task.slug(), job.recipe, job.recipe, (task,), seed)
+
+    def build(objects: Objects) -> nn.Module:
+        return build_model(job.recipe, job.recipe_path, objects.channels, job.num_classes)
+
+    return _trained(job, training, data, build)
+
+
+def _trained(
+    job: Job, training: Training, data: Data, build: Callable[[Objects], nn.Module]
+) -> tuple[nn.Module, Trained]:
+    """A model trained by the regime's labels, and what that took."""
+
+    def labelled() -> Objects:
+        objects = data.labelled()
+        data.test()  # what is wrong with them is said before the training
+        return objects
+
+    net, about = train_once(job, training, labelled, build)
+    return net, Trained(about.epochs, about.seconds, about.precision)

@@ -11,8 +11,9 @@ from gsbench.checkpoints import CONFIG, Checkpoint, from_pretrained, load_checkp
 from gsbench.data import Objects, open_objects
 from gsbench.evaluation import Watch, evaluate
 from gsbench.evaluation.embedding import Embedded, embed_once
+from gsbench.evaluation.kept import without_labels
 from gsbench.evaluation.machine import choose_device
-from gsbench.evaluation.pretext import features_folder, without_labels
+from gsbench.evaluation.pretext import features_folder
 from gsbench.figures.embedding import Panel, draw_embedding
 from gsbench.figures.sheet import Sheet, require
 from gsbench.recipe import Recipe
@@ -82,7 +83,7 @@ def _trained(
         checkpoints=checkpoints,
         watch=watch,
     )
-    for config in sorted(checkpoints.glob(f"*/{CONFIG}")):
+    for config in sorted(checkpoints.glob(f"*-pretext-*/{CONFIG}")):
         if _is_of(load_checkpoint(config.parent), recipe, result):
             return *from_pretrained(config.parent, name), features_folder(config.parent)
     raise AssertionError(f"{checkpoints}: evaluate keeps an encoder that it trained")

@@ -48,8 +48,9 @@ def run(data, recipe, tmp_path):
     return evaluate_here
 
 
-def kept(tmp_path: Path) -> Path:
-    (folder,) = (path.parent for path in (tmp_path / "kept").rglob("model.safetensors"))
+def kept(tmp_path: Path, of: str = "") -> Path:
+    """The folder of the one checkpoint that is kept, or of the one whose name holds a word."""
+    (folder,) = (path.parent for path in (tmp_path / "kept").glob(f"*{of}*/model.safetensors"))
     return folder
 
 

@@ -83,10 +83,11 @@ def test_interrupted_fine_tuning_goes_on_but_not_from_another_encoder(run, recip
     assert steps[0] == 4
     anew = evaluate(recipe, data, num_points=16, protocol="finetune")[0]
     assert whole.predictions == anew.predictions
-    net, about = from_pretrained(kept(tmp_path), recipe)
+    encoder = kept(tmp_path, "pretext")
+    net, about = from_pretrained(encoder, recipe)
     net.points.weight.data *= 2
-    save_pretrained(kept(tmp_path), net, about)
-    with pytest.raises(ValueError, match="checkpoint of another recipe, seed or training set"):
+    save_pretrained(encoder, net, about)
+    with pytest.raises(ValueError, match="-s0: of another recipe, seed, data set or encoder, remove it to train anew"):
         run(protocol="finetune")
 
 
@@ -144,7 +145,7 @@ def of_another_seed(folder: Path) -> None:
     [
         (corrupt("model.safetensors", b"x"), r"model\.safetensors: not the weights that config\.json is about"),
         (corrupt("config.json", b"{"), r"config\.json: not JSON"),
-        (of_another_seed, "-s0: encoder of another recipe, seed or data set, remove it to train anew"),
+        (of_another_seed, "-s0: of another recipe, seed, data set or encoder, remove it to train anew"),
         (corrupt("pretext.json", b"{"), r"pretext\.json: no scores \(JSONDecodeError\), remove it"),
         (corrupt("pretext.json", b"[]"), r"pretext\.json: "),
         (corrupt("pretext.json", b'{"metrics": {}}'), r"pretext\.json: key 'weights_sha256' is missing"),

@@ -9,7 +9,7 @@ import torch
 from gsbench.baseline import build_model, find_recipe
 from gsbench.checkpoints import from_pretrained, weights_sha256
 from gsbench.data import open_objects, open_pairs
-from gsbench.evaluation import evaluate, find_reported, make_task
+from gsbench.evaluation import evaluate, find_reported, make_task, predict
 from gsbench.evaluation.matching import pretext_scores
 from gsbench.features import extract
 from gsbench.metrics import classification_metrics, knn_accuracy, retrieval_map
@@ -117,16 +117,29 @@ def test_pretext_scores_by_hand(run, data, recipe, tmp_path):
 def test_fine_tuning_trains_a_copy_by_the_regimes_labels(run, recipe, tmp_path, modality):
     count = {"num_views": 2} if modality == "images" else {}
     run()
-    before = trained(kept(tmp_path), recipe).state_dict()
+    before = trained(kept(tmp_path, "pretext"), recipe).state_dict()
     result, steps = run(protocol="finetune", modality=modality, regime=50, **count)
     assert steps == list(range(1, 17)), "8 epochs of 12 objects in batches of 8, and no pretext training"
     assert (result.task.protocol, result.run.epochs, result.run.train_objects) == ("finetune", 8, 12)
     assert result.metrics["accuracy"] > 0.9
     assert result.model.num_params == sum(value.numel() for value in before.values()) + 2 * 8 + 2
     assert (("sampling_draws" in result.stated), "knn_accuracy" in result.stated) == (modality == "gaussians", False)
-    after = trained(kept(tmp_path), recipe).state_dict()
+    after = trained(kept(tmp_path, "pretext"), recipe).state_dict()
     assert all(torch.equal(after[name], value) for name, value in before.items()), "the encoder itself stays"
-    assert run(protocol="finetune", modality=modality, regime=50, **count)[1] == [], "its last epoch is there"
+    again, steps = run(protocol="finetune", modality=modality, regime=50, **count)
+    assert (again.predictions, steps) == (result.predictions, []), "it is kept"
+
+
+def test_a_fine_tuned_model_comes_back(run, data, recipe, tmp_path):
+    result, _ = run(protocol="finetune", regime=50)
+    encoder, _ = from_pretrained(kept(tmp_path, "pretext"), recipe)
+    net, about = from_pretrained(kept(tmp_path, "finetune"), recipe)
+    assert (about.tasks, about.encoder_sha256) == ((result.task,), weights_sha256(encoder))
+    assert about.recipe == find_recipe(recipe)[0]
+    test = open_objects(open_folder(data), result.task, "test", min_opacity=0.1)
+    rows = np.array([result.predictions[object_id] for object_id in test.ids])
+    np.testing.assert_array_equal(predict(net, test), rows)
+    assert net.embed(test.batch(torch.arange(3))).shape == (3, 8)
 
 
 @pytest.mark.parametrize("modality", ["gaussians", "points"])

@@ -29,8 +29,7 @@ from tests.tiny_training import OBJECTS, make_folder, make_pairs_recipe
     ],
 )
 def test_bad_arguments_are_refused_before_training(run, changes, message, monkeypatch):
-    for module in ("pretext", "protocols"):
-        monkeypatch.setattr(f"gsbench.evaluation.{module}.train", lambda *a, **k: pytest.fail("training began"))
+    monkeypatch.setattr("gsbench.evaluation.kept.train", lambda *a, **k: pytest.fail("training began"))
     with pytest.raises(ValueError, match=message) as caught:
         run(**changes)
     assert "\n" not in str(caught.value)
@@ -42,7 +41,7 @@ def test_pairs_of_one_view(run):
 
 
 def test_labels_of_one_class(recipe, tmp_path, monkeypatch):
-    monkeypatch.setattr("gsbench.evaluation.pretext.train", lambda *a, **k: pytest.fail("training began"))
+    monkeypatch.setattr("gsbench.evaluation.kept.train", lambda *a, **k: pytest.fail("training began"))
     one = {"train": dict.fromkeys(OBJECTS["train"], "ball"), "test": OBJECTS["test"]}
     monkeypatch.setattr("tests.tiny_training.OBJECTS", one)
     data = make_folder(tmp_path / "one", ("gaussians", "views"))

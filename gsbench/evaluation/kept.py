@@ -1,0 +1,117 @@
+"""Trainings: each once for everything that tells them apart; its outcome is kept as a checkpoint, and found again."""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from gsbench.checkpoints import CONFIG, Checkpoint, from_pretrained, save_pretrained
+from gsbench.data import Objects
+from gsbench.evaluation.job import Job, safe
+from gsbench.recipe import Recipe
+from gsbench.tasks import Task
+from gsbench.train import train
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """What decides a trained model.
+
+    Attributes:
+        name: of what it is trained on, as part of its folder's.
+        recipe: that the model is built by, and that its folder's digest is of.
+        by: the recipe that it is trained by.
+        tasks: that it is trained on.
+        seed: of its weights and its training.
+        encoder: hash of the weights that fine-tuning starts from; None where nothing is fine-tuned.
+    """
+
+    name: str
+    recipe: Recipe
+    by: Recipe
+    tasks: tuple[Task, ...]
+    seed: int
+    encoder: str | None = None
+
+    def folder(self, checkpoints: Path | None) -> Path | None:
+        """Where its outcome is kept."""
+        return checkpoints and checkpoints / safe(
+            f"{self.name}-{self.recipe.name}-{self.recipe.sha256()[:8]}-s{self.seed}"
+        )
+
+    def is_begun(self, checkpoints: Path | None) -> bool:
+        """Whether its outcome is there, or an epoch of it."""
+        folder = self.folder(checkpoints)
+        return folder is not None and ((folder / CONFIG).exists() or _unfinished(folder).exists())
+
+    def is_that_of(self, about: Checkpoint) -> bool:
+        """Whether a checkpoint is its outcome."""
+        recipe = about.recipe if self.encoder else without_labels(about.recipe)
+        ours = (self.recipe.sha256(), self.tasks, self.seed, self.encoder)
+        return ours == (recipe.sha256(), about.tasks, about.seed, about.encoder_sha256)
+
+
+def without_labels(recipe: Recipe) -> Recipe:
+    """What decides an encoder: how it would be fine-tuned later does not."""
+    return dataclasses.replace(recipe, finetune=None)
+
+
+def train_once(
+    job: Job, training: Training, objects: Callable[[], Objects], build: Callable[[Objects], nn.Module]
+) -> tuple[nn.Module, Checkpoint]:
+    """The outcome of a training, on the job's device: made and kept, or taken from where it was kept.
+
+    Args:
+        job: that wants it.
+        training: what decides it.
+        objects: reads the training objects, where they are needed.
+        build: the model as its training starts, for those objects; drawn by the training's seed.
+
+    Raises:
+        ValueError: as `train`; or a checkpoint that is damaged, or of another training.
+    """
+    folder = training.folder(job.checkpoints)
+    if folder is not None and (folder / CONFIG).exists():
+        net, about = _load(job, training, folder)
+        return net.to(job.device), about
+    given = objects()
+    torch.manual_seed(training.seed)
+    net = build(given).to(job.device)
+    unfinished = folder and _unfinished(folder)
+    trained = train(net, given, training.by, training.seed, job.device, unfinished, job.watch.progress)
+    about = Checkpoint(
+        recipe=training.recipe,
+        tasks=training.tasks,
+        seed=training.seed,
+        in_channels=given.channels,
+        num_classes=job.num_classes,
+        epochs=trained.epochs,
+        seconds=trained.seconds,
+        precision=trained.precision,
+        encoder_sha256=training.encoder,
+    )
+    if folder is not None and unfinished is not None:
+        save_pretrained(folder, net, about)
+        unfinished.unlink(missing_ok=True)  # one that trains for no epoch writes none
+    return net, about
+
+
+def _unfinished(folder: Path) -> Path:
+    """The file that a training goes on from, beside the checkpoint that it ends in."""
+    return folder.with_name(f"{folder.name}.pt")
+
+
+def _load(job: Job, training: Training, folder: Path) -> tuple[nn.Module, Checkpoint]:
+    try:
+        net, about = from_pretrained(folder, job.model)
+    except ValueError as error:
+        raise ValueError(f"{error}; remove {folder} to train anew") from None
+    if not training.is_that_of(about):
+        raise ValueError(f"{folder}: of another recipe, seed, data set or encoder, remove it to train anew")
+    if job.watch.notice:
+        what = "encoder" if job.pairs is not None and training.encoder is None else "model"
+        job.watch.notice(f"reused the {what} in {folder}, trained for {about.epochs} epochs.")
+    return net, about
