@@ -62,15 +62,26 @@ def _beside(line: Line) -> Iterator[str]:
     """What tells how much a figure means: means over the seeds."""
     pretext = [result.pretext.metrics for result in line.results if result.pretext]
     stated = [result.stated for result in line.results]
-    if line.cell.metric == "cross_modality_accuracy":
+    metric = line.cell.metric
+    if metric == "cross_modality_accuracy":
+        yield from _intervals(pretext, "{:.1f}", 100, metric)
         yield from _means(pretext, "balanced {:.1f}", 100, "cross_modality_balanced")
-    elif line.cell.metric in DISTANCES:
+    elif metric in DISTANCES:
+        yield from _intervals(pretext, "{:.2f}", 1, metric)
         yield from _means(pretext, "ratio {:.2f}", 1, "mpd_ratio")
         yield from _means(pretext, "AUC {:.1f}", 100, "mpd_auc")
     else:
         draws = _means(stated, "{:.0f} draws of points: ", 1, "sampling_draws")
         yield from map("".join, zip(draws, _means(stated, "{:.1f}", 100, "accuracy_over_draws"), strict=True))
+        yield from _means(stated, "kNN {:.1f}", 100, "knn_accuracy")
+        yield from _means(stated, "mAP {:.1f}", 100, "retrieval_map")
         yield from _means(stated, "renders of {:.1f} dB", 1, "psnr")
+
+
+def _intervals(records: Sequence[Mapping[str, float]], words: str, unit: float, metric: str) -> Iterator[str]:
+    """The mean ends of a pretext score's 95 % intervals."""
+    ends = (_means(records, words, unit, f"{metric}_{end}") for end in ("low", "high"))
+    yield from (f"95 %: {low} to {high}" for low, high in zip(*ends, strict=True))
 
 
 def _means(records: Sequence[Mapping[str, float]], words: str, unit: float, key: str) -> Iterator[str]:

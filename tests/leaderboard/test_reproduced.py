@@ -6,6 +6,7 @@ import pytest
 
 from gsbench.baseline import find_recipe
 from gsbench.leaderboard.entries import Entry, load_entries
+from gsbench.recipe import Recipe
 from gsbench.reproduce import TABLES, as_markdown, load_table
 from gsbench.reproduce.run import Line
 from gsbench.reproduce.tables import Cell
@@ -16,10 +17,10 @@ DATASET = "modelnet10-gs"
 REASONS = "Where the two differ:"
 
 
-def made_by(entry: Entry, cell: Cell, recipe: str) -> bool:
+def made_by(entry: Entry, cell: Cell, recipe: Recipe) -> bool:
     result = entry.result
     task, pretext = result.task, result.pretext
-    if result.model.name != recipe or task.dataset != DATASET:
+    if (result.model.recipe_sha256, task.dataset) != (recipe.sha256(), DATASET):
         return False
     if (task.modality, task.protocol, task.regime, task.draw) != (cell.modality, cell.protocol, cell.regime, 0):
         return False
@@ -44,7 +45,7 @@ def test_every_row_is_that_of_the_board(name: str, entries: list[Entry]) -> None
     lines = []
     for number, cell in enumerate(table.cells, 1):
         recipe, _ = find_recipe(table.models[cell.model].recipe("short"))
-        results = tuple(entry.result for entry in entries if made_by(entry, cell, recipe.name))
+        results = tuple(entry.result for entry in entries if made_by(entry, cell, recipe))
         lines.append(Line(number, cell, recipe, DATASET, results, None if results else "not run", True, ()))
     rows, _ = as_markdown(table, lines, "short").split(REASONS)
     assert rows in PAGE.read_text()
