@@ -69,6 +69,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory):
     return open_folder(out)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [64, 112, STORED])
 def test_reading(benchmark, folder, size):
     """96 views an iteration, decoded and resized."""
@@ -129,7 +130,8 @@ def usual_epoch():
     return epoch
 
 
-@pytest.mark.parametrize("usual", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["gsbench", "usual"])
+@pytest.mark.slow
+@pytest.mark.parametrize("usual", [False, True], ids=["gsbench", "usual"])
 def test_epoch(benchmark, folder, usual, monkeypatch):
     """96 images an iteration."""
     if usual:

@@ -107,6 +107,7 @@ def read_datasets(path: Path) -> dict[str, np.ndarray]:
     return {name: np.concatenate([np.concatenate(list(batch[name])) for batch in batches]) for name in INNER}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reader", ["parquet", "datasets", "datasets, first time", "ply"])
 def test_gaussians_of_100_objects(
     benchmark, reader: str, folder: Path, plys: list[Path], tmp_path, monkeypatch

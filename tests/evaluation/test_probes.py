@@ -195,8 +195,15 @@ def test_a_published_figure_of_images_is_of_the_encoder_that_learnt_from_its_fea
     assert find_reported(recipe, dataclasses.replace(renders, cameras="novel"), by_images.pretext) is None
 
 
-@pytest.mark.parametrize("name", ["ssl-pointnet:smoke", "ssl-pointnet++:smoke", "ssl-plus:smoke"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("ssl-pointnet:smoke", "ssl-pointnet++:smoke")),
+        "ssl-plus:smoke",
+    ],
+)
 def test_shipped_recipes_of_pairs(data, tmp_path, name):
+    """The published ones are also run by the tables' tests."""
     for changes in ({"protocol": "finetune"}, {"modality": "images", "num_views": 1}):
         (result,) = evaluate(
             name,
