@@ -14,7 +14,7 @@ from gsbench.metrics import auc, match_metrics, mean_interval, paired_distances
 from gsbench.types import Batch
 
 REPEATS = 5
-"""How often pairs are drawn; the same ones for every model."""
+"""How often pairs are drawn; the same ones for every model that learnt from as many images an object."""
 
 FLOOR = 2 / 3
 """Cross-modality accuracy of always saying yes: of three pairs, two are of one object."""
