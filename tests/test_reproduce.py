@@ -270,6 +270,16 @@ def test_differences_follow_from_recipe_manifest_and_results(data, evaluate, tmp
     assert not any(word in clause for clause in full.differs for word in ("epoch", "sgd", "pixels", "smoke"))
 
 
+@pytest.mark.parametrize("cell", [1, 14])
+def test_a_training_in_half_precision_says_so(data, evaluate, tmp_path, cell):
+    (line,) = reproduce("table5", data, how(tmp_path), [cell])
+    assert "trained in bf16" not in line.differs
+    (path,) = tmp_path.iterdir()
+    path.write_text(path.read_text().replace('"fp32"', '"bf16"'))
+    (line,) = reproduce("table5", data, how(tmp_path), [cell])
+    assert "trained in bf16" in line.differs
+
+
 @pytest.mark.parametrize("modelnet10", [True, False])
 def test_the_printed_table(data, evaluate, tmp_path, modelnet10):
     """A figure of another data set stands under its own name, without a difference from the published one."""

@@ -32,7 +32,7 @@ def differences(
     clauses = [*_of_data(table.data, holdings)]
     if variant == "smoke":
         clauses.append("a smoke run: far from the published training")
-    clauses += [*_of_training(training, recipe), *_of_points(cell, results)]
+    clauses += [*_of_training(training, recipe), *_of_precision(results), *_of_points(cell, results)]
     if pairs or cell.modality == "gaussians":
         clauses += _of_gaussians(table.data, training, cell, holdings, results)
     if pairs or cell.modality == "images":
@@ -51,6 +51,7 @@ def _of_data(published: PublishedData, holdings: Holdings) -> Iterator[str]:
 def _ours(cell: Cell, recipe: Recipe, results: Sequence[Result]) -> Iterator[str]:
     """What is to be known of a run that stands beside nothing."""
     yield _many(_epochs(recipe), "epoch")
+    yield from _of_precision(results)
     if recipe.supervision == "pairs" or cell.modality == "images":
         yield f"images of {recipe.images.size} pixels"
     if views := _pretext_views(results):
@@ -75,6 +76,12 @@ def _of_training(published: Training, recipe: Recipe) -> Iterator[str]:
     ):
         if theirs is not None and ours != theirs:
             yield f"{what}{ours}, published {theirs}"
+
+
+def _of_precision(results: Sequence[Result]) -> Iterator[str]:
+    """Which machine trained decides it, where the recipe leaves it open."""
+    found = {(result.pretext or result.run).precision for result in results} - {"fp32"}
+    yield from (f"trained in {precision}" for precision in sorted(found))
 
 
 def _of_points(cell: Cell, results: Sequence[Result]) -> Iterator[str]:
