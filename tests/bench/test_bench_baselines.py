@@ -83,6 +83,7 @@ def through_a_loader(model: nn.Module, samples: Samples, recipe: Recipe) -> Call
     "name", ["pointnet:short", "pointnet++:short", "mvcnn:short", "ssl-pointnet", "ssl-pointnet++", "ssl-plus:short"]
 )
 def test_steps(benchmark, name, loader):
+    benchmark.group = f"a pass over the mini, {name}"
     folder, count = open_folder(resolve("mini")), POINTS if benchmark.enabled else 64
     recipe, path = find_recipe(name)
     how = dataclasses.replace(recipe.train, epochs=1, batch_size=BATCH, views_per_sample=None)
