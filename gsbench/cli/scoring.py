@@ -69,7 +69,7 @@ def _add_eval_options(parser: argparse.ArgumentParser) -> None:
     add("--seeds", type=seed_list, default=(0,), metavar="0,1,2", help="one run and one Result file each (default: 0)")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: auto)")
     add("--out", type=Path, default=OUT, metavar="DIR", help=f"where Result files go (default: {OUT})")
-    add("--checkpoints", type=Path, metavar="DIR", help="where trainings go on from, and encoders are kept and found")
+    add("--checkpoints", type=Path, metavar="DIR", help="where trainings go on from, and models are kept and found")
     add("--json", action="store_true", help="print metrics and paths as JSON")
 
 

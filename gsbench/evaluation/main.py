@@ -76,8 +76,7 @@ def evaluate(
         seeds: one run each.
         device: where to run; `auto` is CUDA where there is a GPU.
         out: folder for the Result files, named for their task, model and seed, or None.
-        checkpoints: folder from which an interrupted run goes on, and where encoders of pairs are kept and found, or
-            None.
+        checkpoints: folder from which an interrupted run goes on, and where trained models are kept and found, or None.
         watch: told of the run while it goes on.
 
     Raises:
