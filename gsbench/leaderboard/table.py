@@ -222,7 +222,8 @@ def percent(mean: float, spread: float | None) -> str:
 def describe_input(task: Task) -> str:
     """What the model sees, in a table's words."""
     if task.modality == "images":
-        seen = f"{task.num_views} images of {task.views_from}" + (", novel" if task.cameras == "novel" else "")
+        plural = "" if task.num_views == 1 else "s"
+        seen = f"{task.num_views} image{plural} of {task.views_from}" + (", novel" if task.cameras == "novel" else "")
     else:
         features = f" {task.features}" if task.modality == "gaussians" else ""
         seen = f"{task.num_points} {task.modality}{features}, {task.sampling}"
