@@ -98,8 +98,12 @@ def test_an_interrupted_evaluation_goes_on(data, recipe, tmp_path):
     assert list(tmp_path.iterdir()) == [unfinished.with_suffix("")], "the checkpoint that it ended in"
 
 
-def test_a_trained_model_is_kept_and_found_without_its_training_objects(data, recipe, tmp_path, monkeypatch):
+def test_a_trained_model_is_kept_and_found_without_its_training_objects(data, tmp_path, monkeypatch):
     told: list[str] = []
+    recipe = make_recipe(tmp_path / "mine")
+    recipe.write_text(
+        recipe.read_text().replace("[augment]", "[finetune]\nepochs = 2\nbatch_size = 8\nlr = 0.02\n\n[augment]")
+    )
     (first,) = evaluate(str(recipe), data, num_points=16, checkpoints=tmp_path / "kept")
     (folder,) = (tmp_path / "kept").iterdir()
     net, about = from_pretrained(folder, str(recipe))

@@ -49,9 +49,9 @@ class Training:
 
     def is_that_of(self, about: Checkpoint) -> bool:
         """Whether a checkpoint is its outcome."""
-        recipe = about.recipe if self.encoder else without_labels(about.recipe)
-        ours = (self.recipe.sha256(), self.tasks, self.seed, self.encoder)
-        return ours == (recipe.sha256(), about.tasks, about.seed, about.encoder_sha256)
+        ours, theirs = (recipe if self.encoder else without_labels(recipe) for recipe in (self.recipe, about.recipe))
+        same_recipe = ours.sha256() == theirs.sha256()
+        return same_recipe and (self.tasks, self.seed, self.encoder) == (about.tasks, about.seed, about.encoder_sha256)
 
 
 def without_labels(recipe: Recipe) -> Recipe:
