@@ -159,7 +159,9 @@ def test_eval_of_a_model_of_pairs(run, tmp_path):
     first = run(*common, "--checkpoints", "kept", "--regime", 50)
     assert (first.status, first.err) == (0, "")
     assert "| 16 gaussians xyz, fps, probe | 50 %, draw 0 |" in first.out
-    assert re.search(r"\nbeside it: [\d.]+% ± [\d.]+% over 5 draws of the test objects' points, 5 nearest", first.out)
+    assert re.search(
+        r"\nbeside it, over 5 draws of the test objects' points: accuracy [\d.]+ ± [\d.]+, 5 nearest", first.out
+    )
     assert re.search(r"\npretext tasks: cross-modality [\d.]+% \(always yes: 66\.7%\), balanced [\d.]+%", first.out)
     images = ("--modality", "images", "--num-views", 2, "--views-from", "gaussians", "--cameras", "novel")
     second = run(*common, "--checkpoints", "kept", *images)

@@ -21,6 +21,14 @@ from tests.store.conftest import (
     made,  # noqa: F401 (a fixture)
 )
 
+DRAWS = {
+    "sampling_draws": 5,
+    "accuracy_over_draws": 0.4,
+    "accuracy_over_draws_std": 0.015,
+    "knn_accuracy": 0.35,
+    "knn_accuracy_over_draws": 0.3,
+    "knn_accuracy_over_draws_std": 0.02,
+}
 PRETEXT_SCORES = {
     "cross_modality_accuracy": 0.75,
     "cross_modality_balanced": 0.625,
@@ -63,7 +71,7 @@ class StandIn:
             None,
             predictions,
             Pretext(*seen, 20, 1, 1.0, "fp32", PRETEXT_SCORES) if pairs else None,
-            {"sampling_draws": 5, "accuracy_over_draws": 0.4} if not images else {"psnr": 30.25},
+            {"psnr": 30.25, "knn_accuracy": 0.5} if images else DRAWS,
         )
         if out is not None:
             save_result(result, Path(out) / f"{scored.slug()}-{result.file_name()}")
@@ -298,7 +306,7 @@ def test_the_printed_table(data, evaluate, tmp_path, modelnet10):
         "Ours": "50.0 ± 0.0",
         "Difference": "\N{MINUS SIGN}39.0" if modelnet10 else NONE,
         "n": "2",
-        "Beside it": "5 draws of points: 40.0",
+        "Beside it": "5 draws of points: 40.0 ± 1.5; kNN 30.0 ± 2.0",
         "Our run": "smoke: `ssl-pointnet:smoke` on tiny",
     }
     assert "\n- 1-3: tiny (" in text, "cells that differ alike share a line"

@@ -142,18 +142,18 @@ def _as_table(results: "list[Result]", truth: "Truth") -> str:
 
 def _beside(results: "list[Result]") -> list[str]:
     """Lines on what predictions do not give, in the mean over seeds."""
-    from gsbench.leaderboard.table import stated_means
+    from gsbench.leaderboard.table import stated_means, stated_score
 
     stated = stated_means(results)
-    words = {
-        "accuracy_over_draws": "{:.1%} ± {spread:.1%} over {draws:.0f} draws of the test objects' points",
-        "knn_accuracy": "5 nearest neighbours {:.1%}",
-        "retrieval_map": "retrieval mAP {:.1%}",
-        "psnr": "renders of {:.1f} dB",
-    }
-    spread = {"spread": stated.get("accuracy_over_draws_std", 0), "draws": stated.get("sampling_draws", 0)}
-    told = [text.format(stated[key], **spread) for key, text in words.items() if key in stated]
-    lines = [f"beside it: {', '.join(told)}"] if told else []
+    words = {"accuracy": "accuracy", "knn_accuracy": "5 nearest neighbours", "retrieval_map": "retrieval mAP"}
+    scores = {name: stated_score(stated, key) for key, name in words.items()}
+    told = [f"{name} {score}" for name, score in scores.items() if score is not None]
+    if "psnr" in stated:
+        told.append(f"renders of {stated['psnr']:.1f} dB")
+    draws = (
+        f", over {stated['sampling_draws']:.0f} draws of the test objects' points" if "sampling_draws" in stated else ""
+    )
+    lines = [f"beside it{draws}: {', '.join(told)}"] if told else []
     if results[0].pretext:
         lines.append(
             "pretext tasks: cross-modality {cross_modality_accuracy:.1%} (always yes: {cross_modality_floor:.1%}), "

@@ -1,6 +1,5 @@
 """Scores of the pretext tasks on the test objects: are views of one object near, do images and Gaussians match?"""
 
-import dataclasses
 from collections.abc import Callable
 
 import numpy as np
@@ -14,7 +13,7 @@ from gsbench.metrics import auc, match_metrics, mean_interval, paired_distances
 from gsbench.types import Batch
 
 REPEATS = 5
-"""How often pairs are drawn; the same ones for every model that learnt from as many images an object."""
+"""How often pairs, and the points of each object, are drawn; the same for all that learnt from as many images."""
 
 FLOOR = 2 / 3
 """Cross-modality accuracy of always saying yes: of three pairs, two are of one object."""
@@ -24,11 +23,16 @@ _BATCH = 32
 
 @torch.no_grad()
 def pretext_scores(
-    net: nn.Module, objects: Objects, device: torch.device, progress: Callable[[int, int], None] | None = None
+    net: nn.Module,
+    objects: Objects,
+    points: Callable[[int], Objects],
+    device: torch.device,
+    progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, float]:
     """Scores of the published pretext tasks, each a mean over repeats, with `_low` and `_high` of its 95 % interval.
 
-    In a repeat, each object gives two of its views and one of another object, of the same class or not, as in training.
+    In a repeat, each object gives two of its views and one of another object, of the same class or not, as in training,
+    and points that are drawn anew.
     `mpd_positive` and `mpd_negative` are the mean distances of the first view's features from the second's and from
     the third's, `mpd_ratio` is the second over the first, and `mpd_auc` how likely a distance to another object is the
     larger one, which no scale changes. `cross_modality_accuracy` is how often the model is right in whether each of
@@ -38,16 +42,16 @@ def pretext_scores(
     Args:
         net: a PairBaseline on `device`.
         objects: points and images of the test objects, in main memory, so that the draws are those of every machine.
+        points: sampling draw -> the same objects, their points alone.
         device: of the model.
         progress: told of views whose features are taken, and views in all.
     """
     net.eval()
-    clouds = dataclasses.replace(objects, images=None)
-    points = torch.from_numpy(extract(net, clouds.to(device)))
     repeats = []
     for repeat in range(REPEATS):
+        seen = torch.from_numpy(extract(net, points(repeat).to(device))).to(device)
         views = _views(net, objects, repeat, device, progress)
-        odds = [net.same_object(view.to(device), points.to(device)).cpu().numpy() for view in views]  # type: ignore[operator]
+        odds = [net.same_object(view.to(device), seen).cpu().numpy() for view in views]  # type: ignore[operator]
         first, second, other = (view.numpy() for view in views)
         near, far = paired_distances(first, second), paired_distances(first, other)
         accuracy, balanced = match_metrics(np.concatenate(odds[:2]), odds[2])

@@ -11,7 +11,7 @@ from torch import nn
 
 from gsbench.baseline import build_model
 from gsbench.checkpoints import Checkpoint, weights_sha256
-from gsbench.data import Objects, check_views, open_pairs, training_ids, views_of
+from gsbench.data import Objects, check_views, open_objects, open_pairs, training_ids, views_of
 from gsbench.evaluation.job import Job, Pairs, Wanted, make_task
 from gsbench.evaluation.kept import Training, train_once, without_labels
 from gsbench.evaluation.matching import pretext_scores
@@ -146,13 +146,21 @@ def _open(job: Job, split: str) -> Objects:
     return open_pairs(job.folder, points, images, split, recipe.images, job.watch.reading, recipe.points.min_opacity)
 
 
+def _points(job: Job, sampling_draw: int) -> Objects:
+    """The test objects without images, their points drawn anew."""
+    assert job.pairs is not None, "a job of pairs has them"
+    opaque = job.recipe.points.min_opacity
+    return open_objects(job.folder, job.pairs.points, "test", min_opacity=opaque, sampling_draw=sampling_draw)
+
+
 def _scores(job: Job, net: nn.Module, test: Callable[[], Objects], folder: Path | None) -> dict[str, float]:
     """The pretext scores, kept in the checkpoint."""
     path = folder and folder / SCORES
     weights = weights_sha256(net)
     if path is not None and path.exists() and (found := _load_scores(path)).weights_sha256 == weights:
         return found.metrics
-    metrics = pretext_scores(net, test(), job.device, job.watch.extracting)
+    points = functools.partial(_points, job)
+    metrics = pretext_scores(net, test(), points, job.device, job.watch.extracting)
     if path is not None:
         record = dataclasses.asdict(_Scores(weights, metrics))
         write_atomic(path, (json.dumps(record, indent=1) + "\n").encode())

@@ -92,7 +92,8 @@ def _predicted(job: Job, data: Data, net: nn.Module, trained: Trained) -> Scored
     probabilities = predict(net, test)
     seconds = time.perf_counter() - start
     labels = test.labels.cpu().numpy()
-    stated = _over_draws(job, probabilities, labels, lambda draw: predict(net, data.test(draw)))
+    first = {"accuracy": _accuracy(probabilities, labels)}
+    stated = _over_draws(job, first, lambda draw: {"accuracy": _accuracy(predict(net, data.test(draw)), labels)})
     count = len(training_ids(job.folder, job.task.regime, job.task.draw))
     return Scored(net, trained, count, test.ids, labels, probabilities, seconds, stated)
 
@@ -110,23 +111,19 @@ def probe(job: Job, seed: int, data: Data, encoder: Encoder | None) -> Scored:
     fitted = fit_probe(labelled.features, labelled.labels, job.num_classes)
     trained = dataclasses.replace(trained, seconds=trained.seconds + time.perf_counter() - start)
 
-    def test(draw: int) -> Embedded:
+    def ask(draw: int) -> tuple[Embedded, Float64[Array, "n c"]]:
         if encoder is None:
-            return embed(net, data.test(draw), job.watch.extracting)
-        return _embed_once(job, encoder, "test", job.task, lambda: data.test(draw), draw)
-
-    def predict_draw(draw: int) -> Float64[Array, "n c"]:
-        return fitted.probabilities(test(draw).features)
+            seen = embed(net, data.test(draw), job.watch.extracting)
+        else:
+            seen = _embed_once(job, encoder, "test", job.task, lambda: data.test(draw), draw)
+        return seen, as_predictions(fitted.probabilities(seen.features))
 
     start = time.perf_counter()
-    seen = test(0)
-    probabilities = as_predictions(fitted.probabilities(seen.features))
+    seen, probabilities = ask(0)
     seconds = time.perf_counter() - start
-    stated = {
-        "knn_accuracy": knn_accuracy(labelled.features, labelled.labels, seen.features, seen.labels),
-        **({"retrieval_map": retrieval_map(seen.features, seen.labels)} if _has_twins(seen.labels) else {}),
-        **_over_draws(job, probabilities, seen.labels, predict_draw),
-    }
+    first = _scores(labelled, seen, probabilities)
+    stated = {key: first[key] for key in first if key != "accuracy"}
+    stated |= _over_draws(job, first, lambda draw: _scores(labelled, *ask(draw)))
     return Scored(net, trained, len(labelled.ids), seen.ids, seen.labels, probabilities, seconds, stated)
 
 
@@ -139,25 +136,31 @@ def _embed_once(
     return embed_once(job.folder, encoder.net, encoder.features, split, shown, objects, sampling_draw, watched)
 
 
-def _has_twins(labels: Int64[Array, " n"]) -> bool:
-    return bool((np.bincount(labels) > 1).any())
+def _scores(labelled: Embedded, seen: Embedded, probabilities: Float64[Array, "n c"]) -> dict[str, float]:
+    """What features, and a probe's predictions from them, score; retrieval where an object has others of its class."""
+    return {
+        "accuracy": _accuracy(probabilities, seen.labels),
+        "knn_accuracy": knn_accuracy(labelled.features, labelled.labels, seen.features, seen.labels),
+        **({"retrieval_map": retrieval_map(seen.features, seen.labels)} if np.bincount(seen.labels).max() > 1 else {}),
+    }
 
 
-def _over_draws(
-    job: Job,
-    probabilities: Float64[Array, "n c"],
-    labels: Int64[Array, " n"],
-    predict_draw: Callable[[int], Float64[Array, "n c"]],
-) -> dict[str, float]:
-    """Accuracy over draws of the test objects' points, of which `predictions` are the first; none where all go in."""
+def _accuracy(probabilities: Float64[Array, "n c"], labels: Int64[Array, " n"]) -> float:
+    return float((probabilities.argmax(1) == labels).mean())
+
+
+def _over_draws(job: Job, first: dict[str, float], scores: Callable[[int], dict[str, float]]) -> dict[str, float]:
+    """Mean and spread of scores over draws of the test points, the `first` among them; none where all go in."""
     count = job.task.num_points
     if count is None or count >= most_inputs(job.folder, job.task.modality, "meshes"):
         return {}
-    predictions = [probabilities, *(predict_draw(draw) for draw in range(1, SAMPLING_DRAWS))]
-    accuracies = [float((rows.argmax(1) == labels).mean()) for rows in predictions]
-    mean, spread = mean_and_std(accuracies)
-    assert spread is not None, "there are several draws"
-    return {"sampling_draws": SAMPLING_DRAWS, "accuracy_over_draws": mean, "accuracy_over_draws_std": spread}
+    by_draw = [first, *map(scores, range(1, SAMPLING_DRAWS))]
+    stated: dict[str, float] = {"sampling_draws": SAMPLING_DRAWS}
+    for key in first:
+        mean, spread = mean_and_std([values[key] for values in by_draw])
+        assert spread is not None, "there are several draws"
+        stated |= {f"{key}_over_draws": mean, f"{key}_over_draws_std": spread}
+    return stated
 
 
 def _train(job: Job, seed: int, data: Data) -> tuple[nn.Module, Trained]:

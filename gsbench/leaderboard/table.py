@@ -1,6 +1,7 @@
 """The board's tables: rows of entries that differ only in seed and draw, and their Markdown."""
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -102,11 +103,19 @@ def _row(truth: Truth, entries: list[Entry]) -> Row:
     return Row(results[0], draws, correct, metrics, without, stated_means(results), interval)
 
 
-def stated_means(results: list[Result]) -> dict[str, float]:
+def stated_means(results: Sequence[Result]) -> dict[str, float]:
     """The means of what all runs state and predictions do not give, scores of pretext tasks among them."""
     runs = [result.stated | (result.pretext.metrics if result.pretext else {}) for result in results]
     keys = [key for key in runs[0] if all(key in run for run in runs)]
     return {key: mean_and_std([run[key] for run in runs])[0] for key in keys}
+
+
+def stated_score(stated: dict[str, float], key: str) -> str | None:
+    """`86.2 ± 0.5`, a score over draws of the points; `86.2` where there is one draw; None where it is not stated."""
+    drawn = f"{key}_over_draws"
+    if drawn in stated:
+        return percent(stated[drawn], stated[f"{drawn}_std"])
+    return f"{100 * stated[key]:.1f}" if key in stated else None
 
 
 def _rank(rows: list[Row]) -> list[Row]:
@@ -263,10 +272,8 @@ def _standing(row: Row) -> str:
 
 
 def _draws(row: Row) -> str:
-    if "accuracy_over_draws" not in row.stated:
-        return NONE
-    mean, spread = row.stated["accuracy_over_draws"], row.stated["accuracy_over_draws_std"]
-    return f"{percent(mean, spread)} ({row.stated['sampling_draws']:.0f})"
+    score = stated_score(row.stated, "accuracy")
+    return NONE if score is None else f"{score} ({row.stated['sampling_draws']:.0f})"
 
 
 def _unless_last(selection: str) -> str:

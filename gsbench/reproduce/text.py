@@ -6,7 +6,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from gsbench.leaderboard.table import NONE, percent
+from gsbench.leaderboard.table import NONE, percent, stated_means, stated_score
 from gsbench.metrics import mean_and_std
 from gsbench.reproduce.run import Line
 from gsbench.reproduce.tables import DISTANCES, SOURCE, Table, Variant
@@ -60,34 +60,33 @@ def _ours(line: Line) -> str:
 
 def _beside(line: Line) -> Iterator[str]:
     """What tells how much a figure means: means over the seeds."""
-    pretext = [result.pretext.metrics for result in line.results if result.pretext]
-    stated = [result.stated for result in line.results]
+    stated = stated_means(line.results) if line.results else {}
     metric = line.cell.metric
     if metric == "cross_modality_accuracy":
-        yield from _intervals(pretext, "{:.1f}", 100, metric)
-        yield from _means(pretext, "balanced {:.1f}", 100, "cross_modality_balanced")
+        yield from _interval(stated, "{:.1f}", 100, metric)
+        yield from _mean(stated, "balanced {:.1f}", 100, "cross_modality_balanced")
     elif metric in DISTANCES:
-        yield from _intervals(pretext, "{:.2f}", 1, metric)
-        yield from _means(pretext, "ratio {:.2f}", 1, "mpd_ratio")
-        yield from _means(pretext, "AUC {:.1f}", 100, "mpd_auc")
+        yield from _interval(stated, "{:.2f}", 1, metric)
+        yield from _mean(stated, "ratio {:.2f}", 1, "mpd_ratio")
+        yield from _mean(stated, "AUC {:.1f}", 100, "mpd_auc")
     else:
-        draws = _means(stated, "{:.0f} draws of points: ", 1, "sampling_draws")
-        yield from map("".join, zip(draws, _means(stated, "{:.1f}", 100, "accuracy_over_draws"), strict=True))
-        yield from _means(stated, "kNN {:.1f}", 100, "knn_accuracy")
-        yield from _means(stated, "mAP {:.1f}", 100, "retrieval_map")
-        yield from _means(stated, "renders of {:.1f} dB", 1, "psnr")
+        draws = f"{stated['sampling_draws']:.0f} draws of points: " if "sampling_draws" in stated else ""
+        words = {"accuracy": draws, "knn_accuracy": "kNN ", "retrieval_map": "mAP "}
+        scores = {before: stated_score(stated, key) for key, before in words.items()}
+        yield from (before + score for before, score in scores.items() if score is not None)
+        yield from _mean(stated, "renders of {:.1f} dB", 1, "psnr")
 
 
-def _intervals(records: Sequence[Mapping[str, float]], words: str, unit: float, metric: str) -> Iterator[str]:
-    """The mean ends of a pretext score's 95 % intervals."""
-    ends = (_means(records, words, unit, f"{metric}_{end}") for end in ("low", "high"))
+def _interval(stated: Mapping[str, float], words: str, unit: float, metric: str) -> Iterator[str]:
+    """The ends of a pretext score's 95 % interval."""
+    ends = (_mean(stated, words, unit, f"{metric}_{end}") for end in ("low", "high"))
     yield from (f"95 %: {low} to {high}" for low, high in zip(*ends, strict=True))
 
 
-def _means(records: Sequence[Mapping[str, float]], words: str, unit: float, key: str) -> Iterator[str]:
-    """The mean of a key in words, if all records have it."""
-    if records and all(key in record for record in records):
-        yield words.format(unit * mean_and_std([record[key] for record in records])[0])
+def _mean(stated: Mapping[str, float], words: str, unit: float, key: str) -> Iterator[str]:
+    """A stated mean in words, if there is one."""
+    if key in stated:
+        yield words.format(unit * stated[key])
 
 
 def _difference(line: Line) -> str:

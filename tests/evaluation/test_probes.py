@@ -49,13 +49,17 @@ def test_a_probe_is_that_of_the_encoders_features(run, recipe, data, tmp_path):
     assert result.stated["knn_accuracy"] == knn_accuracy(features, labels, seen, truth)
     assert result.stated["retrieval_map"] == pytest.approx(retrieval_map(seen, truth))
     others = [open_objects(folder, gaussians, "test", min_opacity=0.1, sampling_draw=draw) for draw in range(1, 5)]
-    right = [
-        (fit_probe(features, labels, 2).probabilities(extract(net, objects)).argmax(1) == truth).mean()
-        for objects in (test, *others)
-    ]
+    drawn = [extract(net, objects) for objects in (test, *others)]
+    by_draw = {
+        "accuracy": [(fit_probe(features, labels, 2).probabilities(seen).argmax(1) == truth).mean() for seen in drawn],
+        "knn_accuracy": [knn_accuracy(features, labels, seen, truth) for seen in drawn],
+        "retrieval_map": [retrieval_map(seen, truth) for seen in drawn],
+    }
     assert result.stated["sampling_draws"] == 5
-    assert result.stated["accuracy_over_draws"] == pytest.approx(np.mean(right))
-    assert result.stated["accuracy_over_draws_std"] == pytest.approx(np.std(right, ddof=1))
+    for key, values in by_draw.items():
+        assert result.stated[f"{key}_over_draws"] == pytest.approx(np.mean(values)), key
+        assert result.stated[f"{key}_over_draws_std"] == pytest.approx(np.std(values, ddof=1)), key
+    assert len(set(by_draw["retrieval_map"])) > 1, "the draws differ"
 
 
 def test_memory_based_vision(run, data, recipe, tmp_path):
@@ -99,16 +103,23 @@ def test_pretext_scores_by_hand(run, data, recipe, tmp_path):
     images = make_task(folder, "images", 100, 0, "xyz", "fps", VIEWS, "meshes", protocol="probe")
     points = dataclasses.replace(result.task, regime=100, draw=0)
     pairs = open_pairs(folder, points, images, "test", find_recipe(recipe)[0].images, min_opacity=0.1)
-    assert pretext_scores(net, pairs, CPU) == scores
+    asked = []
+
+    def redrawn(draw):
+        asked.append(draw)
+        return open_objects(folder, points, "test", min_opacity=0.1, sampling_draw=draw)
+
+    assert pretext_scores(net, pairs, redrawn, CPU) == scores
+    assert asked == [0, 1, 2, 3, 4], "each repeat shows other points of the objects"
     torch.nn.init.zeros_(net.head.weight)
     torch.nn.init.ones_(net.head.bias)
-    always = pretext_scores(net, pairs, CPU)
+    always = pretext_scores(net, pairs, redrawn, CPU)
     assert always["cross_modality_accuracy"] == always["cross_modality_floor"]
     assert always["cross_modality_balanced"] == 0.5
     assert always["mpd_auc"] == scores["mpd_auc"]
     for parameter in net.images.parameters():
         parameter.data *= 10
-    larger = pretext_scores(net, pairs, CPU)
+    larger = pretext_scores(net, pairs, redrawn, CPU)
     assert larger["mpd_positive"] == pytest.approx(10 * scores["mpd_positive"], rel=1e-5)
     assert larger["mpd_auc"] == pytest.approx(scores["mpd_auc"], abs=0.01)
 
@@ -166,7 +177,7 @@ def test_a_model_trained_by_labels_may_be_probed(data, tmp_path):
     supervised, probed = (evaluate(path, data, protocol=how, **once)[0] for how in ("supervised", "probe"))
     assert len(list((tmp_path / "kept").iterdir())) == 1, "the second one found the first one's training"
     assert (probed.run.epochs, probed.pretext) == (6, None)
-    assert {"knn_accuracy", "retrieval_map", "accuracy_over_draws"} <= set(probed.stated)
+    assert {"knn_accuracy", "retrieval_map", "accuracy_over_draws", "knn_accuracy_over_draws"} <= set(probed.stated)
     assert set(supervised.stated) == {"sampling_draws", "accuracy_over_draws", "accuracy_over_draws_std"}
     assert probed.predictions != supervised.predictions
     assert probed.task.slug() == supervised.task.slug().replace("supervised", "probe")
