@@ -13,7 +13,7 @@ from gsbench.metrics import auc, match_metrics, mean_interval, paired_distances
 from gsbench.types import Batch
 
 REPEATS = 5
-"""How often pairs, and the points of each object, are drawn; the same for all that learnt from as many images."""
+"""How often pairs, and the points of each object, are drawn; the same for every model."""
 
 FLOOR = 2 / 3
 """Cross-modality accuracy of always saying yes: of three pairs, two are of one object."""

@@ -20,10 +20,13 @@ from gsbench.parsing import parse
 from gsbench.recipe import Recipe
 from gsbench.results import Pretext, write_atomic
 from gsbench.store.folder import Folder
-from gsbench.tasks import Modality
+from gsbench.tasks import Modality, Task
 
 SCORES = "pretext.json"
 """File of the pretext scores in a checkpoint."""
+
+PAIR_VIEWS = 16
+"""Of how many views of a test object pairs are drawn, whatever an encoder learnt from; of all, if there are fewer."""
 
 _OF_MEMORY = 0.7
 """Share of the free memory that training images may fill."""
@@ -118,9 +121,9 @@ def pretrain(job: Job, seeds: Sequence[int]) -> list[Encoder]:
         ValueError: as `train`; or a checkpoint that is damaged, or of another training.
     """
     assert job.pairs is not None, "a job of pairs has them"
-    encoders: list[Encoder] = []
-    objects = functools.cache(lambda: _open(job, "train").to(job.device))
-    test = functools.cache(lambda: _open(job, "test"))
+    images, encoders = job.pairs.images, []
+    objects = functools.cache(lambda: _open(job, "train", images).to(job.device))
+    test = functools.cache(lambda: _open(job, "test", _pair_images(job.folder, images)))
     for seed in seeds:
         training = pretext_training(job.recipe, seed, job.pairs)
         net, about = train_once(
@@ -140,10 +143,16 @@ def pretext_training(recipe: Recipe, seed: int, pairs: Pairs) -> Training:
     return Training(pairs.slug(), recipe, recipe, (pairs.points, pairs.images), seed)
 
 
-def _open(job: Job, split: str) -> Objects:
+def _open(job: Job, split: str, images: Task) -> Objects:
     assert job.pairs is not None, "a job of pairs has them"
-    points, images, recipe = job.pairs.points, job.pairs.images, job.recipe
+    points, recipe = job.pairs.points, job.recipe
     return open_pairs(job.folder, points, images, split, recipe.images, job.watch.reading, recipe.points.min_opacity)
+
+
+def _pair_images(folder: Folder, images: Task) -> Task:
+    """The images of test objects that pairs are drawn from."""
+    fewest = min(map(len, views_of(folder, "meshes", "test").values()), default=0)
+    return dataclasses.replace(images, num_views=max(2, min(PAIR_VIEWS, fewest)))
 
 
 def _points(job: Job, sampling_draw: int) -> Objects:

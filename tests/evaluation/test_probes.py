@@ -19,7 +19,7 @@ from gsbench.results import load_result
 from gsbench.store.folder import open_folder
 from gsbench.tasks import regime_ids
 from tests.evaluation.conftest import kept, labels_of, trained
-from tests.tiny_training import LARGEST, NOVEL, OBJECTS, PSNR, VIEWS, make_recipe
+from tests.tiny_training import LARGEST, NOVEL, OBJECTS, PSNR, VIEWS, make_pairs_recipe, make_recipe
 
 CPU = torch.device("cpu")
 PRETEXT = ("mpd_positive", "mpd_negative", "mpd_ratio", "mpd_auc", "cross_modality_accuracy", "cross_modality_balanced")
@@ -122,6 +122,15 @@ def test_pretext_scores_by_hand(run, data, recipe, tmp_path):
     larger = pretext_scores(net, pairs, redrawn, CPU)
     assert larger["mpd_positive"] == pytest.approx(10 * scores["mpd_positive"], rel=1e-5)
     assert larger["mpd_auc"] == pytest.approx(scores["mpd_auc"], abs=0.01)
+
+
+def test_pretext_scores_are_of_the_same_pairs_whatever_was_learnt_from(data, tmp_path):
+    path = make_pairs_recipe(tmp_path / "pairs")
+    path.write_text(path.read_text().replace("epochs = 3", "epochs = 0"))
+    recipe = str(path)
+    few, many = (evaluate(recipe, data, num_points=16, pretext_views=views)[0].pretext for views in (2, VIEWS))
+    assert (few.num_views, many.num_views) == (2, VIEWS)
+    assert few.metrics == many.metrics
 
 
 @pytest.mark.parametrize("modality", ["gaussians", "images"])
