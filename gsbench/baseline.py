@@ -18,8 +18,9 @@ SHIPPED = "gsbench_baselines"
 class Baseline(Protocol):
     """What gsbench trains and scores: a `torch.nn.Module` with these members.
 
-    The constructor takes `in_channels` (channels of a point or Gaussian, or of an image), `num_classes`, the recipe's
-    `[options]` as keywords, and `pretrained` where a recipe names weights to start from.
+    The constructor takes `in_channels` (channels of a point or Gaussian, or of an image), `num_classes` and the
+    recipe's `[options]` as keywords. Where the recipe names weights to start from, it is told `pretrained=True`, and
+    the model's `start_from` then takes them: their name as in the recipe, a file with its folder.
 
     Attributes:
         inputs: the modalities that it takes: some of `points`, `gaussians`, `images`.
@@ -41,8 +42,8 @@ class Baseline(Protocol):
 class PairBaseline(Protocol):
     """What gsbench trains on pretext tasks, by a recipe of `supervision = "pairs"`: a `torch.nn.Module` as `Baseline`.
 
-    The constructor takes `in_channels` (channels of a Gaussian) and the recipe's `[options]` as keywords, and
-    `pretrained` where a recipe names weights to start from. It is told of no classes.
+    The constructor takes `in_channels` (channels of a Gaussian) and the recipe's `[options]` as keywords; it is told of
+    no classes, and of weights to start from as a `Baseline` is.
 
     Attributes:
         inputs: the modalities that it takes: images, and points or Gaussians.
@@ -144,8 +145,15 @@ def _import(name: str, recipe_path: Path) -> Any:
     return module
 
 
-def build_model(recipe: Recipe, path: Path, in_channels: int, num_classes: int) -> Any:
+def build_model(recipe: Recipe, path: Path, in_channels: int, num_classes: int, start: bool = True) -> Any:
     """Builds the recipe's model; one of pairs is not told `num_classes`.
+
+    Args:
+        recipe: of the model.
+        path: the recipe's file.
+        in_channels: as `Baseline` has it.
+        num_classes: as `Baseline` has it.
+        start: whether it is given the weights that the recipe starts from, if any; they may be a download.
 
     Raises:
         ValueError: an option that the class does not take, or a value it refuses; or weights to start from that it does
@@ -161,13 +169,16 @@ def build_model(recipe: Recipe, path: Path, in_channels: int, num_classes: int) 
             )
     keywords = dict(recipe.options)
     if recipe.pretrained is not None:
-        if "pretrained" not in parameters:
+        if "pretrained" not in parameters or not hasattr(kind, "start_from"):
             raise ValueError(f"{path}: pretrained: {recipe.model} takes no weights to start from (must be left out)")
-        is_file = not recipe.pretrained.startswith("hub:")
-        keywords["pretrained"] = str(path.parent / recipe.pretrained) if is_file else recipe.pretrained
+        keywords["pretrained"] = True
     if recipe.supervision == "labels":
         keywords["num_classes"] = num_classes
     try:
-        return kind(in_channels=in_channels, **keywords)
+        net = kind(in_channels=in_channels, **keywords)
+        if recipe.pretrained is not None and start:
+            is_file = not recipe.pretrained.startswith("hub:")
+            net.start_from(str(path.parent / recipe.pretrained) if is_file else recipe.pretrained)
+        return net
     except ValueError as error:
         raise ValueError(f"{path}: {'pretrained or ' if recipe.pretrained else ''}options: {error}") from None

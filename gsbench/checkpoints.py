@@ -186,7 +186,8 @@ def _build(source: str, about: Checkpoint, model: str | None) -> nn.Module:
         theirs, ours = getattr(recipe, key), getattr(trusted, key)
         if theirs != ours:
             raise ValueError(f"{source}: {key} of its recipe is {theirs!r} (must be {ours!r}, as in {path})")
-    return build_model(dataclasses.replace(recipe, variants={}), path, about.in_channels, about.num_classes)
+    recipe = dataclasses.replace(recipe, variants={})
+    return build_model(recipe, path, about.in_channels, about.num_classes, start=False)
 
 
 def _features(stored: dict[str, Tensor], path: Path) -> int:

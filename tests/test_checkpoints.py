@@ -65,6 +65,20 @@ def test_a_model_of_ones_own_comes_back_by_its_recipe(saved, recipe_path):
     assert all(torch.equal(loaded.state_dict()[name], value) for name, value in weights.items())
 
 
+def test_what_a_model_started_from_need_not_be_there(tmp_path):
+    """It would be a download of hundreds of megabytes, on machines without a network, and then be overwritten."""
+    recipe, path = find_recipe("mvcnn:imagenet-resnet")
+    recipe = dataclasses.replace(recipe, pretrained="hub:org/gone", images=dataclasses.replace(recipe.images, size=32))
+    net = build_model(recipe, path, 3, 10, start=False)
+    save_pretrained(tmp_path / "kept", net, describe(recipe, num_classes=10))
+    changed = tmp_path / "recipe.toml"
+    changed.write_text(path.read_text().replace("hub:timm/resnet18.tv_in1k", "hub:org/gone"))
+    shutil.copy(path.parent / "model.py", tmp_path)
+    loaded, _ = from_pretrained(tmp_path / "kept", f"{changed}:imagenet-resnet")
+    assert loaded.imagenet, "pixels are normalised as in training"
+    assert all(torch.equal(loaded.state_dict()[name], value) for name, value in net.state_dict().items())
+
+
 def test_a_classifier_on_an_encoder_comes_back(tmp_path):
     recipe, path = find_recipe("ssl-plus:smoke")
     net = Classifier(build_model(recipe, path, 3, 10), 128, 10)

@@ -23,24 +23,24 @@ class MVCNN(nn.Module):
         in_channels: channels of an image, 3.
         num_classes: number of classes.
         backbone: `vgg11` or `resnet18`.
-        pretrained: weights to start from, see `load_weights`. With them, ImageNet's mean and deviation are taken out of
-            the pixels; without, pixels are in 0..1.
+        pretrained: whether it starts from ImageNet's weights (`start_from`): its mean and deviation are then taken out
+            of the pixels, which are in 0..1 otherwise.
     """
 
     inputs: ClassVar[tuple[str, ...]] = ("images",)
 
-    def __init__(
-        self, in_channels: int, num_classes: int, backbone: str = "vgg11", pretrained: str | None = None
-    ) -> None:
+    def __init__(self, in_channels: int, num_classes: int, backbone: str = "vgg11", pretrained: bool = False) -> None:
         super().__init__()
         if in_channels != 3:
             raise ValueError(f"in_channels is {in_channels} (must be 3, the channels of an image)")
         if backbone not in ("vgg11", "resnet18"):
             raise ValueError(f"backbone is '{backbone}' (allowed: vgg11, resnet18)")
-        self.imagenet = pretrained is not None
+        self.imagenet = pretrained
         self.backbone = VGG11(num_classes) if backbone == "vgg11" else ResNet18(num_classes)
-        if pretrained is not None:
-            load_weights(self.backbone, pretrained, self.backbone.classifier_layer)
+
+    def start_from(self, source: str) -> None:
+        """Takes stored weights: see `load_weights`."""
+        load_weights(self.backbone, source, self.backbone.classifier_layer)
 
     def loss(self, batch: Batch, label_smoothing: float) -> Tensor:
         """Cross-entropy of each sample of views."""

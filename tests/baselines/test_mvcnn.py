@@ -131,11 +131,11 @@ def hub() -> Iterator[str]:
 LOAD = """
 import torch
 from gsbench_baselines.mvcnn.model import MVCNN
-net = MVCNN(3, 10, backbone="resnet18", pretrained="hub:org/weights")
-assert net.imagenet
+net = MVCNN(3, 10, backbone="resnet18", pretrained=True)
+net.start_from("hub:org/weights")
 print(float(net.backbone.layer4[1].bn2.running_mean.sum()))
 try:
-    MVCNN(3, 10, backbone="resnet18", pretrained="hub:org/nothing")
+    net.start_from("hub:org/nothing")
 except ValueError as error:
     print(error)
 """
@@ -168,4 +168,6 @@ def test_weights_beside_the_recipe(tmp_path):
     assert str(tmp_path / "mine.safetensors") in str(caught.value)
     stored = ResNet18(10)
     (tmp_path / "mine.safetensors").write_bytes(save({k: v.contiguous() for k, v in stored.state_dict().items()}))
-    assert torch.equal(build_model(recipe, path, 3, 10).backbone.fc.weight, stored.fc.weight)
+    net = build_model(recipe, path, 3, 10)
+    assert net.imagenet
+    assert torch.equal(net.backbone.fc.weight, stored.fc.weight)
