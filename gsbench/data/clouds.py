@@ -53,7 +53,7 @@ def open_points(
     }
     arrays = {name: ragged(table[name], inner.get(name, (3,))) for name in names}
     clouds = [
-        _cloud(_opaque(columns, min_opacity, task.num_points), object_id, task, sampling_draw)
+        _cloud(_opaque(columns, min_opacity), object_id, task, sampling_draw)
         for object_id, columns in (
             (ids[i], {name: values[at[i] : at[i + 1]] for name, (values, at) in arrays.items()}) for i in keep
         )
@@ -69,14 +69,12 @@ def open_points(
     return Objects(tuple(ids[i] for i in keep), labels, torch.from_numpy(points), torch.from_numpy(mask))
 
 
-def _opaque(columns: Mapping[str, Array], min_opacity: float, count: int) -> Mapping[str, Array]:
-    """The Gaussians of opacity `min_opacity` and more, and the first `count` of their own furthest-point order."""
+def _opaque(columns: Mapping[str, Array], min_opacity: float) -> Mapping[str, Array]:
+    """The Gaussians of opacity `min_opacity` and more, without the furthest-point order, which is that of all."""
     if "opacities" not in columns:
         return columns
     kept = columns["opacities"] >= min_opacity
-    chosen = {name: values[kept] for name, values in columns.items() if name not in ("fps_order", "opacities")}
-    order = fps_order(chosen["means"].astype(np.float32), count) if kept.any() else columns["fps_order"][:0]
-    return {**chosen, "fps_order": order}
+    return {name: values[kept] for name, values in columns.items() if name not in ("fps_order", "opacities")}
 
 
 def _cloud(columns: Mapping[str, Array], object_id: str, task: Task, draw: int) -> Float32[Array, "p c"]:
@@ -89,8 +87,10 @@ def _cloud(columns: Mapping[str, Array], object_id: str, task: Task, draw: int) 
         index = uniform_draw(object_id, len(positions), task.num_points, draw)
     elif draw > 0:
         index = _fps_from_elsewhere(positions.astype(np.float32), object_id, task.num_points, draw)
-    elif task.modality == "gaussians":
+    elif "fps_order" in columns:
         index = columns["fps_order"][: task.num_points]
+    elif task.modality == "gaussians":
+        index = fps_order(positions.astype(np.float32), task.num_points)
     else:
         index = np.arange(min(len(positions), task.num_points))
     chosen = positions[index].astype(np.float64)
