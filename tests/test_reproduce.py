@@ -144,6 +144,7 @@ def test_cells_are_told_apart_and_have_recipes(name):
     assert len({cell.row for cell in table.cells}) == len(table.cells)
     for model in table.models.values():
         for variant in VARIANTS:
+            find_recipe(model.recipe(variant, published_sh=True))
             find_recipe(model.recipe(variant))
     assert {cell.metric in DISTANCES for cell in table.cells} == {name == "table2"}
 
@@ -276,6 +277,22 @@ def test_differences_follow_from_recipe_manifest_and_results(data, evaluate, tmp
     )
     (full,) = reproduce("table3", data, how(tmp_path, variant="full"), [1])
     assert not any(word in clause for clause in full.differs for word in ("epoch", "sgd", "pixels", "smoke"))
+
+
+@pytest.mark.parametrize(("coefficients", "recipe"), [(16, "full-published-sh"), (4, "full")])
+def test_harmonics_of_the_published_degree_are_cut_as_they_were(
+    data, evaluate, tmp_path, monkeypatch, coefficients, recipe
+):
+    def opened(path):
+        folder = open_folder(path)
+        manifest = dataclasses.replace(folder.manifest, sh_coefficients=coefficients)
+        return dataclasses.replace(folder, manifest=manifest)
+
+    monkeypatch.setattr(run, "open_folder", opened)
+    positions, harmonics = reproduce("table4", data, how(tmp_path, variant="full"), [1, 5])
+    assert (positions.recipe.name, harmonics.recipe.name) == ("ssl-pointnet:full", f"ssl-pointnet:{recipe}")
+    said = any("numbers of spherical harmonics, published 44" in clause for clause in harmonics.differs)
+    assert said == (coefficients == 4)
 
 
 @pytest.mark.parametrize("cell", [1, 14])

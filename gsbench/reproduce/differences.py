@@ -24,7 +24,8 @@ def differences(
         variant: how much of the published training ours takes.
         results: of the cell, none where there are none yet.
     """
-    training = table.models[cell.model].published
+    model = table.models[cell.model]
+    training = model.published
     pairs = recipe.supervision == "pairs"
     if cell.published is None:
         return (*_of_data(table.data, holdings), *_ours(cell, recipe, results), "nothing is published")
@@ -34,7 +35,9 @@ def differences(
         clauses.append("a smoke run: far from the published training")
     clauses += [*_of_training(training, recipe), *_of_precision(results), *_of_points(cell, results)]
     if pairs or cell.modality == "gaussians":
-        clauses += _of_gaussians(table.data, training, cell, holdings, results)
+        clauses += _of_gaussians(table.data, training, holdings, results)
+        if cell.features == "xyz+geo+sh" and recipe.name != model.full_sh:
+            clauses += _of_harmonics(training, holdings)
     if pairs or cell.modality == "images":
         clauses += _of_images(table.data, training, recipe, holdings, results)
     return (*clauses, f"the published figure hides {hides}")
@@ -91,7 +94,7 @@ def _of_points(cell: Cell, results: Sequence[Result]) -> Iterator[str]:
 
 
 def _of_gaussians(
-    data: PublishedData, published: Training, cell: Cell, holdings: Holdings, results: Sequence[Result]
+    data: PublishedData, published: Training, holdings: Holdings, results: Sequence[Result]
 ) -> Iterator[str]:
     manifest = holdings.folder.manifest
     fit: dict[str, Any] = manifest.recipe.get("fit", {})
@@ -103,8 +106,12 @@ def _of_gaussians(
     seen = {_points_of(result) for result in results} - {None}
     if published.num_points is not None and seen and seen != {published.num_points}:
         yield f"{min(filter(None, seen)):,} of them reach the network, published {published.num_points:,}"
-    if cell.features == "xyz+geo+sh" and published.sh_channels not in (None, 3 * manifest.sh_coefficients):
-        yield f"{3 * manifest.sh_coefficients} numbers of spherical harmonics, published {published.sh_channels}"
+
+
+def _of_harmonics(published: Training, holdings: Holdings) -> Iterator[str]:
+    ours = 3 * holdings.folder.manifest.sh_coefficients
+    if published.sh_channels not in (None, ours):
+        yield f"{ours} numbers of spherical harmonics, published {published.sh_channels}"
 
 
 def _points_of(result: Result) -> int | None:

@@ -32,6 +32,10 @@ class Holdings:
         """Whether the data set is the published one, or made from it, as its name says."""
         return self.name == published.name or self.name.startswith(f"{published.name}-")
 
+    def has_published_sh(self, cell: Cell, published: PublishedData) -> bool:
+        """Whether a cell's network sees spherical harmonics, and those are of the published degree."""
+        return cell.features == "xyz+geo+sh" and self.folder.manifest.sh_coefficients == (published.sh_degree + 1) ** 2
+
     def objects(self, split: str) -> int:
         """Objects of a split."""
         return max(sum(splits[split].values()) for splits in self._one_row_an_object().values())

@@ -132,7 +132,7 @@ def reproduce(
 def _line(table: Table, number: int, holdings: Holdings, how: How, watch: Watch) -> Line:
     cell = table.cells[number - 1]
     model = table.models[cell.model]
-    recipe, _ = find_recipe(model.recipe(how.variant))
+    recipe, _ = find_recipe(model.recipe(how.variant, holdings.has_published_sh(cell, table.data)))
     lacks = holdings.lacks(cell, pairs=recipe.supervision == "pairs")
     results: list[Result] = []
     if lacks is None:

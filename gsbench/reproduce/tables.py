@@ -74,16 +74,23 @@ class Training:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A network of the tables: its name there, our recipe for each variant of a run, and its published training."""
+    """A network of the tables: its name there, our recipe for each variant of a run, and its published training.
+
+    `full_sh` is the recipe of `full` for spherical harmonics of the published degree, where the published network read
+    fewer numbers of them than there are.
+    """
 
     network: str
     smoke: str
     short: str
     full: str
+    full_sh: str | None = None
     published: Training = Training()
 
-    def recipe(self, variant: Variant) -> str:
-        """What `--model` takes for a variant of a run."""
+    def recipe(self, variant: Variant, published_sh: bool = False) -> str:
+        """What `--model` takes for a variant of a run, on spherical harmonics of the published degree or without."""
+        if variant == "full" and published_sh and self.full_sh is not None:
+            return self.full_sh
         return {"smoke": self.smoke, "short": self.short, "full": self.full}[variant]
 
 
