@@ -8,9 +8,8 @@ from jaxtyping import Float32
 from torch import Tensor, nn
 
 from gsbench.data import Objects, draw_pairs
-from gsbench.features import extract
 from gsbench.metrics import auc, match_metrics, mean_interval, paired_distances
-from gsbench.types import Batch
+from gsbench.types import Array, Batch
 
 REPEATS = 5
 """How often pairs, and the points of each object, are drawn; the same for every model."""
@@ -25,7 +24,7 @@ _BATCH = 32
 def pretext_scores(
     net: nn.Module,
     objects: Objects,
-    points: Callable[[int], Objects],
+    points: Callable[[int], Float32[Array, "n e"]],
     device: torch.device,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, float]:
@@ -42,14 +41,14 @@ def pretext_scores(
     Args:
         net: a PairBaseline on `device`.
         objects: points and images of the test objects, in main memory, so that the draws are those of every machine.
-        points: sampling draw -> the same objects, their points alone.
+        points: sampling draw -> features of the same objects' points.
         device: of the model.
         progress: told of views whose features are taken, and views in all.
     """
     net.eval()
     repeats = []
     for repeat in range(REPEATS):
-        seen = torch.from_numpy(extract(net, points(repeat).to(device))).to(device)
+        seen = torch.from_numpy(points(repeat)).to(device)
         views = _views(net, objects, repeat, device, progress)
         odds = [net.same_object(view.to(device), seen).cpu().numpy() for view in views]  # type: ignore[operator]
         first, second, other = (view.numpy() for view in views)

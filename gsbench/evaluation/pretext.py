@@ -7,11 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from jaxtyping import Float32
 from torch import nn
 
 from gsbench.baseline import build_model
 from gsbench.checkpoints import Checkpoint, weights_sha256
 from gsbench.data import Objects, check_views, open_objects, open_pairs, training_ids, views_of
+from gsbench.evaluation.embedding import embed_once
 from gsbench.evaluation.job import Job, Pairs, Wanted, make_task
 from gsbench.evaluation.kept import Training, train_once, without_labels
 from gsbench.evaluation.matching import pretext_scores
@@ -21,6 +23,7 @@ from gsbench.recipe import Recipe
 from gsbench.results import Pretext, write_atomic
 from gsbench.store.folder import Folder
 from gsbench.tasks import Modality, Task
+from gsbench.types import Array
 
 SCORES = "pretext.json"
 """File of the pretext scores in a checkpoint."""
@@ -155,11 +158,17 @@ def _pair_images(folder: Folder, images: Task) -> Task:
     return dataclasses.replace(images, num_views=max(2, min(PAIR_VIEWS, fewest)))
 
 
-def _points(job: Job, sampling_draw: int) -> Objects:
-    """The test objects without images, their points drawn anew."""
+def _point_features(job: Job, net: nn.Module, folder: Path | None, sampling_draw: int) -> Float32[Array, "n d"]:
+    """The features of the test objects' points, which a probe asks for as well."""
     assert job.pairs is not None, "a job of pairs has them"
-    opaque = job.recipe.points.min_opacity
-    return open_objects(job.folder, job.pairs.points, "test", min_opacity=opaque, sampling_draw=sampling_draw)
+    task, opaque = job.pairs.points, job.recipe.points.min_opacity
+
+    def objects() -> Objects:
+        drawn = open_objects(job.folder, task, "test", min_opacity=opaque, sampling_draw=sampling_draw)
+        return drawn.to(job.device)
+
+    kept = folder and features_folder(folder)
+    return embed_once(job.folder, net, kept, "test", task, objects, sampling_draw, job.watch.extracting).features
 
 
 def _scores(job: Job, net: nn.Module, test: Callable[[], Objects], folder: Path | None) -> dict[str, float]:
@@ -168,7 +177,7 @@ def _scores(job: Job, net: nn.Module, test: Callable[[], Objects], folder: Path 
     weights = weights_sha256(net)
     if path is not None and path.exists() and (found := _load_scores(path)).weights_sha256 == weights:
         return found.metrics
-    points = functools.partial(_points, job)
+    points = functools.partial(_point_features, job, net, folder)
     metrics = pretext_scores(net, test(), points, job.device, job.watch.extracting)
     if path is not None:
         record = dataclasses.asdict(_Scores(weights, metrics))

@@ -36,6 +36,13 @@ def test_an_encoder_is_trained_once_for_every_probe(run, tmp_path):
     assert len(list((tmp_path / "kept").rglob("model.safetensors"))) == 6
 
 
+def test_features_of_points_serve_the_pretext_scores_and_the_probe(recipe, data, tmp_path):
+    taken: list[int] = []
+    watch = Watch(extracting=lambda done, total: taken.append(total) if done == total else None)
+    evaluate(recipe, data, num_points=16, checkpoints=tmp_path / "kept", watch=watch)
+    assert (taken.count(12), taken.count(24)) == (5, 1), "the test objects once a draw, the training objects once"
+
+
 def test_features_of_fewer_views_come_with_those_of_more(run, recipe, data, tmp_path):
     def score(num_views: int, checkpoints: Path) -> tuple[set[int], dict[str, list[float]]]:
         taken: set[int] = set()

@@ -107,7 +107,7 @@ def test_pretext_scores_by_hand(run, data, recipe, tmp_path):
 
     def redrawn(draw):
         asked.append(draw)
-        return open_objects(folder, points, "test", min_opacity=0.1, sampling_draw=draw)
+        return extract(net, open_objects(folder, points, "test", min_opacity=0.1, sampling_draw=draw))
 
     assert pretext_scores(net, pairs, redrawn, CPU) == scores
     assert asked == [0, 1, 2, 3, 4], "each repeat shows other points of the objects"
