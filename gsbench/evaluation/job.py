@@ -151,6 +151,11 @@ def choose_count(modality: Modality, wanted: Wanted, recipe: Recipe) -> int | No
     return wanted.num_views if images else wanted.num_points
 
 
+def are_drawn(folder: Folder, task: Task) -> bool:
+    """Whether an object's points can be chosen in several ways: not where all go in, and a task on images has none."""
+    return task.num_points is not None and task.num_points < most_inputs(folder, task.modality, "meshes")
+
+
 def make_task(
     folder: Folder,
     modality: Modality,

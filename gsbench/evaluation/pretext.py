@@ -14,7 +14,7 @@ from gsbench.baseline import build_model
 from gsbench.checkpoints import Checkpoint, weights_sha256
 from gsbench.data import Objects, check_views, open_objects, open_pairs, training_ids, views_of
 from gsbench.evaluation.embedding import embed_once
-from gsbench.evaluation.job import Job, Pairs, Wanted, make_task
+from gsbench.evaluation.job import Job, Pairs, Wanted, are_drawn, make_task
 from gsbench.evaluation.kept import Training, train_once, without_labels
 from gsbench.evaluation.matching import pretext_scores
 from gsbench.memory import free_memory
@@ -159,9 +159,10 @@ def _pair_images(folder: Folder, images: Task) -> Task:
 
 
 def _point_features(job: Job, net: nn.Module, folder: Path | None, sampling_draw: int) -> Float32[Array, "n d"]:
-    """The features of the test objects' points, which a probe asks for as well."""
+    """The features of the test objects' points, which a probe asks for as well; where all go in, there is one draw."""
     assert job.pairs is not None, "a job of pairs has them"
     task, opaque = job.pairs.points, job.recipe.points.min_opacity
+    sampling_draw = sampling_draw if are_drawn(job.folder, task) else 0
 
     def objects() -> Objects:
         drawn = open_objects(job.folder, task, "test", min_opacity=opaque, sampling_draw=sampling_draw)

@@ -14,10 +14,10 @@ from torch import nn
 from gsbench.baseline import build_model
 from gsbench.checkpoints import weights_sha256
 from gsbench.classifier import Classifier
-from gsbench.data import Objects, most_inputs, training_ids
+from gsbench.data import Objects, training_ids
 from gsbench.evaluation.data import Data, of_all, training_task
 from gsbench.evaluation.embedding import Embedded, embed, embed_once
-from gsbench.evaluation.job import Job
+from gsbench.evaluation.job import Job, are_drawn
 from gsbench.evaluation.kept import Training, train_once
 from gsbench.evaluation.pretext import Encoder
 from gsbench.evaluation.scores import as_predictions, predict
@@ -151,8 +151,7 @@ def _accuracy(probabilities: Float64[Array, "n c"], labels: Int64[Array, " n"]) 
 
 def _over_draws(job: Job, first: dict[str, float], scores: Callable[[int], dict[str, float]]) -> dict[str, float]:
     """Mean and spread of scores over draws of the test points, the `first` among them; none where all go in."""
-    count = job.task.num_points
-    if count is None or count >= most_inputs(job.folder, job.task.modality, "meshes"):
+    if not are_drawn(job.folder, job.task):
         return {}
     by_draw = [first, *map(scores, range(1, SAMPLING_DRAWS))]
     stated: dict[str, float] = {"sampling_draws": SAMPLING_DRAWS}
