@@ -159,10 +159,9 @@ def _pair_images(folder: Folder, images: Task) -> Task:
 
 
 def _point_features(job: Job, net: nn.Module, folder: Path | None, sampling_draw: int) -> Float32[Array, "n d"]:
-    """The features of the test objects' points, which a probe asks for as well; where all go in, there is one draw."""
+    """The features of the test objects' points, which a probe asks for as well."""
     assert job.pairs is not None, "a job of pairs has them"
     task, opaque = job.pairs.points, job.recipe.points.min_opacity
-    sampling_draw = sampling_draw if are_drawn(job.folder, task) else 0
 
     def objects() -> Objects:
         drawn = open_objects(job.folder, task, "test", min_opacity=opaque, sampling_draw=sampling_draw)
@@ -178,8 +177,10 @@ def _scores(job: Job, net: nn.Module, test: Callable[[], Objects], folder: Path 
     weights = weights_sha256(net)
     if path is not None and path.exists() and (found := _load_scores(path)).weights_sha256 == weights:
         return found.metrics
-    points = functools.partial(_point_features, job, net, folder)
-    metrics = pretext_scores(net, test(), points, job.device, job.watch.extracting)
+    assert job.pairs is not None, "a job of pairs has them"
+    drawn = are_drawn(job.folder, job.pairs.points)
+    points = functools.cache(functools.partial(_point_features, job, net, folder))
+    metrics = pretext_scores(net, test(), lambda draw: points(draw if drawn else 0), job.device, job.watch.extracting)
     if path is not None:
         record = dataclasses.asdict(_Scores(weights, metrics))
         write_atomic(path, (json.dumps(record, indent=1) + "\n").encode())

@@ -11,7 +11,7 @@ from gsbench.baseline import find_recipe
 from gsbench.checkpoints import from_pretrained, save_pretrained
 from gsbench.evaluation import Watch, evaluate
 from tests.evaluation.conftest import Killed, kept, kill_at
-from tests.tiny_training import OBJECTS, VIEWS, make_pairs_recipe
+from tests.tiny_training import LARGEST, OBJECTS, VIEWS, make_pairs_recipe
 
 
 def test_an_encoder_is_trained_once_for_every_probe(run, tmp_path):
@@ -41,6 +41,15 @@ def test_features_of_points_serve_the_pretext_scores_and_the_probe(recipe, data,
     watch = Watch(extracting=lambda done, total: taken.append(total) if done == total else None)
     evaluate(recipe, data, num_points=16, checkpoints=tmp_path / "kept", watch=watch)
     assert (taken.count(12), taken.count(24)) == (5, 1), "the test objects once a draw, the training objects once"
+
+
+def test_where_all_points_go_in_they_are_one_draw(data, tmp_path):
+    recipe = make_pairs_recipe(tmp_path / "opaque")
+    recipe.write_text(recipe.read_text().replace("min_opacity = 0.1", "min_opacity = 0.0"))
+    taken: list[int] = []
+    watch = Watch(extracting=lambda done, total: taken.append(total) if done == total else None)
+    evaluate(str(recipe), data, num_points=LARGEST, watch=watch)
+    assert taken.count(12) == 2, "once for the pretext scores, and, where nothing is kept, once for the probe"
 
 
 def test_features_of_fewer_views_come_with_those_of_more(run, recipe, data, tmp_path):
