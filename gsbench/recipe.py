@@ -1,6 +1,7 @@
 """What a baseline is, as data: its recipe."""
 
 import dataclasses
+import functools
 import hashlib
 import json
 from dataclasses import dataclass, field
@@ -173,7 +174,7 @@ class Recipe:
         options: keywords of the model's constructor.
         reported: published figures, any number.
         reported_pretext: published scores of pretext tasks, any number.
-        variants: named tables that are laid over this recipe, key by key.
+        variants: named tables that are laid over this recipe, key by key; one that `extends` another, over that one.
     """
 
     name: str
@@ -237,5 +238,17 @@ def load_recipe(path: Path, variant: str | None = None) -> Recipe:
 
 
 def _check_variant(table: dict[str, Any], variant: str, path: Path) -> Recipe:
-    merged = overlay(table, {**table["variants"][variant], "name": f"{table['name']}:{variant}"})
-    return parse(merged, Recipe, f"{path}, variant {variant}")
+    layers = [*_layers(table["variants"], variant, path), {"name": f"{table['name']}:{variant}"}]
+    return parse(functools.reduce(overlay, layers, table), Recipe, f"{path}, variant {variant}")
+
+
+def _layers(variants: dict[str, dict[str, Any]], variant: str, path: Path) -> list[dict[str, Any]]:
+    """A variant's table, after those of the variants that it extends."""
+    names = [variant]
+    while (base := variants[names[-1]].get("extends")) is not None:
+        others = [name for name in variants if name not in names]
+        if base not in others:
+            allowed = ", ".join(others) or "none, there is no other"
+            raise ValueError(f"{path}, variant {names[-1]}: extends is {base!r} (allowed: {allowed})")
+        names.append(base)
+    return [{key: value for key, value in variants[name].items() if key != "extends"} for name in reversed(names)]

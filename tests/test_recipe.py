@@ -68,6 +68,35 @@ def test_a_variant_changes_only_what_it_names(path):
     assert plain.options == {"width": 64, "nested": {"deep": [1, 2]}}
 
 
+def test_a_variant_may_extend_another(path):
+    path.write_text(GOOD + '[variants.both]\nextends = "wide"\ntrain = { epochs = 5 }\n')
+    quick, wide, both = (load_recipe(path, name) for name in ("quick", "wide", "both"))
+    assert (both.name, both.train, both.options) == ("net:both", quick.train, wide.options)
+    path.write_text(path.read_text() + '[variants.all]\nextends = "both"\noptions = { width = 2 }\n')
+    everything = load_recipe(path, "all")
+    assert (everything.train, everything.options) == (both.train, {**both.options, "width": 2})
+
+
+@pytest.mark.parametrize(
+    ("over", "message"),
+    [
+        ('extends = "lost"', r"variant odd: extends is 'lost' \(allowed: quick, wide\)"),
+        ("extends = 3", r"variant odd: extends is 3 \(allowed: quick, wide\)"),
+        ('extends = "odd"', r"variant odd: extends is 'odd' \(allowed: quick, wide\)"),
+    ],
+)
+def test_a_variant_extends_no_other_than_those_there_are(path, over, message):
+    path.write_text(f"{GOOD}[variants.odd]\n{over}\n")
+    with pytest.raises(ValueError, match=message):
+        load_recipe(path)
+
+
+def test_variants_that_extend_each_other_are_refused(path):
+    path.write_text(GOOD + '[variants.one]\nextends = "two"\n[variants.two]\nextends = "one"\n')
+    with pytest.raises(ValueError, match=r"variant two: extends is 'one' \(allowed: quick, wide\)"):
+        load_recipe(path, "one")
+
+
 def test_the_hash_covers_what_decides_a_score_and_nothing_else(path):
     plain = load_recipe(path)
     assert load_recipe(path, "quick").sha256() != plain.sha256() != load_recipe(path, "wide").sha256()
