@@ -14,12 +14,28 @@ from gsbench.store.folder import Folder, read_labels, read_table
 from gsbench.tasks import CamerasOf, Modality, Task, ViewsFrom, ids_sha256, regime_ids
 
 
-def most_inputs(folder: Folder, modality: Modality, views_from: ViewsFrom, cameras: CamerasOf = "train") -> int:
+def most_inputs(
+    folder: Folder,
+    modality: Modality,
+    views_from: ViewsFrom,
+    cameras: CamerasOf = "train",
+    min_opacity: float = 0.0,
+) -> int:
     """The largest number of points, Gaussians or views that an object of the data set's test split has.
+
+    Args:
+        folder: the data set.
+        modality: of the inputs.
+        views_from: what images show.
+        cameras: that images are seen from.
+        min_opacity: of the Gaussians that count.
 
     Raises:
         ValueError: the data set lacks the modality, or images of such cameras.
     """
+    if modality == "gaussians" and min_opacity > 0:
+        opacities, offsets = ragged(read_table(folder, modality, "test", ["opacities"])["opacities"], ())
+        return int(np.diff(np.r_[0, np.cumsum(opacities >= min_opacity)][offsets]).max())
     if modality == "gaussians":
         return int(max(read_table(folder, modality, "test", ["num_gaussians"])["num_gaussians"].to_pylist()))
     if modality == "points":

@@ -151,9 +151,12 @@ def choose_count(modality: Modality, wanted: Wanted, recipe: Recipe) -> int | No
     return wanted.num_views if images else wanted.num_points
 
 
-def are_drawn(folder: Folder, task: Task) -> bool:
+def are_drawn(job: Job, task: Task) -> bool:
     """Whether an object's points can be chosen in several ways: not where all go in, and a task on images has none."""
-    return task.num_points is not None and task.num_points < most_inputs(folder, task.modality, "meshes")
+    if task.num_points is None:
+        return False
+    opaque = job.recipe.points.min_opacity
+    return task.num_points < most_inputs(job.folder, task.modality, "meshes", min_opacity=opaque)
 
 
 def make_task(

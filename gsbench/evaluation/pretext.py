@@ -31,6 +31,9 @@ SCORES = "pretext.json"
 PAIR_VIEWS = 16
 """Of how many views of a test object pairs are drawn, whatever an encoder learnt from; of all, if there are fewer."""
 
+_DEFINITION = 2
+"""Of the pretext scores, one more whenever they change: kept ones of another are made anew."""
+
 _OF_MEMORY = 0.7
 """Share of the free memory that training images may fill."""
 
@@ -57,10 +60,11 @@ class Encoder:
 
 @dataclass(frozen=True, slots=True)
 class _Scores:
-    """The file of pretext scores, and the hash of the weights that they are of."""
+    """The file of pretext scores, the hash of the weights that they are of, and by which definition."""
 
     weights_sha256: str
     metrics: dict[str, float]
+    definition: int = 1
 
 
 def features_folder(checkpoint: Path) -> Path:
@@ -175,14 +179,16 @@ def _scores(job: Job, net: nn.Module, test: Callable[[], Objects], folder: Path 
     """The pretext scores, kept in the checkpoint."""
     path = folder and folder / SCORES
     weights = weights_sha256(net)
-    if path is not None and path.exists() and (found := _load_scores(path)).weights_sha256 == weights:
-        return found.metrics
+    if path is not None and path.exists():
+        found = _load_scores(path)
+        if (found.weights_sha256, found.definition) == (weights, _DEFINITION):
+            return found.metrics
     assert job.pairs is not None, "a job of pairs has them"
-    drawn = are_drawn(job.folder, job.pairs.points)
+    drawn = are_drawn(job, job.pairs.points)
     points = functools.cache(functools.partial(_point_features, job, net, folder))
     metrics = pretext_scores(net, test(), lambda draw: points(draw if drawn else 0), job.device, job.watch.extracting)
     if path is not None:
-        record = dataclasses.asdict(_Scores(weights, metrics))
+        record = dataclasses.asdict(_Scores(weights, metrics, _DEFINITION))
         write_atomic(path, (json.dumps(record, indent=1) + "\n").encode())
     return metrics
 

@@ -151,7 +151,7 @@ def _accuracy(probabilities: Float64[Array, "n c"], labels: Int64[Array, " n"]) 
 
 def _over_draws(job: Job, first: dict[str, float], scores: Callable[[int], dict[str, float]]) -> dict[str, float]:
     """Mean and spread of scores over draws of the test points, the `first` among them; none where all go in."""
-    if not are_drawn(job.folder, job.task):
+    if not are_drawn(job, job.task):
         return {}
     by_draw = [first, *map(scores, range(1, SAMPLING_DRAWS))]
     stated: dict[str, float] = {"sampling_draws": SAMPLING_DRAWS}

@@ -124,6 +124,20 @@ def test_features_and_scores_of_other_weights_are_not_taken(run, recipe, tmp_pat
     assert (third.predictions, third.pretext, third.stated) == (second.predictions, second.pretext, second.stated)
 
 
+def test_scores_of_an_older_definition_are_made_anew(run, tmp_path):
+    first, _ = run()
+    path = kept(tmp_path) / "pretext.json"
+    written = path.read_bytes()
+    older = json.loads(written)
+    older["metrics"]["mpd_auc"] = 0.0
+    path.write_text(json.dumps(older))
+    assert run()[0].pretext.metrics["mpd_auc"] == 0.0, "those of this definition are taken as they are"
+    del older["definition"]
+    path.write_text(json.dumps(older))
+    assert run()[0].pretext == first.pretext
+    assert path.read_bytes() == written
+
+
 def test_an_interrupted_pretext_training_goes_on_and_leaves_one_folder(run, recipe, data, tmp_path):
     with pytest.raises(Killed):
         evaluate(recipe, data, num_points=16, checkpoints=tmp_path / "kept", watch=kill_at(5))
