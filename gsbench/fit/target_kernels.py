@@ -10,7 +10,9 @@ from numba import njit
 @njit(forceinline=True)
 def merge_rows(words, first, last, merged):
     """Fills `merged` with the union of the bits of rows `first` to `last`: at the speed of memory."""
-    merged[:] = words[first]
+    start = words[first]
+    for j in range(len(merged)):  # as a loop: numba compiles a slice's assignment for seconds
+        merged[j] = start[j]
     for i in range(first + 1, last):
         row = words[i]
         for j in range(len(merged)):

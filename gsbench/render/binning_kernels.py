@@ -35,7 +35,8 @@ def sort_by_depth(projected, order, spare, count):
         source, target = target, source
         shift += _RADIX_BITS
     if shift // _RADIX_BITS % 2:
-        order[:count] = spare[:count]
+        for i in range(count):  # as a loop: numba compiles a slice's assignment for seconds
+            order[i] = spare[i]
 
 
 @njit(forceinline=True)
@@ -73,7 +74,8 @@ def count_tiles(records, order, count, tiles_x, tiles_y, starts):
 @njit(cache=True, error_model="numpy")
 def list_tiles(records, order, count, tiles_x, starts, ends, members):
     """Fills `members` with every tile's Gaussians, near to far, from `starts` on; `ends` is overwritten."""
-    ends[:] = starts
+    for tile in range(len(starts)):
+        ends[tile] = starts[tile]
     for position in range(count):
         i = order[position]
         left, right, top, bottom = _span(records, i)
