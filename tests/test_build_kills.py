@@ -14,8 +14,8 @@ from tests.test_build import assert_same_bytes
 CLASSES = ("bathtub", "bed", "chair", "desk", "dresser", "monitor", "night_stand", "sofa", "table", "toilet")
 
 
-def put_shapes(root: Path, train: int, test: int) -> Path:
-    for label in CLASSES:
+def put_shapes(root: Path, classes: int, train: int, test: int) -> Path:
+    for label in CLASSES[:classes]:
         for number in range(train + test):
             path = root / label / ("train" if number < train else "test") / f"{label}_{number:04d}.off"
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -38,10 +38,10 @@ def kill_and_compare(tmp_path: Path, meshes: Path, kills: int) -> Report:
 
 
 def test_a_build_that_is_killed_goes_on(tmp_path: Path) -> None:
-    kill_and_compare(tmp_path, put_shapes(tmp_path / "meshes", 1, 1), kills=2)
+    kill_and_compare(tmp_path, put_shapes(tmp_path / "meshes", 4, 1, 1), kills=2)
 
 
 @pytest.mark.slow
 def test_a_build_survives_twenty_kills(tmp_path: Path) -> None:
-    report = kill_and_compare(tmp_path, put_shapes(tmp_path / "meshes", 2, 1), kills=20)
+    report = kill_and_compare(tmp_path, put_shapes(tmp_path / "meshes", 10, 2, 1), kills=20)
     assert min(report.in_objects, report.in_shards, report.whole, report.kills - report.whole) > 0

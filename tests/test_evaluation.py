@@ -239,7 +239,7 @@ def test_a_published_figure_stands_beside_its_own_kind_only(changes, dataset, fo
 def test_shipped_recipes_train_end_to_end(data, name, tmp_path):
     assert {"full", "quick", "smoke"} <= set(find_recipe(name)[0].variants)
     (result,) = evaluate(f"{name}:smoke", data, num_points=24, out=tmp_path)
-    assert result.run.epochs == 2
+    assert result.run.epochs == 1
     assert set(result.predictions) == set(OBJECTS["test"])
     written = tmp_path / f"{result.task.slug()}-{result.file_name()}"
     assert json.loads(written.read_text())["model"]["name"] == f"{name}:smoke"

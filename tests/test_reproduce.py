@@ -218,7 +218,7 @@ def test_what_is_added_to_a_table_is_asked_for(data, evaluate):
     assert every[:13] == published
     assert {line.cell.published for line in every[13:]} == {None}
     seen = {line.cell.row[1:]: line.differs[1:] for line in every[13:]}
-    assert seen["Gaussians", "PointNet"] == ("2 epochs", "nothing is published")
+    assert seen["Gaussians", "PointNet"] == ("1 epoch", "nothing is published")
     assert seen["Images", "ssl-plus*"] == ("1 epoch", "images of 32 pixels", "nothing is published")
     assert seen["Gaussians", "ssl-plus*, fine-tuned"][2:] == (
         "learnt from 3 views an object",
