@@ -2,19 +2,24 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from gsbench.baseline import find_recipe
 from gsbench.leaderboard.entries import Entry, load_entries
+from gsbench.leaderboard.truth import Truth
 from gsbench.recipe import Recipe
 from gsbench.reproduce import TABLES, as_markdown, load_table
 from gsbench.reproduce.run import Line
 from gsbench.reproduce.tables import Cell
+from gsbench.results import load_result
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "datasets_cards" / "modelnet10-gs" / "REPRODUCED.md"
 DATASET = "modelnet10-gs"
 REASONS = "Where the two differ:"
+SHARES = {100: "all labels", 50: "half", 10: "10 %", 1: "1 %"}
+TRAINED_ON_ALL = {("supervised", 100), ("finetune", 100)}
 
 
 def made_by(entry: Entry, cell: Cell, recipe: Recipe) -> bool:
@@ -35,8 +40,19 @@ def made_by(entry: Entry, cell: Cell, recipe: Recipe) -> bool:
 
 
 @pytest.fixture(scope="module")
-def entries() -> list[Entry]:
-    return [entry for _, some in load_entries(ROOT / "leaderboard") for entry in some]
+def board() -> list[tuple[Truth, list[Entry]]]:
+    return load_entries(ROOT / "leaderboard")
+
+
+@pytest.fixture(scope="module")
+def entries(board) -> list[Entry]:
+    return [entry for _, some in board for entry in some]
+
+
+@pytest.fixture(scope="module")
+def said() -> str:
+    """What stands above the tables, in one line."""
+    return " ".join(PAGE.read_text().partition("\n### ")[0].split())
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -49,3 +65,35 @@ def test_every_row_is_that_of_the_board(name: str, entries: list[Entry]) -> None
         lines.append(Line(number, cell, recipe, DATASET, results, None if results else "not run", True, ()))
     rows, _ = as_markdown(table, lines, "short").split(REASONS)
     assert rows in PAGE.read_text()
+
+
+def test_what_all_trained_models_score_together(board: list[tuple[Truth, list[Entry]]], said: str) -> None:
+    truth, entries = next((truth, some) for truth, some in board if truth.dataset == DATASET)
+    trained = [e for e in entries if (e.result.task.protocol, e.result.task.regime) in TRAINED_ON_ALL]
+    labels = np.array([truth.classes.index(label) for label in truth.labels.values()])
+    scored = [load_result(entry.path).predictions for entry in trained]
+    together = np.array([[predictions[i] for i in truth.labels] for predictions in scored]).mean(0)
+    alone = [entry.result.metrics["accuracy"] for entry in trained]
+    hard = np.mean([entry.correct for entry in trained], axis=0) <= 0.25
+    assert (
+        f"probabilities of all {len(trained)} models that were trained on all labels, each of which scores "
+        f"{100 * min(alone):.1f} to {100 * max(alone):.1f}, gets {100 * (together.argmax(1) == labels).mean():.1f} "
+        f"of the test objects right"
+    ) in said
+    assert f"{hard.sum()} of {len(labels)} objects are wrong for three quarters of the models" in said
+
+
+def test_what_width_brings(entries: list[Entry], said: str) -> None:
+    def scores(regime: int) -> str:
+        found = {
+            entry.result.model.name: f"{100 * entry.result.metrics['accuracy']:.1f}"
+            for entry in entries
+            if (entry.result.task.protocol, entry.result.task.modality) == ("probe", "gaussians")
+            and (entry.result.task.dataset, entry.result.task.regime) == (DATASET, regime)
+        }
+        narrow, middle, wide = (found[f"ssl-plus:{name}"] for name in ("short-narrow", "short", "short-wide"))
+        return f"{narrow}, {middle} and {wide}"
+
+    assert (
+        f"{scores(100)} with all labels, {scores(50)} with half, {scores(10)} with 10 %, {scores(1)} with 1 %" in said
+    )
