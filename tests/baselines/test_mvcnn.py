@@ -86,8 +86,8 @@ def test_the_recipe_is_the_authors_schedule():
 
 def test_variants():
     recipes = {name: find_recipe(f"mvcnn:{name}")[0] for name in find_recipe("mvcnn")[0].variants}
-    assert set(recipes) == {"imagenet", "imagenet-resnet", "scratch", "short", "smoke"}
-    assert len({recipe.sha256() for recipe in recipes.values()}) == 5
+    assert set(recipes) == {"imagenet", "imagenet-resnet", "scratch", "short", "medium", "smoke"}
+    assert len({recipe.sha256() for recipe in recipes.values()}) == len(recipes)
     with_weights = {name for name, recipe in recipes.items() if recipe.pretrained}
     assert with_weights == {"imagenet", "imagenet-resnet"}
     for name, recipe in recipes.items():
