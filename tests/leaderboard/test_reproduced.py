@@ -97,3 +97,15 @@ def test_what_width_brings(entries: list[Entry], said: str) -> None:
     assert (
         f"{scores(100)} with all labels, {scores(50)} with half, {scores(10)} with 10 %, {scores(1)} with 1 %" in said
     )
+
+
+def test_what_longer_training_brings_mvcnn(entries: list[Entry], said: str) -> None:
+    found = {
+        (entry.result.model.name, entry.result.task.regime): f"{100 * entry.result.metrics['accuracy']:.1f}"
+        for entry in entries
+        if entry.result.task.dataset == DATASET
+    }
+    assert (
+        f"on the test objects {found['mvcnn:short', 50]} after 3 and 6 (`mvcnn:short`) and "
+        f"{found['mvcnn:medium', 50]} after 6 and 6 (`mvcnn:medium`)"
+    ) in said
