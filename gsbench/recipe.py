@@ -222,8 +222,8 @@ def load_recipe(path: Path, variant: str | None = None) -> Recipe:
         variant: a key of its `[variants]`; the result's name is then `name:variant`.
 
     Raises:
-        ValueError: the file is not a recipe, or has no such variant, or one extends a variant that it has not; the message
-            names file, key and allowed values.
+        ValueError: the file is not a recipe, or has no such variant, or none that one extends; the message names file,
+            key and allowed values.
     """
     table = read_toml(path)
     recipe = parse(table, Recipe, str(path))

@@ -109,8 +109,8 @@ def test_figure7_of_a_recipe_and_of_its_checkpoint(varied, tmp_path, capsys, mon
     record = json.loads(capsys.readouterr().out)
     assert record["path"] == str(tmp_path / "first" / "figure7.png")
     assert seen == [6, 20, 6 * 3], (
-        "the test objects once, as all Gaussians opaque enough go in, the training objects, and each of the three views "
-        "once, though one is a panel"
+        "the test objects once, as all opaque Gaussians go in, the training objects, and each of the three views once, "
+        "though one is a panel"
     )
     seen.clear()
     recipe.write_text(recipe.read_text().replace("epochs = 8", "epochs = 9"))  # of fine-tuning: the same encoder
