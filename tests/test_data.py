@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from gsbench.data import Objects, most_inputs, open_objects
+from gsbench.data import Objects, most_inputs, most_points, open_objects
 from gsbench.meshes.sampling import fps_order
 from gsbench.store.arrays import rows_of
 from gsbench.store.folder import open_folder, read_table
@@ -84,9 +84,7 @@ def test_gaussians_below_an_opacity_stay_out(folder):
         assert len(left) < len(means[object_id])
         expected, _ = normalised(left[fps_order(left, 16)])
         np.testing.assert_allclose(points[mask].numpy(), expected, atol=1e-6)
-    assert most_inputs(folder, "gaussians", "meshes", min_opacity=0.4) == max(
-        (o >= 0.4).sum() for o in opacities.values()
-    )
+    assert most_points(folder, "gaussians", "test", 0.4) == max((o >= 0.4).sum() for o in opacities.values())
     surface = task(modality="points", num_points=7)
     assert torch.equal(
         open_objects(folder, surface, "test", min_opacity=0.4).points, open_objects(folder, surface, "test").points

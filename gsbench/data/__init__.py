@@ -1,5 +1,6 @@
 """Objects of a task, resident in memory as tensors: points, Gaussians, images, or points and images together."""
 
+from gsbench.data.clouds import most_points
 from gsbench.data.images import open_images, views_of
 from gsbench.data.objects import Objects
 from gsbench.data.opening import check_views, most_inputs, open_objects, open_pairs, render_psnr, training_ids
@@ -11,6 +12,7 @@ __all__ = [
     "check_views",
     "draw_pairs",
     "most_inputs",
+    "most_points",
     "open_images",
     "open_objects",
     "open_pairs",

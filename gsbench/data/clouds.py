@@ -12,7 +12,7 @@ from gsbench.meshes.sampling import fps_order
 from gsbench.store.arrays import ragged
 from gsbench.store.folder import Folder, read_table
 from gsbench.store.schema import MAX_FPS_ORDER
-from gsbench.tasks import Task
+from gsbench.tasks import Modality, Task
 from gsbench.types import Array
 
 _COLUMNS = {
@@ -67,6 +67,20 @@ def open_points(
         raise ValueError(f"num_points is {task.num_points} (allowed: up to {most}, the most that an object here has)")
     labels = torch.from_numpy(table["label"].to_numpy()[keep])
     return Objects(tuple(ids[i] for i in keep), labels, torch.from_numpy(points), torch.from_numpy(mask))
+
+
+def most_points(folder: Folder, modality: Modality, split: str, min_opacity: float = 0.0) -> int:
+    """The largest number of points, or of Gaussians at least so opaque, that an object of a split has.
+
+    Raises:
+        ValueError: the data set lacks the modality or the split.
+    """
+    if modality == "points":
+        return int(np.diff(ragged(read_table(folder, modality, split, ["points"])["points"], (3,))[1]).max())
+    if min_opacity == 0:
+        return int(max(read_table(folder, modality, split, ["num_gaussians"])["num_gaussians"].to_pylist()))
+    opacities, offsets = ragged(read_table(folder, modality, split, ["opacities"])["opacities"], ())
+    return int(np.diff(np.concatenate([[0], np.cumsum(opacities >= min_opacity)])[offsets]).max())
 
 
 def _opaque(columns: Mapping[str, Array], min_opacity: float) -> Mapping[str, Array]:

@@ -3,44 +3,22 @@
 import dataclasses
 from collections.abc import Callable
 
-import numpy as np
-
-from gsbench.data.clouds import open_points
+from gsbench.data.clouds import most_points, open_points
 from gsbench.data.images import mean_psnr, open_images, rows_of, views_of
 from gsbench.data.objects import Objects
 from gsbench.recipe import Images
-from gsbench.store.arrays import ragged
-from gsbench.store.folder import Folder, read_labels, read_table
+from gsbench.store.folder import Folder, read_labels
 from gsbench.tasks import CamerasOf, Modality, Task, ViewsFrom, ids_sha256, regime_ids
 
 
-def most_inputs(
-    folder: Folder,
-    modality: Modality,
-    views_from: ViewsFrom,
-    cameras: CamerasOf = "train",
-    min_opacity: float = 0.0,
-) -> int:
+def most_inputs(folder: Folder, modality: Modality, views_from: ViewsFrom, cameras: CamerasOf = "train") -> int:
     """The largest number of points, Gaussians or views that an object of the data set's test split has.
-
-    Args:
-        folder: the data set.
-        modality: of the inputs.
-        views_from: what images show.
-        cameras: that images are seen from.
-        min_opacity: of the Gaussians that count.
 
     Raises:
         ValueError: the data set lacks the modality, or images of such cameras.
     """
-    if modality == "gaussians" and min_opacity > 0:
-        opacities, offsets = ragged(read_table(folder, modality, "test", ["opacities"])["opacities"], ())
-        return int(np.diff(np.r_[0, np.cumsum(opacities >= min_opacity)][offsets]).max())
-    if modality == "gaussians":
-        return int(max(read_table(folder, modality, "test", ["num_gaussians"])["num_gaussians"].to_pylist()))
-    if modality == "points":
-        _, offsets = ragged(read_table(folder, modality, "test", ["points"])["points"], (3,))
-        return int(np.diff(offsets).max())
+    if modality != "images":
+        return most_points(folder, modality, "test")
     views = views_of(folder, views_from, "test", cameras)
     if not views:
         raise ValueError(f"{folder.path}: no images of {views_from} from {cameras} cameras (must have some)")

@@ -8,7 +8,7 @@ from typing import cast
 
 import torch
 
-from gsbench.data import most_inputs
+from gsbench.data import most_inputs, most_points
 from gsbench.recipe import Recipe
 from gsbench.store.folder import Folder
 from gsbench.tasks import CamerasOf, Features, Modality, Protocol, Sampling, Task, ViewsFrom
@@ -156,7 +156,7 @@ def are_drawn(job: Job, task: Task) -> bool:
     if task.num_points is None:
         return False
     opaque = job.recipe.points.min_opacity
-    return task.num_points < most_inputs(job.folder, task.modality, "meshes", min_opacity=opaque)
+    return task.num_points < most_points(job.folder, task.modality, "test", opaque)
 
 
 def make_task(

@@ -3,12 +3,9 @@
 from functools import cache
 from typing import Literal
 
-import numpy as np
-
-from gsbench.data import views_of
+from gsbench.data import most_points, views_of
 from gsbench.reproduce.tables import Cell, PublishedData
-from gsbench.store.arrays import ragged
-from gsbench.store.folder import Folder, read_table
+from gsbench.store.folder import Folder
 from gsbench.store.schema import SPLITS
 from gsbench.tasks import CamerasOf, ViewsFrom
 
@@ -63,17 +60,7 @@ class Holdings:
         """As many points, or Gaussians of that opacity, as some object of either split has; 0 where there are none."""
         if modality not in self.folder.manifest.counts:
             return 0
-        column = "points" if modality == "points" else "opacities"
-        return min(self._most(modality, split, column, min_opacity) for split in SPLITS)
-
-    def _most(self, modality: str, split: str, column: str, min_opacity: float) -> int:
-        values, offsets = ragged(
-            read_table(self.folder, modality, split, [column])[column], (3,) if column == "points" else ()
-        )
-        if min_opacity == 0:
-            return int(np.diff(offsets).max())
-        opaque = np.concatenate([[0], np.cumsum(values >= min_opacity)])
-        return int(np.diff(opaque[offsets]).max())
+        return min(most_points(self.folder, modality, split, min_opacity) for split in SPLITS)
 
     def _views(self, views_from: ViewsFrom, cameras: CamerasOf) -> int:
         """The fewest images that an object of either split has."""

@@ -8,7 +8,7 @@ import torch
 
 from gsbench.baseline import build_model, find_recipe
 from gsbench.checkpoints import from_pretrained, weights_sha256
-from gsbench.data import most_inputs, open_objects, open_pairs
+from gsbench.data import most_points, open_objects, open_pairs
 from gsbench.evaluation import evaluate, find_reported, make_task, predict
 from gsbench.evaluation.matching import pretext_scores
 from gsbench.features import extract
@@ -173,7 +173,7 @@ def test_nothing_is_drawn_where_all_points_go_in(data, tmp_path, modality):
 def test_gaussians_that_stay_out_are_not_among_those_drawn_from(data, tmp_path):
     path = make_recipe(tmp_path / "mine")
     path.write_text(path.read_text() + "\n[points]\nmin_opacity = 0.4\n")
-    opaque = most_inputs(open_folder(data), "gaussians", "meshes", min_opacity=0.4)
+    opaque = most_points(open_folder(data), "gaussians", "test", 0.4)
     every, few = (evaluate(str(path), data, num_points=count)[0] for count in (opaque, opaque - 1))
     assert opaque < LARGEST
     assert every.stated == {}, "five draws of all that are opaque would be one"

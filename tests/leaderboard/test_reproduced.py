@@ -18,7 +18,6 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "datasets_cards" / "modelnet10-gs" / "REPRODUCED.md"
 DATASET = "modelnet10-gs"
 REASONS = "Where the two differ:"
-SHARES = {100: "all labels", 50: "half", 10: "10 %", 1: "1 %"}
 TRAINED_ON_ALL = {("supervised", 100), ("finetune", 100)}
 
 
