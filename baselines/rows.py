@@ -22,6 +22,7 @@ import torch
 from gsbench_baselines import row_autograd
 from torch import Tensor, nn
 
+from gsbench.parsing import InputError
 from gsbench.types import Batch
 
 
@@ -59,13 +60,13 @@ def flatten(batch: Batch) -> tuple[Tensor, tuple[int, ...]]:
     """The points of a batch without its padding, as rows `[r c]` set after set, and the `b + 1` offsets of the sets.
 
     Raises:
-        ValueError: an object without any point; the message names it.
+        InputError: an object without any point; the message names it.
     """
     assert batch.points is not None, "gsbench hands a point baseline points"
     assert batch.mask is not None, "points come with their mask"
     counts = batch.mask.sum(1).tolist()
     if not all(counts):
-        raise ValueError(f"{batch.ids[counts.index(0)]}: no points (each object needs at least one)")
+        raise InputError(f"{batch.ids[counts.index(0)]}: no points (each object needs at least one)")
     return batch.points[batch.mask], tuple(itertools.accumulate(counts, initial=0))
 
 

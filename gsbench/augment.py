@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Bool, Float32, Int64, UInt8
 from torch import Tensor
 
+from gsbench.parsing import InputError
 from gsbench.recipe import Augment, Images
 from gsbench.types import Batch
 
@@ -26,7 +27,7 @@ def augment(batch: Batch, how: Augment, generator: torch.Generator) -> Batch:
         generator: of the batch's device.
 
     Raises:
-        ValueError: `rotate_z` with view-dependent spherical harmonics, which would have to turn, too.
+        InputError: `rotate_z` with view-dependent spherical harmonics, which would have to turn, too.
     """
     points, mask = batch.points, batch.mask
     if points is None:
@@ -83,7 +84,7 @@ def _dropped(mask: Bool[Tensor, "b n"], most: float, generator: torch.Generator)
 
 def _rotate_z(points: Float32[Tensor, "b n c"], angles: Float32[Tensor, " b"]) -> None:
     if points.shape[2] > GEO + 3:
-        raise ValueError("augment.rotate_z is true with features xyz+geo+sh beyond degree 0 (allowed: false)")
+        raise InputError("augment.rotate_z is true with features xyz+geo+sh beyond degree 0 (allowed: false)")
     cos, sin = angles.cos()[:, None], angles.sin()[:, None]
     x, y = points[..., 0].clone(), points[..., 1].clone()
     points[..., 0], points[..., 1] = cos * x - sin * y, sin * x + cos * y

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
-from gsbench.parsing import read_toml, suggest
+from gsbench.parsing import InputError, read_toml, suggest
 from gsbench.recipe import Recipe, load_recipe
 from gsbench.types import Array, Batch
 
@@ -76,7 +76,7 @@ def find_recipe(model: str) -> tuple[Recipe, Path]:
         model: `NAME`, `NAME:VARIANT`, or a path `RECIPE.toml`, also followed by `:VARIANT`.
 
     Raises:
-        ValueError: no such recipe or variant; close names are suggested.
+        InputError: no such recipe or variant; close names are suggested.
     """
     base, _, variant = model.partition(":")
     if base.endswith(".toml"):
@@ -85,7 +85,7 @@ def find_recipe(model: str) -> tuple[Recipe, Path]:
         shipped = shipped_recipes()
         if base not in shipped:
             known = ", ".join(shipped)
-            raise ValueError(
+            raise InputError(
                 f"--model: no baseline '{base}'{suggest(base, shipped)} (known: {known}, or a RECIPE.toml)"
             )
         path = shipped[base]
@@ -98,24 +98,24 @@ def load_class(recipe: Recipe, path: Path) -> type:
     A module is looked up beside the recipe first (`model:Net` is `model.py` in its folder), then on the import path.
 
     Raises:
-        ValueError: no such module or class, or the class lacks a member of its protocol; the message says which.
+        InputError: no such module or class, or the class lacks a member of its protocol; the message says which.
     """
     import torch
 
     module_name, _, class_name = recipe.model.partition(":")
     if not module_name or not class_name:
-        raise ValueError(f"{path}: model is '{recipe.model}' (must be 'module:Class')")
+        raise InputError(f"{path}: model is '{recipe.model}' (must be 'module:Class')")
     module = _import(module_name, path)
     kind = getattr(module, class_name, None)
     if not isinstance(kind, type):
-        raise ValueError(f"{path}: model: module '{module_name}' has no class '{class_name}'")
+        raise InputError(f"{path}: model: module '{module_name}' has no class '{class_name}'")
     pairs = recipe.supervision == "pairs"
     needed = ("inputs", "loss", "embed", "same_object" if pairs else "logits")
     missing = [name for name in needed if not hasattr(kind, name)]
     if missing or not issubclass(kind, torch.nn.Module):
         wrong = f"lacks {', '.join(missing)}" if missing else "is no torch.nn.Module"
         protocol = "PairBaseline" if pairs else "Baseline"
-        raise ValueError(
+        raise InputError(
             f"{path}: model: {class_name} is not a {protocol}: it {wrong} "
             f"(needs {', '.join(needed)} where supervision is {recipe.supervision})"
         )
@@ -128,7 +128,7 @@ def _import(name: str, recipe_path: Path) -> Any:
         try:
             return importlib.import_module(name)
         except ImportError as error:
-            raise ValueError(f"{recipe_path}: model: cannot import '{name}' ({error})") from None
+            raise InputError(f"{recipe_path}: model: cannot import '{name}' ({error})") from None
     qualified = f"gsbench_recipe_{abs(hash(beside))}.{name}"
     if qualified in sys.modules:
         return sys.modules[qualified]
@@ -141,7 +141,7 @@ def _import(name: str, recipe_path: Path) -> Any:
         spec.loader.exec_module(module)
     except Exception as error:
         del sys.modules[qualified]
-        raise ValueError(f"{recipe_path}: model: {beside.name} fails on import ({error!r})") from None
+        raise InputError(f"{recipe_path}: model: {beside.name} fails on import ({error!r})") from None
     return module
 
 
@@ -156,7 +156,7 @@ def build_model(recipe: Recipe, path: Path, in_channels: int, num_classes: int, 
         start: whether it is given the weights that the recipe starts from, if any; they may be a download.
 
     Raises:
-        ValueError: an option that the class does not take, or a value it refuses; or weights to start from that it does
+        InputError: an option that the class does not take, or a value it refuses; or weights to start from that it does
             not take, or that cannot be had.
     """
     kind = load_class(recipe, path)
@@ -164,13 +164,13 @@ def build_model(recipe: Recipe, path: Path, in_channels: int, num_classes: int, 
     allowed = [name for name in parameters if name not in ("in_channels", "num_classes", "pretrained")]
     for key in recipe.options:
         if key not in allowed:
-            raise ValueError(
+            raise InputError(
                 f"{path}: options: unknown key '{key}'{suggest(key, allowed)} (allowed: {', '.join(allowed) or 'none'})"
             )
     keywords = dict(recipe.options)
     if recipe.pretrained is not None:
         if "pretrained" not in parameters or not hasattr(kind, "start_from"):
-            raise ValueError(f"{path}: pretrained: {recipe.model} takes no weights to start from (must be left out)")
+            raise InputError(f"{path}: pretrained: {recipe.model} takes no weights to start from (must be left out)")
         keywords["pretrained"] = True
     if recipe.supervision == "labels":
         keywords["num_classes"] = num_classes
@@ -181,4 +181,4 @@ def build_model(recipe: Recipe, path: Path, in_channels: int, num_classes: int, 
             net.start_from(str(path.parent / recipe.pretrained) if is_file else recipe.pretrained)
         return net
     except ValueError as error:
-        raise ValueError(f"{path}: {'pretrained or ' if recipe.pretrained else ''}options: {error}") from None
+        raise InputError(f"{path}: {'pretrained or ' if recipe.pretrained else ''}options: {error}") from None

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from gsbench.baseline import build_model, find_recipe, shipped_recipes
 from gsbench.classifier import Classifier
-from gsbench.parsing import parse, read_versioned
+from gsbench.parsing import InputError, parse, read_versioned
 from gsbench.recipe import Recipe
 from gsbench.results import write_atomic
 from gsbench.tasks import Task
@@ -108,7 +108,7 @@ def from_pretrained(
         The model, and what it is.
 
     Raises:
-        ValueError: no such folder or model on the Hub, files that are damaged or do not belong together, a class that
+        InputError: no such folder or model on the Hub, files that are damaged or do not belong together, a class that
             neither gsbench nor `model` has, or weights of another architecture; the message says which.
     """
     config_path, weights_path = _locate(str(source), revision)
@@ -116,11 +116,11 @@ def from_pretrained(
     net = _build(str(source), about, model)
     weights = _read(weights_path)
     if hashlib.sha256(weights).hexdigest() != expected:
-        raise ValueError(f"{weights_path}: not the weights that {CONFIG} is about (their sha256 differs)")
+        raise InputError(f"{weights_path}: not the weights that {CONFIG} is about (their sha256 differs)")
     try:
         stored = safetensors.torch.load(weights)
     except safetensors.SafetensorError as error:
-        raise ValueError(f"{weights_path}: no safetensors ({error})") from None
+        raise InputError(f"{weights_path}: no safetensors ({error})") from None
     if about.encoder_sha256 is not None:
         net = Classifier(net, _features(stored, weights_path), about.num_classes)
     _fill(net, stored, weights_path)
@@ -131,7 +131,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     """What the model in a folder is, without its weights.
 
     Raises:
-        ValueError: no checkpoint, or a damaged one; the message names the file.
+        InputError: no checkpoint, or a damaged one; the message names the file.
     """
     return _read_config(folder / CONFIG)[0]
 
@@ -139,10 +139,10 @@ def load_checkpoint(folder: Path) -> Checkpoint:
 def _locate(source: str, revision: str | None) -> tuple[Path, Path]:
     if Path(source).is_dir():
         if revision is not None:
-            raise ValueError(f"{source}: revision {revision} asked for, a folder has none (allowed: leave it out)")
+            raise InputError(f"{source}: revision {revision} asked for, a folder has none (allowed: leave it out)")
         return Path(source) / CONFIG, Path(source) / WEIGHTS
     if not _REPO.fullmatch(source):
-        raise ValueError(f"{source}: no such folder (allowed: a checkpoint's folder, or ORG/NAME on the Hub)")
+        raise InputError(f"{source}: no such folder (allowed: a checkpoint's folder, or ORG/NAME on the Hub)")
     return _download(source, CONFIG, revision), _download(source, WEIGHTS, revision)
 
 
@@ -153,7 +153,7 @@ def _download(repo: str, file: str, revision: str | None) -> Path:
         return Path(huggingface_hub.hf_hub_download(repo, file, revision=revision, etag_timeout=_HUB_SECONDS))
     except Exception as error:  # the Hub's client and the HTTP libraries below it share no base class
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise ValueError(
+        raise InputError(
             f"{repo}: no such folder, and {file} is not to be had from the Hugging Face Hub "
             f"(offline, or no such model): {reason}"
         ) from None
@@ -163,7 +163,7 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise ValueError(
+        raise InputError(
             f"{path}: cannot be read ({error.strerror}; a checkpoint has {CONFIG} and {WEIGHTS})"
         ) from None
 
@@ -177,7 +177,7 @@ def _build(source: str, about: Checkpoint, model: str | None) -> nn.Module:
     """An unfilled model, of the class that gsbench or the caller's recipe has under the checkpoint's name for it."""
     recipe = about.recipe
     if model is None and recipe.name.partition(":")[0] not in shipped_recipes():
-        raise ValueError(
+        raise InputError(
             f"{source}: recipe '{recipe.name}' is no baseline of gsbench, and code is never taken from a checkpoint "
             "(allowed: say as `model` by which recipe it was trained)"
         )
@@ -185,7 +185,7 @@ def _build(source: str, about: Checkpoint, model: str | None) -> nn.Module:
     for key in ("model", "supervision", "pretrained"):
         theirs, ours = getattr(recipe, key), getattr(trusted, key)
         if theirs != ours:
-            raise ValueError(f"{source}: {key} of its recipe is {theirs!r} (must be {ours!r}, as in {path})")
+            raise InputError(f"{source}: {key} of its recipe is {theirs!r} (must be {ours!r}, as in {path})")
     recipe = dataclasses.replace(recipe, variants={})
     return build_model(recipe, path, about.in_channels, about.num_classes, start=False)
 
@@ -194,7 +194,7 @@ def _features(stored: dict[str, Tensor], path: Path) -> int:
     """Width of the features that a stored classifier is on."""
     weight = stored.get("last.weight")
     if weight is None or weight.ndim != 2:
-        raise ValueError(f"{path}: lacks last.weight of two dimensions (must have the weights of a fine-tuned encoder)")
+        raise InputError(f"{path}: lacks last.weight of two dimensions (must have the weights of a fine-tuned encoder)")
     return weight.shape[1]
 
 
@@ -202,12 +202,12 @@ def _fill(net: nn.Module, stored: dict[str, Tensor], path: Path) -> None:
     own = net.state_dict()
     for wrong, names in (("lacks", own.keys() - stored.keys()), ("has the unknown", stored.keys() - own.keys())):
         if names:
-            raise ValueError(f"{path}: {wrong} {min(names)}, {len(names)} in all (must have the weights of its recipe)")
+            raise InputError(f"{path}: {wrong} {min(names)}, {len(names)} in all (must have the weights of its recipe)")
     for name, value in stored.items():
         for what, found, needed in (
             ("shape", list(value.shape), list(own[name].shape)),
             ("type", value.dtype, own[name].dtype),
         ):
             if found != needed:
-                raise ValueError(f"{path}: {name} has {what} {found} (must be {needed})")
+                raise InputError(f"{path}: {name} has {what} {found} (must be {needed})")
     net.load_state_dict(stored)

@@ -10,6 +10,7 @@ from typing import cast
 import numpy as np
 from jaxtyping import Float, Float32
 
+from gsbench.parsing import InputError
 from gsbench.types import Array, Cameras
 
 SH_C0 = 0.28209479177387814
@@ -71,17 +72,17 @@ def dc_to_rgb(dc: Float[Array, "*n 3"]) -> Float[Array, "*n 3"]:
 
 
 def sh_degree_of(num_coefficients: int) -> int:
-    """The degree (0..3) whose coefficients number 1, 4, 9 or 16; ValueError for any other number."""
+    """The degree (0..3) whose coefficients number 1, 4, 9 or 16; InputError for any other number."""
     for degree in range(MAX_SH_DEGREE + 1):
         if (degree + 1) ** 2 == num_coefficients:
             return degree
-    raise ValueError(f"sh: {num_coefficients} coefficients a channel, allowed 1, 4, 9 or 16 (degree 0 to 3)")
+    raise InputError(f"sh: {num_coefficients} coefficients a channel, allowed 1, 4, 9 or 16 (degree 0 to 3)")
 
 
 def sh_basis(directions: Float[Array, "n 3"], degree: int) -> Float[Array, "n k"]:
     """The real spherical harmonics up to `degree` (0..3) at unit `directions`, `[n (degree + 1)^2]`."""
     if not 0 <= degree <= MAX_SH_DEGREE:
-        raise ValueError(f"sh degree: {degree}, allowed 0 to {MAX_SH_DEGREE}")
+        raise InputError(f"sh degree: {degree}, allowed 0 to {MAX_SH_DEGREE}")
     x, y, z = np.moveaxis(np.asarray(directions), -1, 0)
     basis = [np.full_like(x, SH_C0)]
     if degree >= 1:
@@ -107,13 +108,13 @@ def look_at(eyes: Float[Array, "v 3"], target: Float[Array, "3"], up: Float[Arra
     """World-to-camera matrices `[v 4 4]` (OpenCV axes) of cameras at `eyes` that look at `target`, `up` upwards.
 
     Raises:
-        ValueError: an eye lies at the target, or in line with it along `up`: no direction is then right of the camera.
+        InputError: an eye lies at the target, or in line with it along `up`: no direction is then right of the camera.
     """
     eyes = np.asarray(eyes, np.float64)
     forward = np.asarray(target, np.float64) - eyes
     right = np.cross(forward, np.asarray(up, np.float64))
     if not np.all(np.linalg.norm(right, axis=1) > 1e-9 * np.linalg.norm(forward, axis=1) * np.linalg.norm(up)):
-        raise ValueError("look_at: an eye lies at the target or along up from it, move it off that line")
+        raise InputError("look_at: an eye lies at the target or along up from it, move it off that line")
     forward = forward / np.linalg.norm(forward, axis=1, keepdims=True)
     right = right / np.linalg.norm(right, axis=1, keepdims=True)
     viewmats = np.zeros((len(eyes), 4, 4))
@@ -153,22 +154,22 @@ def spiral_rig(
     lies between the cameras of phase 0 (its last camera, half a step past their last).
 
     Raises:
-        ValueError: fewer than 2 cameras, a phase outside [0, 1), elevations outside -90..90 (excluded), or a unit
+        InputError: fewer than 2 cameras, a phase outside [0, 1), elevations outside -90..90 (excluded), or a unit
             sphere that does not fit the field of view.
     """
     if count < 2:
-        raise ValueError(f"count: {count} cameras, a spiral needs at least 2")
+        raise InputError(f"count: {count} cameras, a spiral needs at least 2")
     if not 0 <= phase < 1:
-        raise ValueError(f"phase: {phase}, allowed 0 <= phase < 1")
+        raise InputError(f"phase: {phase}, allowed 0 <= phase < 1")
     if radius * np.sin(np.radians(fov_deg) / 2) < 1:
-        raise ValueError(
+        raise InputError(
             f"radius: {radius} with fov_deg {fov_deg} cuts the unit sphere, "
             f"allowed radius >= {1 / np.sin(np.radians(fov_deg) / 2):.4f}"
         )
     steps = (np.arange(count) + phase) / (count - 1)
     elevations = elevation_min_deg + (elevation_max_deg - elevation_min_deg) * steps
     if np.abs(elevations).max() >= 90:
-        raise ValueError(f"elevation: {elevations.min()} to {elevations.max()} degrees, allowed -90 to 90, excluded")
+        raise InputError(f"elevation: {elevations.min()} to {elevations.max()} degrees, allowed -90 to 90, excluded")
     elevation, azimuth = np.radians(elevations), 2 * np.pi * turns * steps
     ring = np.cos(elevation)
     eyes = radius * np.stack([ring * np.cos(azimuth), ring * np.sin(azimuth), np.sin(elevation)], axis=1)

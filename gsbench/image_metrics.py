@@ -4,6 +4,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Shaped, UInt8
 
 from gsbench import image_kernels
+from gsbench.parsing import InputError
 from gsbench.types import Array
 
 
@@ -13,7 +14,7 @@ def psnr(a: Float[Array, "..."], b: Float[Array, "..."]) -> float:
     Identical images give infinity.
 
     Raises:
-        ValueError: the shapes differ.
+        InputError: the shapes differ.
     """
     _require_equal_shapes(a, b)
     x, y = _rows(a), _rows(b)
@@ -28,7 +29,7 @@ def psnr_of_bytes(a: UInt8[Array, "h w c"], b: UInt8[Array, "h w c"]) -> float:
     It is finite: identical images count as if one channel of one pixel were a grey level off.
 
     Raises:
-        ValueError: the shapes differ.
+        InputError: the shapes differ.
     """
     _require_equal_shapes(a, b)
     error = float(np.square(a.astype(np.int32) - b).sum(dtype=np.int64))
@@ -47,7 +48,7 @@ def ssim(a: Float[Array, "..."], b: Float[Array, "..."]) -> float:
     border, as in the 3D Gaussian splatting evaluations.
 
     Raises:
-        ValueError: the shapes differ.
+        InputError: the shapes differ.
     """
     _require_equal_shapes(a, b)
     x, y = _rows(a), _rows(b)
@@ -56,7 +57,7 @@ def ssim(a: Float[Array, "..."], b: Float[Array, "..."]) -> float:
 
 def _require_equal_shapes(a: Shaped[Array, "..."], b: Shaped[Array, "..."]) -> None:
     if a.shape != b.shape:
-        raise ValueError(f"images: shapes {a.shape} and {b.shape}, they must be equal")
+        raise InputError(f"images: shapes {a.shape} and {b.shape}, they must be equal")
 
 
 def _rows(images: Float[Array, "..."]) -> Float32[Array, "v h wc"]:

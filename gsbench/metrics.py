@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int
 
+from gsbench.parsing import InputError
 from gsbench.types import Array
 
 _Z95 = 1.959963984540054
@@ -23,13 +24,13 @@ def classification_metrics(probabilities: Float[Array, "n c"], labels: Int[Array
         over the classes that `labels` or the predictions hold.
 
     Raises:
-        ValueError: no objects, or a label out of range.
+        InputError: no objects, or a label out of range.
     """
     n, c = probabilities.shape
     if n == 0:
-        raise ValueError("labels: no objects (metrics need at least one)")
+        raise InputError("labels: no objects (metrics need at least one)")
     if labels.min() < 0 or labels.max() >= c:
-        raise ValueError(f"labels are in {labels.min()}..{labels.max()} (allowed: 0 to {c - 1})")
+        raise InputError(f"labels are in {labels.min()}..{labels.max()} (allowed: 0 to {c - 1})")
     confusion = np.bincount(labels * c + probabilities.argmax(axis=1), minlength=c * c).reshape(c, c)
     right, true, predicted = confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
     present, seen = true > 0, (true + predicted) > 0
@@ -164,7 +165,7 @@ def retrieval_map(features: Float[Array, "n d"], labels: Int[Array, " n"]) -> fl
     asks for nothing and does not count.
 
     Raises:
-        ValueError: no class has two objects.
+        InputError: no class has two objects.
     """
     cosines = _unit(features) @ _unit(features).T
     np.fill_diagonal(cosines, -np.inf)
@@ -174,5 +175,5 @@ def retrieval_map(features: Float[Array, "n d"], labels: Int[Array, " n"]) -> fl
     wanted = hits.sum(1)
     asks = wanted > 0
     if not asks.any():
-        raise ValueError("labels: no class has two objects (retrieval needs some)")
+        raise InputError("labels: no class has two objects (retrieval needs some)")
     return float(((precision * hits).sum(1)[asks] / wanted[asks]).mean())

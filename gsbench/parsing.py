@@ -18,6 +18,13 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 T = TypeVar("T")
 
 
+class InputError(ValueError):
+    """What the user can mend: the message names the file or key, what is wrong and what is allowed.
+
+    Whatever else is raised is a fault of gsbench.
+    """
+
+
 def overlay(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     """A copy of the table `base` with the keys of `over` laid over it, tables within tables key by key.
 
@@ -34,33 +41,33 @@ def overlay(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """The table in a TOML file; a ValueError names the file if it cannot be read or parsed."""
+    """The table in a TOML file; an InputError names the file if it cannot be read or parsed."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ValueError(f"{path}: cannot be read ({error.strerror})") from None
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not TOML: {error}") from None
+        raise InputError(f"{path}: not TOML: {error}") from None
 
 
 def read_json(path: Path) -> Any:
-    """What a JSON file holds; a ValueError names the file if it cannot be read or parsed."""
+    """What a JSON file holds; an InputError names the file if it cannot be read or parsed."""
     try:
         return json.loads(path.read_bytes())
     except OSError as error:
-        raise ValueError(f"{path}: cannot be read ({error.strerror})") from None
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     except ValueError as error:
-        raise ValueError(f"{path}: not JSON: {error}") from None
+        raise InputError(f"{path}: not JSON: {error}") from None
 
 
 def read_versioned(path: Path, key: str, version: int) -> dict[str, Any]:
-    """The table in a JSON file whose `key` says of which version it is; a ValueError as `read_json`, or for another."""
+    """The table in a JSON file whose `key` names its version; an InputError as `read_json`, or for another version."""
     table = read_json(path)
     found = table.get(key) if isinstance(table, dict) else None
     if found != version:
         newer = isinstance(found, int) and found > version
         hint = "; it was written by a newer gsbench, which reads it" if newer else ""
-        raise ValueError(f"{path}: {key} is {found!r} (allowed: {version}{hint})")
+        raise InputError(f"{path}: {key} is {found!r} (allowed: {version}{hint})")
     return dict(table)
 
 
@@ -74,22 +81,22 @@ def parse(table: dict[str, Any], kind: type[T], where: str) -> T:
         where: names the file (and the key) in errors.
 
     Raises:
-        ValueError: unknown or missing key, or a value of the wrong type.
+        InputError: unknown or missing key, or a value of the wrong type.
     """
     hints = _type_hints(kind)  # type: ignore[arg-type]
     fields = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
     for key in table:
         if key not in fields:
-            raise ValueError(f"{where}: unknown key '{key}'{suggest(key, fields)} (allowed: {', '.join(fields)})")
+            raise InputError(f"{where}: unknown key '{key}'{suggest(key, fields)} (allowed: {', '.join(fields)})")
     for name, f in fields.items():
         required = f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
         if required and name not in table:
-            raise ValueError(f"{where}: key '{name}' is missing (required: {_describe(hints[name])})")
+            raise InputError(f"{where}: key '{name}' is missing (required: {_describe(hints[name])})")
     values = {key: _convert(value, hints[key], f"{where}: {key}") for key, value in table.items()}
     try:
         return kind(**values)
-    except ValueError as error:
-        raise ValueError(f"{where}: {error}") from None
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
 
 
 # Cached, since a board of a thousand Result files has only five types.
@@ -120,7 +127,7 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
         return float(value)
     if hint in (int, str, bool) and type(value) is hint:
         return value
-    raise ValueError(f"{where}: {value!r} is not allowed (must be {_describe(hint)})")
+    raise InputError(f"{where}: {value!r} is not allowed (must be {_describe(hint)})")
 
 
 def _choose(kinds: list[Any], value: Any, where: str) -> Any:
@@ -132,7 +139,7 @@ def _choose(kinds: list[Any], value: Any, where: str) -> Any:
         if value["method"] in names:
             return kind
     allowed = " | ".join(name for names in methods.values() for name in names)
-    raise ValueError(f"{where}: method: {value['method']!r} is not allowed (must be {allowed})")
+    raise InputError(f"{where}: method: {value['method']!r} is not allowed (must be {allowed})")
 
 
 def _describe(hint: Any) -> str:

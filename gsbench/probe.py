@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Float64, Int, Shaped
 
+from gsbench.parsing import InputError
 from gsbench.types import Array
 
 COST = 1.0
@@ -47,9 +48,9 @@ class Probe:
 
 
 def check_classes(labels: Shaped[Array, " n"]) -> None:
-    """Raises a ValueError where there is nothing to tell apart."""
+    """Raises an InputError where there is nothing to tell apart."""
     if len(np.unique(labels)) < 2:
-        raise ValueError(f"a probe of {len(labels)} labelled objects of one class (must be of two classes at least)")
+        raise InputError(f"a probe of {len(labels)} labelled objects of one class (must be of two classes at least)")
 
 
 def fit_probe(features: Float[Array, "n d"], labels: Int[Array, " n"], num_classes: int) -> Probe:
@@ -65,13 +66,13 @@ def fit_probe(features: Float[Array, "n d"], labels: Int[Array, " n"], num_class
         num_classes: classes of the data set, whether `labels` holds them or not.
 
     Raises:
-        ValueError: labels of one class, or features that are not finite.
+        InputError: labels of one class, or features that are not finite.
     """
     from sklearn.preprocessing import StandardScaler  # takes a second
 
     check_classes(labels)
     if not np.isfinite(features).all():
-        raise ValueError("a probe of features that are not finite (the encoder has diverged)")
+        raise InputError("a probe of features that are not finite (the encoder has diverged)")
     scaler = StandardScaler()
     scaled = scaler.fit_transform(features.astype(np.float64))
     rows = np.concatenate([scaled, np.ones((len(scaled), 1))], 1)

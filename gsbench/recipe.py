@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from gsbench.parsing import overlay, parse, read_toml, suggest
+from gsbench.parsing import InputError, overlay, parse, read_toml, suggest
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Train:
 
     def __post_init__(self) -> None:
         if self.views_per_sample is not None and self.views_per_sample < 1:
-            raise ValueError(f"views_per_sample is {self.views_per_sample} (must be at least 1)")
+            raise InputError(f"views_per_sample is {self.views_per_sample} (must be at least 1)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ class Points:
 
     def __post_init__(self) -> None:
         if not 0 <= self.min_opacity < 1:
-            raise ValueError(f"min_opacity is {self.min_opacity:g} (allowed: 0 up to, not including, 1)")
+            raise InputError(f"min_opacity is {self.min_opacity:g} (allowed: 0 up to, not including, 1)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +108,9 @@ class Images:
     def __post_init__(self) -> None:
         low, high = self.crop_scale
         if not 0 < low <= high <= 1:
-            raise ValueError(f"crop_scale is {low:g} to {high:g} (allowed: above 0, up to 1, the smaller one first)")
+            raise InputError(f"crop_scale is {low:g} to {high:g} (allowed: above 0, up to 1, the smaller one first)")
         if self.size < 1:
-            raise ValueError(f"size is {self.size} (must be at least 1)")
+            raise InputError(f"size is {self.size} (must be at least 1)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +196,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         if self.augment.halves and self.supervision != "pairs":
-            raise ValueError(f"augment.halves is true with supervision {self.supervision} (allowed: with pairs)")
+            raise InputError(f"augment.halves is true with supervision {self.supervision} (allowed: with pairs)")
 
     def sha256(self) -> str:
         """Hex digest of what decides a score: the model, its options and start, its training, the augmentation.
@@ -222,7 +222,7 @@ def load_recipe(path: Path, variant: str | None = None) -> Recipe:
         variant: a key of its `[variants]`; the result's name is then `name:variant`.
 
     Raises:
-        ValueError: the file is not a recipe, or has no such variant, or none that one extends; the message names file,
+        InputError: the file is not a recipe, or has no such variant, or none that one extends; the message names file,
             key and allowed values.
     """
     table = read_toml(path)
@@ -234,7 +234,7 @@ def load_recipe(path: Path, variant: str | None = None) -> Recipe:
     if variant not in recipe.variants:
         known = ", ".join(sorted(recipe.variants)) or "none"
         close = suggest(variant, recipe.variants)
-        raise ValueError(f"{path}: no variant '{variant}' of {recipe.name}{close} (it has: {known})")
+        raise InputError(f"{path}: no variant '{variant}' of {recipe.name}{close} (it has: {known})")
     return _check_variant(table, variant, path)
 
 
@@ -250,6 +250,6 @@ def _layers(variants: dict[str, dict[str, Any]], variant: str, path: Path) -> li
         others = [name for name in variants if name not in names]
         if base not in others:
             allowed = ", ".join(others) or "none, there is no other"
-            raise ValueError(f"{path}, variant {names[-1]}: extends is {base!r} (allowed: {allowed})")
+            raise InputError(f"{path}, variant {names[-1]}: extends is {base!r} (allowed: {allowed})")
         names.append(base)
     return [{key: value for key, value in variants[name].items() if key != "extends"} for name in reversed(names)]

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64
 
-from gsbench.parsing import parse, read_versioned
+from gsbench.parsing import InputError, parse, read_versioned
 from gsbench.recipe import Reported
 from gsbench.tasks import Features, Sampling, Task
 from gsbench.types import Array
@@ -177,7 +177,7 @@ def load_result(path: Path) -> Result:
     """Reads and validates a Result file: schema, types, the task's values, and each prediction's probabilities.
 
     Raises:
-        ValueError: names the file, the key, what is wrong and what is allowed.
+        InputError: names the file, the key, what is wrong and what is allowed.
     """
     return load_scored(path)[0]
 
@@ -186,12 +186,12 @@ def load_scored(path: Path) -> tuple[Result, Float64[Array, "n c"]]:
     """As `load_result`, and the probabilities as a matrix, a row an object in the order of `predictions`.
 
     Raises:
-        ValueError: names the file, the key, what is wrong and what is allowed.
+        InputError: names the file, the key, what is wrong and what is allowed.
     """
     record = read_versioned(path, "schema_version", SCHEMA_VERSION)
     predictions = record.pop("predictions", None)
     if not isinstance(predictions, dict) or not predictions:
-        raise ValueError(f"{path}: predictions is missing or empty (must map object_id to class probabilities)")
+        raise InputError(f"{path}: predictions is missing or empty (must map object_id to class probabilities)")
     probabilities = _probabilities(predictions, str(path))
     header = parse({**record, "predictions": {}}, Result, str(path))
     _check_finite(header, str(path))
@@ -205,28 +205,28 @@ def _check_finite(result: Result, where: str) -> None:
     for name, table in tables.items():
         for key, value in table.items():
             if not math.isfinite(value):
-                raise ValueError(f"{where}: {name}.{key} is {value} (must be finite)")
+                raise InputError(f"{where}: {name}.{key} is {value} (must be finite)")
 
 
 def _probabilities(predictions: Mapping[str, Any], where: str) -> Float64[Array, "n c"]:
-    """The predictions as a matrix; a ValueError names the object whose numbers are not in 0..1 or do not sum to 1."""
+    """The predictions as a matrix; an InputError names the object whose numbers are not in 0..1 or do not sum to 1."""
     lists = set(map(type, predictions.values())) == {list}
     widths = set(map(len, predictions.values())) if lists else set()
     if len(widths) != 1 or 0 in widths:
-        raise ValueError(
+        raise InputError(
             f"{where}: predictions must map each object_id to one list of class probabilities, all as long"
         )
     width = widths.pop()
     try:  # one flat pass: numpy takes half as long again for a list of lists
         flat = np.fromiter(chain.from_iterable(predictions.values()), np.float64, len(predictions) * width)
     except (TypeError, ValueError):
-        raise ValueError(f"{where}: predictions holds something that is no number") from None
+        raise InputError(f"{where}: predictions holds something that is no number") from None
     rows = flat.reshape(len(predictions), width)
     valid = (rows >= 0).all(axis=1) & (np.abs(rows.sum(axis=1) - 1) <= width * 10.0**-PROBABILITY_DIGITS)
     if not valid.all():
         bad = int(np.argmin(valid))
         object_id = list(predictions)[bad]
-        raise ValueError(
+        raise InputError(
             f"{where}: predictions.{object_id} is {predictions[object_id]} "
             f"(must be finite, in 0..1, and sum to 1; sums to {rows[bad].sum():.6g})"
         )

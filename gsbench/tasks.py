@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Literal, get_args
 
+from gsbench.parsing import InputError
+
 Modality = Literal["points", "gaussians", "images"]
 Protocol = Literal["supervised", "probe", "finetune"]
 Features = Literal["xyz", "xyz+geo", "xyz+geo+sh"]
@@ -62,9 +64,9 @@ class Task:
             _check(key, getattr(self, key), get_args(allowed))
         _check("regime", self.regime, REGIMES)
         if self.regime == 100 and self.draw != 0:
-            raise ValueError(f"draw is {self.draw} at regime 100, where all objects are drawn (allowed: 0)")
+            raise InputError(f"draw is {self.draw} at regime 100, where all objects are drawn (allowed: 0)")
         if not 0 <= self.draw < DRAWS:
-            raise ValueError(f"draw is {self.draw} (allowed: 0 to {DRAWS - 1})")
+            raise InputError(f"draw is {self.draw} (allowed: 0 to {DRAWS - 1})")
         if self.modality == "images":
             _check("views_from", self.views_from, get_args(ViewsFrom))
             _positive("num_views", self.num_views)
@@ -91,12 +93,12 @@ class Task:
 
 def _check(key: str, value: object, allowed: Iterable[object]) -> None:
     if value not in allowed:
-        raise ValueError(f"{key} is {value!r} (allowed: {', '.join(map(str, allowed))})")
+        raise InputError(f"{key} is {value!r} (allowed: {', '.join(map(str, allowed))})")
 
 
 def _positive(key: str, value: object) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{key} is {value!r} (must be a whole number of at least 1)")
+        raise InputError(f"{key} is {value!r} (must be a whole number of at least 1)")
 
 
 def regime_ids(labels: Mapping[str, str], regime: int, draw: int) -> list[str]:

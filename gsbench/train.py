@@ -15,6 +15,7 @@ from torch import nn
 
 from gsbench.augment import augment, augment_images
 from gsbench.data import Objects, check_pairs, draw_pairs
+from gsbench.parsing import InputError
 from gsbench.recipe import Recipe, Train
 from gsbench.results import write_atomic
 from gsbench.tasks import ids_sha256
@@ -61,7 +62,7 @@ def train(
         progress: told of each step.
 
     Raises:
-        ValueError: the objects give no pairs where the recipe asks for them, the loss or the weights are no longer
+        InputError: the objects give no pairs where the recipe asks for them, the loss or the weights are no longer
             finite (the checkpoint is then that of the epoch before), a batch does not fit into memory, a schedule's
             `views_per_sample` does not divide the number of views, or the checkpoint is of another run.
     """
@@ -140,13 +141,13 @@ def _run_epoch(run: _Run, stage: _Stage, optimizer: torch.optim.Optimizer, epoch
             value = None  # what the failed step holds is free only behind this block
         if value is None:
             fitting = _most_that_fit(run, stage, optimizer, index)
-            raise ValueError(
+            raise InputError(
                 f"{run.recipe.name}: {len(index)} samples a step are too many for the memory of {run.device} "
                 + (f"({fitting} would fit: a lower" if fitting else "(2 are, too: allowed is less an object, no lower")
                 + f" train.batch_size than {how.batch_size})"
             )
         if not np.isfinite(value):
-            raise ValueError(
+            raise InputError(
                 f"{run.recipe.name}: the loss is {value} at step {step + 1} of epoch {epoch + 1} "
                 f"(must be finite; a lower train.lr than {how.lr} may help)"
             )
@@ -158,7 +159,7 @@ def _check_weights(run: _Run, how: Train, epoch: int) -> None:
     """An epoch's last step may spoil the weights that its loss was still good for."""
     for name, weight in run.model.named_parameters():
         if not weight.isfinite().all():
-            raise ValueError(
+            raise InputError(
                 f"{run.recipe.name}: {name} is no longer finite after epoch {epoch + 1} "
                 f"(a lower train.lr than {how.lr} may help)"
             )
@@ -277,9 +278,9 @@ def _resume(
     try:
         state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # torch raises many kinds for a file that is none of its own
-        raise ValueError(f"{path}: no checkpoint ({type(error).__name__}), remove it to start anew") from None
+        raise InputError(f"{path}: no checkpoint ({type(error).__name__}), remove it to start anew") from None
     if state.get("run") != run_key:
-        raise ValueError(f"{path}: checkpoint of another recipe, seed or training set, remove it to start anew")
+        raise InputError(f"{path}: checkpoint of another recipe, seed or training set, remove it to start anew")
     model.load_state_dict(state["model"])
     return state["epoch"], state["seconds"], state["optimizer"]
 

@@ -26,7 +26,7 @@ ROWS = (
     ("parsing", "memory"),
 )
 LEVELS = {name: level for level, row in enumerate(ROWS) for name in row}
-FOR_BASELINES = {"types", "geometry", "baseline"}
+FOR_BASELINES = {"types", "geometry", "baseline", "parsing"}
 SOURCES = sorted((path, package) for package, folder in PACKAGES.items() for path in (ROOT / folder).rglob("*.py"))
 FILE_LINES, FUNCTION_LINES = 400, 70  # the aim is 300 and 50
 

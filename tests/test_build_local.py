@@ -156,4 +156,4 @@ def test_processes_that_cannot_begin_are_told(tmp_path: Path) -> None:
         check=False,
     )
     told = f"{ATTEMPTS} workers, one after the other, died before they began (with exit status 1)"
-    assert done.stderr.rstrip().endswith(f"ValueError: build: {told}")
+    assert done.stderr.rstrip().endswith(f"InputError: build: {told}")

@@ -5,7 +5,7 @@ from typing import Literal
 
 import pytest
 
-from gsbench.parsing import overlay, parse, read_json, read_toml, read_versioned, suggest
+from gsbench.parsing import InputError, overlay, parse, read_json, read_toml, read_versioned, suggest
 
 
 @pytest.mark.parametrize("content", [None, b"\xff\xfe"])
@@ -24,7 +24,7 @@ def test_errors_of_a_dataclass_itself_name_the_file():
 
         def __post_init__(self) -> None:
             if self.number % 2:
-                raise ValueError("number is odd")
+                raise InputError("number is odd")
 
     assert parse({"number": 2}, Even, "x.toml") == Even(2)
     with pytest.raises(ValueError, match=r"x\.toml: number is odd"):

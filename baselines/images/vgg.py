@@ -4,6 +4,8 @@ import torch
 from gsbench_baselines.images.convolution import Conv2d
 from torch import Tensor, nn
 
+from gsbench.parsing import InputError
+
 _WIDTHS = (64, 0, 128, 0, 256, 256, 0, 512, 512, 0, 512, 512, 0)
 """Channels of each 3x3 convolution; 0 halves width and height."""
 
@@ -51,10 +53,10 @@ class VGG11(nn.Module):
         """The features `[n 25088]` of images `[n 3 h w]`: the convolutions', averaged to 7 x 7.
 
         Raises:
-            ValueError: images of which the five halvings leave nothing.
+            InputError: images of which the five halvings leave nothing.
         """
         if min(images.shape[2:]) < _SMALLEST:
-            raise ValueError(f"images.size is {min(images.shape[2:])} for VGG-11 (must be at least {_SMALLEST})")
+            raise InputError(f"images.size is {min(images.shape[2:])} for VGG-11 (must be at least {_SMALLEST})")
         return self.avgpool(self.features(images)).flatten(1)
 
     def hidden(self, features: Tensor) -> Tensor:

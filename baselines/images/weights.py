@@ -6,6 +6,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from gsbench.parsing import InputError
+
 HUB = "hub:"
 FILE = "model.safetensors"
 """The file of a model on the Hub."""
@@ -30,7 +32,7 @@ def load_weights(model: nn.Module, source: str, classifier: str) -> None:
             warning is logged then. A model without that layer leaves the stored one alone.
 
     Raises:
-        ValueError: no such file, the Hub cannot be reached or has no such model, or names or shapes are not the
+        InputError: no such file, the Hub cannot be reached or has no such model, or names or shapes are not the
             model's; the message names the first of them.
     """
     stored = dict(_named(name, value) for name, value in _read(source).items())
@@ -41,10 +43,10 @@ def load_weights(model: nn.Module, source: str, classifier: str) -> None:
     unknown = [name for name in stored if name not in own]
     for wrong, names in (("lacks", missing), ("has the unknown", unknown)):
         if names:
-            raise ValueError(f"{source}: {wrong} {names[0]}, {len(names)} in all (must have torchvision's names)")
+            raise InputError(f"{source}: {wrong} {names[0]}, {len(names)} in all (must have torchvision's names)")
     for name, value in stored.items():
         if value.shape != own[name].shape:
-            raise ValueError(f"{source}: {name} is {list(value.shape)} (must be {list(own[name].shape)})")
+            raise InputError(f"{source}: {name} is {list(value.shape)} (must be {list(own[name].shape)})")
     with torch.no_grad():
         for name, value in stored.items():
             own[name].copy_(value)
@@ -80,9 +82,9 @@ def _read(source: str) -> dict[str, Tensor]:
     try:
         return safetensors.torch.load_file(path)
     except OSError as error:
-        raise ValueError(f"{source}: cannot be read ({error.strerror or error})") from None
+        raise InputError(f"{source}: cannot be read ({error.strerror or error})") from None
     except safetensors.SafetensorError as error:
-        raise ValueError(f"{source}: no safetensors ({error})") from None
+        raise InputError(f"{source}: no safetensors ({error})") from None
 
 
 def _download(source: str) -> Path:
@@ -93,6 +95,6 @@ def _download(source: str) -> Path:
         return Path(huggingface_hub.hf_hub_download(repo, FILE, etag_timeout=_SECONDS))
     except Exception as error:  # the Hub's client and the HTTP libraries below it share no base class
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise ValueError(
+        raise InputError(
             f"{source}: {FILE} is not to be had from the Hugging Face Hub (offline, or no such model): {reason}"
         ) from None

@@ -13,6 +13,7 @@ from gsbench_baselines.images.views import encode_views
 from gsbench_baselines.images.weights import load_weights
 from torch import Tensor, nn
 
+from gsbench.parsing import InputError
 from gsbench.types import Batch
 
 
@@ -32,9 +33,9 @@ class MVCNN(nn.Module):
     def __init__(self, in_channels: int, num_classes: int, backbone: str = "vgg11", pretrained: bool = False) -> None:
         super().__init__()
         if in_channels != 3:
-            raise ValueError(f"in_channels is {in_channels} (must be 3, the channels of an image)")
+            raise InputError(f"in_channels is {in_channels} (must be 3, the channels of an image)")
         if backbone not in ("vgg11", "resnet18"):
-            raise ValueError(f"backbone is '{backbone}' (allowed: vgg11, resnet18)")
+            raise InputError(f"backbone is '{backbone}' (allowed: vgg11, resnet18)")
         self.imagenet = pretrained
         self.backbone = VGG11(num_classes) if backbone == "vgg11" else ResNet18(num_classes)
 

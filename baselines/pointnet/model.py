@@ -15,6 +15,7 @@ from gsbench_baselines.heads import Head
 from gsbench_baselines.rows import Rows, flatten, linear, pool, row_dtype
 from torch import Tensor, nn
 
+from gsbench.parsing import InputError
 from gsbench.types import Batch
 
 
@@ -123,7 +124,7 @@ class PointNet(Encoder):
 
     def __init__(self, in_channels: int, num_classes: int, dropout: float = 0.3, regularizer: float = 0.001) -> None:
         if not 0 <= dropout < 1:
-            raise ValueError(f"dropout is {dropout} (allowed: 0 up to, not including, 1)")
+            raise InputError(f"dropout is {dropout} (allowed: 0 up to, not including, 1)")
         super().__init__(in_channels)
         self.regularizer = regularizer
         self.head = Head(1024, (512, 256), num_classes, dropout)

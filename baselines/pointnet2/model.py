@@ -16,6 +16,7 @@ from gsbench_baselines.pointnet2.neighbors import choose_centers, find_neighbors
 from gsbench_baselines.rows import Rows, difference, flatten, linear, pool, row_dtype
 from torch import Tensor, nn
 
+from gsbench.parsing import InputError
 from gsbench.types import Batch
 
 
@@ -118,7 +119,7 @@ class Encoder(nn.Module):
     def __init__(self, in_channels: int, grouping: str, widths: Sequence[int] = (256, 512, 1024)) -> None:
         super().__init__()
         if grouping not in GROUPINGS:
-            raise ValueError(f"grouping is '{grouping}' (allowed: {', '.join(GROUPINGS)})")
+            raise InputError(f"grouping is '{grouping}' (allowed: {', '.join(GROUPINGS)})")
         first, second = GROUPINGS[grouping]
         self.first = _Abstraction(in_channels - 3, first)
         self.second = _Abstraction(self.first.out_channels, second)
@@ -147,7 +148,7 @@ class PointNet2(Encoder):
 
     def __init__(self, in_channels: int, num_classes: int, grouping: str = "ssg", dropout: float = 0.5) -> None:
         if not 0 <= dropout < 1:
-            raise ValueError(f"dropout is {dropout} (allowed: 0 up to, not including, 1)")
+            raise InputError(f"dropout is {dropout} (allowed: 0 up to, not including, 1)")
         super().__init__(in_channels, grouping)
         self.head = Head(1024, (512, 256), num_classes, dropout)
 

@@ -18,6 +18,7 @@ from gsbench_baselines.images.views import encode_views
 from gsbench_baselines.ssl.encoders import Encoders
 from torch import Tensor, nn
 
+from gsbench.parsing import InputError
 from gsbench.types import Batch
 
 _DRAWN = 256
@@ -56,7 +57,7 @@ class Contrast(Encoders):
     ) -> None:
         super().__init__(in_channels, points, code=code)
         if temperature <= 0:
-            raise ValueError(f"temperature is {temperature} (must be above 0)")
+            raise InputError(f"temperature is {temperature} (must be above 0)")
         self.temperature = temperature
         self.view_weight, self.point_weight, self.shape_weight = view_weight, point_weight, shape_weight
         width = self.images.width

@@ -12,6 +12,7 @@ from gsbench_baselines.pointnet.model import Vanilla
 from gsbench_baselines.pointnet2.model import Encoder as PointNet2
 from torch import Tensor, nn
 
+from gsbench.parsing import InputError
 from gsbench.types import Batch
 
 _GEOMETRY, _TRUE_SH = 10, 48
@@ -58,14 +59,14 @@ class Encoders(nn.Module):
     def __init__(self, in_channels: int, points: str, published_sh: bool = False, code: int | None = None) -> None:
         super().__init__()
         if points not in _POINT_ENCODERS:
-            raise ValueError(f"points is '{points}' (allowed: {', '.join(_POINT_ENCODERS)})")
+            raise InputError(f"points is '{points}' (allowed: {', '.join(_POINT_ENCODERS)})")
         if published_sh and in_channels != _GEOMETRY + _TRUE_SH:
-            raise ValueError(
+            raise InputError(
                 f"published_sh is true for {in_channels} channels "
                 f"(allowed: {_GEOMETRY + _TRUE_SH}, those of features xyz+geo+sh of degree 3)"
             )
         if code is not None and code < 1:
-            raise ValueError(f"code is {code} (must be at least 1)")
+            raise InputError(f"code is {code} (must be at least 1)")
         self.published_sh = published_sh
         pooled, make = _POINT_ENCODERS[points]
         width = pooled if code is None else code
@@ -78,10 +79,10 @@ class Encoders(nn.Module):
         """Features `[b d]` of a batch of either modality; of views, the maximum over an object's.
 
         Raises:
-            ValueError: the batch holds both modalities.
+            InputError: the batch holds both modalities.
         """
         if batch.images is not None and batch.points is not None:
-            raise ValueError("embed is given images and Gaussians (must be either)")
+            raise InputError("embed is given images and Gaussians (must be either)")
         if batch.images is None:
             return self.encode_points(batch)
         return encode_views(self.images, batch.images).amax(1).float()

@@ -11,6 +11,7 @@ from gsbench_baselines.images.views import encode_views
 from gsbench_baselines.ssl.encoders import Encoders
 from torch import Tensor
 
+from gsbench.parsing import InputError
 from gsbench.types import Batch
 
 
@@ -38,7 +39,7 @@ class CrossModal(Encoders):
         super().__init__(in_channels, points, published_sh)
         for name, value in (("margin", margin), ("triplet_weight", triplet_weight), ("match_weight", match_weight)):
             if value < 0:
-                raise ValueError(f"{name} is {value} (must be at least 0)")
+                raise InputError(f"{name} is {value} (must be at least 0)")
         self.margin, self.triplet_weight, self.match_weight = margin, triplet_weight, match_weight
 
     def loss(self, batch: Batch, label_smoothing: float) -> Tensor:

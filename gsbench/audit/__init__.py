@@ -9,6 +9,7 @@ from gsbench.audit.pairs import NEAR_DUPLICATE, find_candidates, measure
 from gsbench.audit.pool import map_in_processes
 from gsbench.audit.summary import geometry_groups, summarise
 from gsbench.meshes.split import list_meshes
+from gsbench.parsing import InputError
 from gsbench.store.audit import Audit, NearPair
 
 
@@ -30,11 +31,11 @@ def audit(
         progress: called with the steps done and the steps in all.
 
     Raises:
-        ValueError: no such folder or layout, ids that are not unique, or a worker that died.
+        InputError: no such folder or layout, ids that are not unique, or a worker that died.
     """
     files = sorted(list_meshes(meshes), key=lambda file: file.object_id)
     if workers is not None and workers < 1:
-        raise ValueError(f"workers: {workers} (must be at least 1)")
+        raise InputError(f"workers: {workers} (must be at least 1)")
     workers = workers or len(os.sched_getaffinity(0))
     inspected: list[Inspected] = []
     for one in map_in_processes(inspect_mesh, files, workers):

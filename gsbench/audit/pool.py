@@ -10,6 +10,8 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
+from gsbench.parsing import InputError
+
 Item = TypeVar("Item")
 Value = TypeVar("Value")
 
@@ -25,7 +27,7 @@ def map_in_processes(function: Callable[[Item], Value], items: Sequence[Item], w
         workers: processes; 1 is this one. They end when this process does, however it ends.
 
     Raises:
-        ValueError: the memory does not suffice, or a process died.
+        InputError: the memory does not suffice, or a process died.
     """
     workers = min(workers, len(items))
     try:
@@ -34,7 +36,7 @@ def map_in_processes(function: Callable[[Item], Value], items: Sequence[Item], w
         else:
             yield from _map_in_pool(function, items, workers)
     except (BrokenProcessPool, MemoryError):
-        raise ValueError("audit: the memory does not suffice, or a worker process died; try fewer workers") from None
+        raise InputError("audit: the memory does not suffice, or a worker process died; try fewer workers") from None
 
 
 def _map_in_pool(function: Callable[[Item], Value], items: Sequence[Item], workers: int) -> Iterator[Value]:

@@ -17,6 +17,7 @@ from gsbench.build.preset import Preset, adapt, load_preset, select
 from gsbench.build.work import Work, open_work
 from gsbench.meshes.official import official_objects
 from gsbench.meshes.split import MeshFile, list_meshes
+from gsbench.parsing import InputError
 from gsbench.store.create import Contents, finish_folder
 from gsbench.store.folder import MODELNET10
 from gsbench.store.manifest import Manifest, load_manifest
@@ -65,7 +66,7 @@ def build(
         The manifest of the new folder.
 
     Raises:
-        ValueError: no such meshes, preset or device, `out` cannot be written, the disk is full, another process builds
+        InputError: no such meshes, preset or device, `out` cannot be written, the disk is full, another process builds
             into `out`, a build of other arguments was begun there, the cluster does not answer or does not see the
             folders, or no object could be made.
     """
@@ -88,7 +89,7 @@ def build(
         kept = [file for file in files if outcomes[file.object_id].reason is None]
         if not kept:
             first = files[0].object_id
-            raise ValueError(f"{meshes}: none of {len(files)} objects could be made; {first}: {outcomes[first].reason}")
+            raise InputError(f"{meshes}: none of {len(files)} objects could be made; {first}: {outcomes[first].reason}")
         _require_both_splits(kept, meshes, "no object could be made")
         manifest = _pack(work, kept, outcomes, recipe, running, report)
         work.place()
@@ -102,7 +103,7 @@ def _tell_nobody(stage: str, done: int, total: int, set_aside: int) -> None:
 def _require_both_splits(files: Sequence[MeshFile], meshes: Path, what: str) -> None:
     for split in SPLITS:
         if not any(file.split == split for file in files):
-            raise ValueError(f"{meshes}: {what} of the split {split}, a data set needs {' and '.join(SPLITS)}")
+            raise InputError(f"{meshes}: {what} of the split {split}, a data set needs {' and '.join(SPLITS)}")
 
 
 def _make_objects(
@@ -158,7 +159,7 @@ def _pack(
     progress("shards", len(written), len(tasks), len(reasons))
     for name, result in engine.run([task for task in tasks if task.name not in written]):
         if isinstance(result, Lost):
-            raise ValueError(f"{work.out}: {name} could not be written: {result.reason}; the same command goes on")
+            raise InputError(f"{work.out}: {name} could not be written: {result.reason}; the same command goes on")
         written[name] = result
         progress("shards", len(written), len(tasks), len(reasons))
     return finish_folder(work.folder, contents, written)

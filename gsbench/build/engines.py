@@ -11,6 +11,7 @@ from gsbench.build.objects import Fit
 from gsbench.build.preset import Preset
 from gsbench.build.ray_engine import connected
 from gsbench.fit import fit
+from gsbench.parsing import InputError
 from gsbench.render.splats_cuda import require_gsplat
 
 ENGINES = ("local", "ray")
@@ -21,10 +22,10 @@ def choose_device(device: str, engine: str) -> str:
     """`cpu` or `cuda`; `auto` is `cuda` where this machine has it.
 
     Raises:
-        ValueError: another device, or no CUDA on this machine, if that is to fit.
+        InputError: another device, or no CUDA on this machine, if that is to fit.
     """
     if device not in DEVICES:
-        raise ValueError(f"device: {device!r} (allowed: {', '.join(DEVICES)})")
+        raise InputError(f"device: {device!r} (allowed: {', '.join(DEVICES)})")
     if device == "cuda" and engine == "local":
         require_gsplat()
     if device != "auto":
@@ -43,23 +44,23 @@ def start_engine(
     """The engine of that name, ready to run tasks for as long as the block lasts.
 
     Raises:
-        ValueError: no such engine, a value out of range, or a cluster that cannot be used.
+        InputError: no such engine, a value out of range, or a cluster that cannot be used.
     """
     if workers is not None and workers < 1:
-        raise ValueError(f"workers: {workers} (must be at least 1)")
+        raise InputError(f"workers: {workers} (must be at least 1)")
     if engine == "local":
         if ray_address is not None:
-            raise ValueError(f"ray_address: {ray_address} (only the engine ray has one)")
+            raise InputError(f"ray_address: {ray_address} (only the engine ray has one)")
         yield LocalEngine(workers or default_workers(recipe, device))
     elif engine == "ray":
         if not 0 < gpu_share <= 1:
-            raise ValueError(f"gpu_share: {gpu_share} (must be above 0, up to 1)")
+            raise InputError(f"gpu_share: {gpu_share} (must be above 0, up to 1)")
         with connected(ray_address, workers, gpu_share if device == "cuda" else 0.0) as cluster:
             if device == "cuda":
                 cluster.require_gpu()
             yield cluster
     else:
-        raise ValueError(f"engine: {engine!r} (allowed: {', '.join(ENGINES)})")
+        raise InputError(f"engine: {engine!r} (allowed: {', '.join(ENGINES)})")
 
 
 @contextlib.contextmanager

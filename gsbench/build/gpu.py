@@ -17,6 +17,7 @@ from gsbench.build.local import single_threaded_children
 from gsbench.build.preset import Preset
 from gsbench.fit import ClassicRecipe, FitRecipe
 from gsbench.memory import free_memory
+from gsbench.parsing import InputError
 from gsbench.render.splats_cuda import rasterize_tensors, require_gsplat
 
 _WAITING = 48
@@ -54,10 +55,10 @@ def gpu_fit(recipe: FitRecipe | ClassicRecipe, at_once: int | None = None) -> It
         at_once: objects in a batch at most; None is as many as the GPU's memory holds.
 
     Raises:
-        ValueError: there is no GPU or no gsplat, gsplat cannot be compiled, or `at_once` is below 1.
+        InputError: there is no GPU or no gsplat, gsplat cannot be compiled, or `at_once` is below 1.
     """
     if at_once is not None and at_once < 1:
-        raise ValueError(f"at_once: {at_once} (must be at least 1)")
+        raise InputError(f"at_once: {at_once} (must be at least 1)")
     require_gsplat()
     from gsbench.build.gpu_service import Setup  # here, since it loads torch
 
@@ -90,7 +91,7 @@ class _Keeper:
             self._process.join()
             problem = f"the process that owns the GPU ended with status {self._process.exitcode}"
         if problem:
-            raise ValueError(f"device: 'cuda' cannot be used: {problem}")
+            raise InputError(f"device: 'cuda' cannot be used: {problem}")
         threading.Thread(target=self._keep, daemon=True).start()
 
     def stop(self) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from gsbench.fit import ClassicRecipe, FitRecipe, Fitted
+from gsbench.parsing import InputError
 from gsbench.types import Cameras, Views
 
 _PATIENCE = 120.0
@@ -21,7 +22,7 @@ BUSY, WAITING = "busy", "waiting"
 """What the GPU process says while it works on an object, and while that waits; before it answers."""
 
 
-class GpuLost(ValueError):
+class GpuLost(InputError):
     """The process that owns the GPU is gone and does not come back: nothing can be fitted any more."""
 
 
@@ -74,12 +75,12 @@ class RemoteFit:
         """Waits for its turn, too.
 
         Raises:
-            ValueError: as `gsbench.fit.fit`; a recipe that is not the GPU process's; or this object ended that process
+            InputError: as `gsbench.fit.fit`; a recipe that is not the GPU process's; or this object ended that process
                 every time.
             GpuLost: the GPU process does not come back.
         """
         if recipe != self.recipe:
-            raise ValueError("recipe: the GPU process follows another one")
+            raise InputError("recipe: the GPU process follows another one")
         ended = 0
         while ended < _ATTEMPTS:
             line = _line(self.address, self.key)
@@ -95,9 +96,9 @@ class RemoteFit:
                 ended += answer == BUSY
                 continue
             if isinstance(answer, Refused):
-                raise ValueError(answer.reason)
+                raise InputError(answer.reason)
             return answer
-        raise ValueError(f"the process that owns the GPU ended {ended} times while it worked on this object")
+        raise InputError(f"the process that owns the GPU ended {ended} times while it worked on this object")
 
 
 class _Line:

@@ -28,6 +28,7 @@ from gsbench.fit.cuda.batch import fit_batch
 from gsbench.fit.cuda.memory import MOST_OBJECTS, free_bytes, objects_at_once
 from gsbench.fit.cuda.optimise import Rasterise
 from gsbench.fit.cuda.prepared import Prepared, prepare
+from gsbench.parsing import InputError
 from gsbench.types import Views
 
 _LOGGER = logging.getLogger(__name__)
@@ -144,7 +145,7 @@ class Service:
             self._make_room(views, held_out)
             _say(connection, BUSY)
             prepared = self._prepare(views, held_out, request.seed, stream)
-        except ValueError as error:
+        except InputError as error:
             return Refused(str(error))
         except torch.OutOfMemoryError:
             return _TOO_LARGE
@@ -169,7 +170,7 @@ class Service:
                 self._shapes = shapes
                 self._at_once = self._setup.at_once or self._guess(views, held_out)
             if shapes != self._shapes:
-                raise ValueError(f"views: {shapes[0]} and {shapes[1]}, all objects before had {self._shapes}")
+                raise InputError(f"views: {shapes[0]} and {shapes[1]}, all objects before had {self._shapes}")
             self._changed.wait_for(lambda: self._held < 2 * self._at_once)
             self._held += 1
             self._incoming += 1

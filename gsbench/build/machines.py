@@ -7,6 +7,7 @@ from pathlib import Path
 
 from gsbench.build.description import Description, code_sha256, find_programs
 from gsbench.build.engine import Engine, Task
+from gsbench.parsing import InputError
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +35,13 @@ def require_alike(engine: Engine, folders: Sequence[Path], description: Descript
     """Makes sure that every machine sees the folders and makes the same bytes as this one would.
 
     Raises:
-        ValueError: one does not; the message names it.
+        InputError: one does not; the message names it.
     """
     renderer, device = description.recipe["render"]["renderer"], description.programs["device"]
     for name, machine in engine.everywhere(Task("inspect", inspect_machine, (folders, renderer, device))).items():
         for folder in machine.unseen:
-            raise ValueError(f"{folder}: cannot be read on {name} (all machines must see it under this path)")
+            raise InputError(f"{folder}: cannot be read on {name} (all machines must see it under this path)")
         theirs = {"gsbench code": machine.code, **machine.programs}
         for program, version in {"gsbench code": description.code, **description.programs}.items():
             if theirs[program] != version:
-                raise ValueError(f"{name}: {program} is {theirs[program]} there and {version} here (must be the same)")
+                raise InputError(f"{name}: {program} is {theirs[program]} there and {version} here (must be the same)")

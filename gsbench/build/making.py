@@ -18,6 +18,7 @@ from gsbench.build.outcome import Outcome, keep_outcome, keep_rows
 from gsbench.build.preset import Preset
 from gsbench.fit import fit
 from gsbench.meshes.split import MeshFile
+from gsbench.parsing import InputError
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
@@ -54,7 +55,7 @@ def _build(file: MeshFile, recipe: Preset, fit: Fit) -> ObjectRows | Outcome:
         if error.errno in _NO_ROOM:
             raise
         return Outcome(reason=error.strerror or str(error), final=False)
-    except ValueError as error:
+    except InputError as error:
         return Outcome(reason=_one_line(str(error).removeprefix(f"{file.path}: ")))
     except Exception as error:  # whatever a strange mesh brings to light must not end a build of many thousand
         return Outcome(reason=_one_line(f"{type(error).__name__}: {error}"))

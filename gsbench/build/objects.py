@@ -103,7 +103,7 @@ def build_object(file: MeshFile, recipe: Preset, fit: Fit = fit) -> ObjectRows:
         fit: takes the views, the fit's recipe, a seed and held-out views, as `gsbench.fit.fit` does on CPU.
 
     Raises:
-        ValueError: the mesh cannot be read, has no surface, or cannot be drawn or fitted.
+        InputError: the mesh cannot be read, has no surface, or cannot be drawn or fitted.
         OSError: the mesh file cannot be opened.
     """
     prepared = prepare(file, recipe)

@@ -12,7 +12,7 @@ from gsbench.build.engine import Task
 from gsbench.build.objects import load_rows
 from gsbench.build.outcome import Outcome, rows_path
 from gsbench.build.work import Work
-from gsbench.parsing import parse
+from gsbench.parsing import InputError, parse
 from gsbench.results import write_atomic
 from gsbench.store.arrays import Row
 from gsbench.store.create import Contents
@@ -26,7 +26,7 @@ def plan_shards(work: Work, contents: Contents, outcomes: Mapping[str, Outcome])
     Which object goes into which shard follows from the objects alone: it is the same however the build was resumed.
 
     Raises:
-        ValueError: an object is larger than a shard may be.
+        InputError: an object is larger than a shard may be.
     """
     digests = {object_id: work.description.meshes[object_id].sha256 for object_id in outcomes}
     originals = find_duplicates(digests)
@@ -64,7 +64,7 @@ def make_shard(work: Path, name: str, schema: Schema, columns: Mapping[str, Row]
         columns: object id to what its rows have beside what its file holds.
 
     Raises:
-        ValueError: an object's file is damaged; the message says what to do.
+        InputError: an object's file is damaged; the message says what to do.
         OSError: the disk is full.
     """
     written = write_shard(work / "folder" / name, schema, _rows(work / "objects", schema.config, columns))
@@ -80,7 +80,7 @@ def _rows(objects: Path, config: str, columns: Mapping[str, Row]) -> Iterator[Ro
             for row in load_rows(path, config):
                 yield {**row, **more}
         except (zipfile.BadZipFile, KeyError, EOFError) as error:
-            raise ValueError(f"{path}: damaged ({error}); delete it and give the same command again") from None
+            raise InputError(f"{path}: damaged ({error}); delete it and give the same command again") from None
 
 
 def _asked(schema: Schema, columns: Mapping[str, Row]) -> str:

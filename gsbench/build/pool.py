@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
 
 from gsbench.build.engine import OUT_OF_MEMORY, FreshProcessNeeded, Lost, Task
+from gsbench.parsing import InputError
 
 ATTEMPTS = 3
 """After so many deaths of the process that ran it, a task is given up."""
@@ -80,7 +81,7 @@ class Pool(Generic[W]):
         """As `Engine.run`.
 
         Raises:
-            ValueError: workers die before they are ready, or a task asks for fresh processes again and again.
+            InputError: workers die before they are ready, or a task asks for fresh processes again and again.
         """
         waiting, warm = deque(tasks), False
         try:
@@ -121,7 +122,7 @@ class Pool(Generic[W]):
             return None
         self._stillborn = 0 if worker.ready else self._stillborn + 1
         if self._stillborn == ATTEMPTS:
-            raise ValueError(f"build: {ATTEMPTS} workers, one after the other, died before they began ({value})")
+            raise InputError(f"build: {ATTEMPTS} workers, one after the other, died before they began ({value})")
         if task is None:
             return None
         self._deaths[task.name] += 1
@@ -135,4 +136,4 @@ class Pool(Generic[W]):
             raise error
         self._requests[task.name] += 1
         if self._requests[task.name] == FRESH_PROCESSES:
-            raise ValueError(f"build: {task.name} asked for {FRESH_PROCESSES} fresh processes in vain: {error}")
+            raise InputError(f"build: {task.name} asked for {FRESH_PROCESSES} fresh processes in vain: {error}")

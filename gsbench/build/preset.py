@@ -14,7 +14,7 @@ from jaxtyping import Int64
 from gsbench.fit import ClassicRecipe, FitRecipe
 from gsbench.geometry import spiral_rig
 from gsbench.meshes.split import MeshFile
-from gsbench.parsing import overlay, parse, read_toml, suggest
+from gsbench.parsing import InputError, overlay, parse, read_toml, suggest
 from gsbench.render.meshes import RenderSetup
 from gsbench.store.card import About
 from gsbench.store.schema import FloatType
@@ -41,7 +41,7 @@ class Rig:
 
     def __post_init__(self) -> None:
         if not 1 <= self.held_out < self.views:
-            raise ValueError(f"held_out is {self.held_out} (allowed: 1 to {self.views - 1}, one less than views)")
+            raise InputError(f"held_out is {self.held_out} (allowed: 1 to {self.views - 1}, one less than views)")
 
     def cameras(self, size: int, phase: float = 0.0) -> Cameras:
         """All cameras of the spiral, for images of `size` pixels, moved by `phase` of a step."""
@@ -88,7 +88,7 @@ class Limit:
 
     def __post_init__(self) -> None:
         if min(self.train, self.test) < 1:
-            raise ValueError(f"train is {self.train} and test {self.test} (both must be at least 1)")
+            raise InputError(f"train is {self.train} and test {self.test} (both must be at least 1)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,7 @@ class Preset:
         }
         for name, (least, most, what) in limits.items():
             if not least <= getattr(self.store, name) <= most:
-                raise ValueError(f"store.{name} is {getattr(self.store, name)} (allowed: {least} to {most}, {what})")
+                raise InputError(f"store.{name} is {getattr(self.store, name)} (allowed: {least} to {most}, {what})")
 
     @property
     def between(self) -> Int64[Array, " b"]:
@@ -137,7 +137,7 @@ def adapt(preset: Preset, renderer: str | None, limit_per_class: tuple[int, int]
     """The preset with another renderer, or for a part of the objects only, which its name and words then say.
 
     Raises:
-        ValueError: no such renderer, or a limit below 1.
+        InputError: no such renderer, or a limit below 1.
     """
     if renderer is not None:
         preset = dataclasses.replace(preset, render=dataclasses.replace(preset.render, renderer=renderer))
@@ -145,8 +145,8 @@ def adapt(preset: Preset, renderer: str | None, limit_per_class: tuple[int, int]
         return preset
     try:
         limit = Limit(*limit_per_class)
-    except ValueError as error:
-        raise ValueError(f"limit_per_class: {error}") from None
+    except InputError as error:
+        raise InputError(f"limit_per_class: {error}") from None
     about = dataclasses.replace(
         preset.about,
         version=f"{preset.about.version}-first-{limit.train}-{limit.test}",
@@ -179,7 +179,7 @@ def load_preset(name: str) -> Preset:
     data set it has to give that another version or name.
 
     Raises:
-        ValueError: no such preset or file, unknown keys, or values out of range.
+        InputError: no such preset or file, unknown keys, or values out of range.
     """
     source = importlib.resources.files("gsbench_cards") / "modelnet10-gs" / "build.toml"
     with importlib.resources.as_file(source) as path:
@@ -189,17 +189,17 @@ def load_preset(name: str) -> Preset:
     table = read_toml(Path(name))
     extends = table.pop("extends", None)
     if not isinstance(extends, str):
-        raise ValueError(f"{name}: key 'extends' is missing (must be one of {', '.join(presets)})")
+        raise InputError(f"{name}: key 'extends' is missing (must be one of {', '.join(presets)})")
     base = _find(extends, presets, f"{name}: extends")
     preset = parse(overlay(base, table), Preset, name)
     if (preset.about.name, preset.about.version) == (base["about"]["name"], base["about"]["version"]):
-        raise ValueError(f"{name}: about.version is {preset.about.version!r} like that of {extends} (must be its own)")
+        raise InputError(f"{name}: about.version is {preset.about.version!r} like that of {extends} (must be its own)")
     return preset
 
 
 def _find(name: str, presets: dict[str, Any], where: str) -> dict[str, Any]:
     if name not in presets:
         allowed = f"{', '.join(presets)}, or a file *.toml"
-        raise ValueError(f"{where}: no '{name}'{suggest(name, presets)} (allowed: {allowed})")
+        raise InputError(f"{where}: no '{name}'{suggest(name, presets)} (allowed: {allowed})")
     found: dict[str, Any] = presets[name]
     return found

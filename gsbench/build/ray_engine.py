@@ -18,6 +18,7 @@ from typing import Any
 
 from gsbench.build.engine import THREAD_VARIABLES, Task
 from gsbench.build.pool import News, Pool, run_here
+from gsbench.parsing import InputError
 
 _PATIENCE = 5.0
 """Seconds within which a cluster has to answer."""
@@ -53,12 +54,12 @@ class RayEngine:
         try:
             return {machine: ray.get(answer) for machine, answer in asked.items()}
         except ray.exceptions.RayError as error:
-            raise ValueError(f"build: a machine of the Ray cluster cannot take part ({_one_line(error)})") from None
+            raise InputError(f"build: a machine of the Ray cluster cannot take part ({_one_line(error)})") from None
 
     def require_gpu(self) -> None:
-        """Raises a ValueError if no machine of the cluster has a GPU."""
+        """Raises an InputError if no machine of the cluster has a GPU."""
         if not require_ray().cluster_resources().get("GPU"):
-            raise ValueError("device: 'cuda' needs a GPU, and no machine of the Ray cluster has one; use device 'cpu'")
+            raise InputError("device: 'cuda' needs a GPU, and no machine of the Ray cluster has one; use device 'cpu'")
 
     def run(self, tasks: Sequence[Task]) -> Iterator[tuple[str, Any]]:
         """As `Engine.run`."""
@@ -114,7 +115,7 @@ class _Actor:
         return answer
 
     def _get(self, pending: Any) -> Any:
-        """The answer to a call; an error of Ray's that `receive` understands, or a ValueError for any other."""
+        """The answer to a call; an error of Ray's that `receive` understands, or an InputError for any other."""
         errors = self._ray.exceptions
         try:
             return self._ray.get(pending)
@@ -124,7 +125,7 @@ class _Actor:
         except (errors.ActorDiedError, errors.OutOfMemoryError):
             raise
         except errors.RayError as error:
-            raise ValueError(f"build: the Ray cluster fails ({_one_line(error)}); the same command goes on") from None
+            raise InputError(f"build: the Ray cluster fails ({_one_line(error)}); the same command goes on") from None
 
     def _await_verdict(self) -> None:
         """Waits until Ray knows what has become of a process that it lost sight of; raises its error if that died."""
@@ -165,7 +166,7 @@ def connected(address: str | None, workers: int | None, gpu_share: float) -> Ite
         gpu_share: of a GPU, for each task that fits; 0 where that is done on cores.
 
     Raises:
-        ValueError: Ray is not installed, or no cluster answers at the address.
+        InputError: Ray is not installed, or no cluster answers at the address.
     """
     ray = require_ray()
     quiet = {"log_to_driver": False, "logging_level": logging.CRITICAL}
@@ -178,7 +179,7 @@ def connected(address: str | None, workers: int | None, gpu_share: float) -> Ite
             else:
                 ray.init(address, **quiet)
         except Exception as error:  # Ray's errors of connecting share no base class
-            raise ValueError(f"ray_address: {address or 'none'}: no Ray cluster ({_one_line(error)})") from None
+            raise InputError(f"ray_address: {address or 'none'}: no Ray cluster ({_one_line(error)})") from None
         try:
             yield RayEngine(workers, gpu_share)
         finally:
@@ -201,11 +202,11 @@ class _WithoutRay(io.TextIOBase):
 
 
 def require_ray() -> ModuleType:
-    """Ray; a ValueError holds the line that installs it."""
+    """Ray; an InputError holds the line that installs it."""
     try:
         import ray
     except ImportError:
-        raise ValueError("engine: 'ray' needs Ray, install it: pip install 'gsbench-3d[ray]'") from None
+        raise InputError("engine: 'ray' needs Ray, install it: pip install 'gsbench-3d[ray]'") from None
     return ray
 
 
@@ -214,15 +215,15 @@ def _require_listener(address: str) -> None:
         return
     host, separator, port = address.removeprefix("ray://").rpartition(":")
     if not separator or not host or not port.isdecimal():
-        raise ValueError(f"ray_address: {address!r} (must be HOST:PORT, ray://HOST:PORT or auto)")
+        raise InputError(f"ray_address: {address!r} (must be HOST:PORT, ray://HOST:PORT or auto)")
     try:
         with socket.create_connection((host, int(port)), timeout=_PATIENCE) as connection:
             speaks = "RAY_USE_TLS" in os.environ or _speaks_grpc(connection)
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise ValueError(f"ray_address: {address}: does not answer ({reason}); is the cluster up?") from None
+        raise InputError(f"ray_address: {address}: does not answer ({reason}); is the cluster up?") from None
     if not speaks:
-        raise ValueError(f"ray_address: {address}: what answers there is no Ray cluster")
+        raise InputError(f"ray_address: {address}: what answers there is no Ray cluster")
 
 
 def _speaks_grpc(connection: socket.socket) -> bool:

@@ -45,7 +45,7 @@ def compare(gaussians: Gaussians, views: Views, antialiased: bool, device: str) 
     """Renders the Gaussians from the views' cameras, as an image file holds it: clipped and rounded to 8 bits.
 
     Raises:
-        ValueError: an unknown device, or CUDA where there is none.
+        InputError: an unknown device, or CUDA where there is none.
     """
     images, expected = (np.empty((*views.rgba.shape[:3], 3), np.uint8) for _ in range(2))
     samples = 3 * views.cameras.width * views.cameras.height

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from gsbench.build.description import FORMAT, Description, Source, first_difference
-from gsbench.parsing import parse
+from gsbench.parsing import InputError, parse
 from gsbench.results import TEMPORARY_PREFIX, write_atomic
 from gsbench.store.create import require_free, telling_of_failed_writes
 from gsbench.store.manifest import MANIFEST
@@ -88,7 +88,7 @@ def open_work(out: Path, describe: Callable[[Mapping[str, Source]], Description]
         describe: returns the description of this build, given the meshes that the work folder knows.
 
     Raises:
-        ValueError: another process builds into `out`; the work folder is of another build, the message says what
+        InputError: another process builds into `out`; the work folder is of another build, the message says what
             differs; `out` is taken or cannot be written; or the disk is full.
     """
     path = work_path(out)
@@ -105,7 +105,7 @@ def open_work(out: Path, describe: Callable[[Mapping[str, Source]], Description]
                     _remove(path)
                 elif isinstance(error, OSError):
                     reason = error.strerror or error
-                    raise ValueError(f"{out}: cannot be written ({reason}); {work.advice}") from error
+                    raise InputError(f"{out}: cannot be written ({reason}); {work.advice}") from error
                 elif isinstance(error, KeyboardInterrupt):
                     raise KeyboardInterrupt(work.advice) from None
                 raise
@@ -117,14 +117,14 @@ def _enter(path: Path, out: Path, describe: Callable[[Mapping[str, Source]], Des
     try:
         description = describe(before.meshes if before else {})
         if before and (difference := first_difference(before, description)):
-            raise ValueError(
+            raise InputError(
                 f"{path}: holds another build into {out.name}: {difference}; give the command of that build to go on "
                 f"with it, or delete that folder to start anew"
             )
         placed = before is not None and _is_placed(path, out)
         if not placed:
             require_free(out)
-    except ValueError:
+    except InputError:
         if before is None:
             _remove(path)
         raise
@@ -155,7 +155,7 @@ def _load_description(path: Path) -> Description | None:
         table = None
     found = table.get("format") if isinstance(table, dict) else None
     if found != FORMAT:
-        raise ValueError(
+        raise InputError(
             f"{path}: holds a build of format {found!r} (this version of gsbench goes on with {FORMAT}); go on with it "
             "where it was begun, or delete that folder to start anew"
         )
@@ -186,7 +186,7 @@ def _locked(path: Path, out: Path) -> Iterator[None]:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 owner = os.read(handle, 100).decode(errors="replace").strip()
-                raise ValueError(f"{out}: is being built already ({owner}); wait for it or end it") from None
+                raise InputError(f"{out}: is being built already ({owner}); wait for it or end it") from None
             if not _is_file(handle, path / _LOCK):
                 continue  # its owner finished and removed the folder in between
             os.truncate(handle, 0)

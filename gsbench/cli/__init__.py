@@ -15,6 +15,7 @@ from typing import NoReturn
 from gsbench import __version__
 from gsbench.cli import audit, board, data, figures, formats, machine, reproduction, scoring, verification
 from gsbench.cli.messages import bad_input
+from gsbench.parsing import InputError
 
 
 class _Parser(argparse.ArgumentParser):
@@ -38,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader has seen enough, as in `gsbench models | head`. Python would complain once more on exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
-    except ValueError as error:
+    except InputError as error:
         return bad_input(str(error))
     except OSError as error:
         return bad_input(f"{_path_of(error, args)}: {error.strerror or error}")

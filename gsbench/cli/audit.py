@@ -8,6 +8,7 @@ from typing import Any
 
 from gsbench.cli.arguments import positive_int
 from gsbench.cli.progress import progress_bar
+from gsbench.parsing import InputError
 
 
 def add_commands(commands: Any) -> None:
@@ -48,8 +49,8 @@ def _audit(args: argparse.Namespace) -> int:
 
 
 def _check_out(path: Path) -> None:
-    """Raises a ValueError now rather than an OSError after minutes of work."""
+    """Raises an InputError now rather than an OSError after minutes of work."""
     if path.is_dir():
-        raise ValueError(f"{path}: is a folder (allowed: a file to write)")
+        raise InputError(f"{path}: is a folder (allowed: a file to write)")
     if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
-        raise ValueError(f"{path}: cannot be written, {path.parent} must be a folder that can be written to")
+        raise InputError(f"{path}: cannot be written, {path.parent} must be a folder that can be written to")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from gsbench.cli.messages import notice
 from gsbench.cli.progress import progress_bar
+from gsbench.parsing import InputError
 
 if TYPE_CHECKING:
     from gsbench.types import Gaussians
@@ -49,9 +50,9 @@ def _convert(args: argparse.Namespace) -> int:
 
     suffix = suffix_of(args.out)
     if args.out.is_dir():
-        raise ValueError(f"{args.out}: is a folder (allowed: a file)")
+        raise InputError(f"{args.out}: is a folder (allowed: a file)")
     if args.out.exists() and Path(args.source).exists() and args.out.samefile(args.source):
-        raise ValueError(f"{args.out}: IN and OUT are the same file (allowed: different ones)")
+        raise InputError(f"{args.out}: IN and OUT are the same file (allowed: different ones)")
     gaussians = _load(args, suffix)
     axes = args.axes or "z-up"
     save_splats(gaussians, args.out, axes, notice)
@@ -68,7 +69,7 @@ def _load(args: argparse.Namespace, out_suffix: str) -> "Gaussians":
     name, _, object_id = args.source.rpartition(":")
     if not name or Path(args.source).exists():
         if Path(args.source).is_dir():
-            raise ValueError(f"{args.source}: is a folder (allowed: a file, or DATA:OBJECT_ID such as mini:chair_0001)")
+            raise InputError(f"{args.source}: is a folder (allowed: a file, or DATA:OBJECT_ID such as mini:chair_0001)")
         gaussians = load_splats(args.source, args.opacity, args.axes or "z-up", notice)
         in_suffix = suffix_of(args.source)
         if (in_suffix in NAMED_AXES) != (out_suffix in NAMED_AXES):
@@ -80,7 +81,7 @@ def _load(args: argparse.Namespace, out_suffix: str) -> "Gaussians":
     from gsbench.store.gaussians import load_object
 
     if args.axes is not None or args.opacity != "logit":
-        raise ValueError(f"{args.source}: --axes and --opacity are for files, a data folder leaves no doubt")
+        raise InputError(f"{args.source}: --axes and --opacity are for files, a data folder leaves no doubt")
     return load_object(open_folder(resolve(name, configs=["gaussians"])), object_id)
 
 

@@ -5,6 +5,8 @@ import dataclasses
 import json
 from typing import Any
 
+from gsbench.parsing import InputError
+
 
 def add_commands(commands: Any) -> None:
     """Adds this module's command to argparse's subparsers."""
@@ -28,7 +30,7 @@ def _doctor(args: argparse.Namespace) -> int:
     if args.fix_line is not None:
         if args.fix_line not in CHECKS:
             close = suggest(args.fix_line, CHECKS)
-            raise ValueError(f"--fix-line: no check '{args.fix_line}'{close} (allowed: {', '.join(CHECKS)})")
+            raise InputError(f"--fix-line: no check '{args.fix_line}'{close} (allowed: {', '.join(CHECKS)})")
         check = CHECKS[args.fix_line]()
         if not check.ok and check.fix:
             print(check.fix)

@@ -11,6 +11,7 @@ from gsbench.cli.arguments import cell_list, positive_int, seed_list
 from gsbench.cli.figures import CHECKPOINTS, draw_embedding, save_figure
 from gsbench.cli.messages import notice
 from gsbench.cli.progress import progress_bar
+from gsbench.parsing import InputError
 
 if TYPE_CHECKING:
     from gsbench.cli.progress import Update
@@ -92,12 +93,12 @@ def _reproduce(args: argparse.Namespace) -> int:
 
 
 def _check_words(args: argparse.Namespace, figure: str) -> None:
-    """A ValueError for what means nothing for a table, or for the figure."""
+    """An InputError for what means nothing for a table, or for the figure."""
     drawn = args.table == figure
     for name in ("cells", "extras", "found_only") if drawn else ("encoder",):
         if getattr(args, name):
             of = "a table" if drawn else figure
-            raise ValueError(f"--{name.replace('_', '-')} is of {of}, not of {args.table} (allowed: leave it out)")
+            raise InputError(f"--{name.replace('_', '-')} is of {of}, not of {args.table} (allowed: leave it out)")
 
 
 def _figure(args: argparse.Namespace, data: str, how: "How") -> int:

@@ -9,6 +9,7 @@ from jaxtyping import Float32, Int64
 
 from gsbench.data.objects import Objects
 from gsbench.meshes.sampling import fps_order
+from gsbench.parsing import InputError
 from gsbench.store.arrays import ragged
 from gsbench.store.folder import Folder, read_table
 from gsbench.store.schema import MAX_FPS_ORDER
@@ -38,7 +39,7 @@ def open_points(
     """
     assert task.num_points is not None, "a task on points or Gaussians has a number of points"
     if task.modality == "gaussians" and task.sampling == "fps" and task.num_points > MAX_FPS_ORDER:
-        raise ValueError(f"num_points is {task.num_points} (allowed: up to {MAX_FPS_ORDER} with sampling fps)")
+        raise InputError(f"num_points is {task.num_points} (allowed: up to {MAX_FPS_ORDER} with sampling fps)")
     names = _COLUMNS["points" if task.modality == "points" else str(task.features)]
     if task.modality == "gaussians" and min_opacity > 0:
         names = (*names, "opacities")
@@ -64,7 +65,7 @@ def open_points(
         points[row, : len(cloud)], mask[row, : len(cloud)] = cloud, True
     if not mask[:, -1].any():
         most = int(mask.sum(1).max())
-        raise ValueError(f"num_points is {task.num_points} (allowed: up to {most}, the most that an object here has)")
+        raise InputError(f"num_points is {task.num_points} (allowed: up to {most}, the most that an object here has)")
     labels = torch.from_numpy(table["label"].to_numpy()[keep])
     return Objects(tuple(ids[i] for i in keep), labels, torch.from_numpy(points), torch.from_numpy(mask))
 
@@ -73,7 +74,7 @@ def most_points(folder: Folder, modality: Modality, split: str, min_opacity: flo
     """The largest number of points, or of Gaussians at least so opaque, that an object of a split has.
 
     Raises:
-        ValueError: the data set lacks the modality or the split.
+        InputError: the data set lacks the modality or the split.
     """
     if modality == "points":
         return int(np.diff(ragged(read_table(folder, modality, split, ["points"])["points"], (3,))[1]).max())
@@ -96,7 +97,7 @@ def _cloud(columns: Mapping[str, Array], object_id: str, task: Task, draw: int) 
     assert task.num_points is not None, "a task on points or Gaussians has a number of points"
     positions = columns["points" if task.modality == "points" else "means"]
     if not len(positions):
-        raise ValueError(f"{object_id}: no {task.modality}, or none opaque enough (each object needs at least one)")
+        raise InputError(f"{object_id}: no {task.modality}, or none opaque enough (each object needs at least one)")
     if task.sampling == "uniform":
         index = uniform_draw(object_id, len(positions), task.num_points, draw)
     elif draw > 0:

@@ -13,6 +13,7 @@ from jaxtyping import UInt8
 
 from gsbench.data.objects import Objects
 from gsbench.memory import free_memory
+from gsbench.parsing import InputError
 from gsbench.store.folder import Folder, read_shards, read_table
 from gsbench.store.webp import decode_over_white
 from gsbench.tasks import CamerasOf, ViewsFrom
@@ -47,7 +48,7 @@ def open_images(
         progress: told of images read and images in all.
 
     Raises:
-        ValueError: an object without images or with fewer than asked for, one that is damaged or of another size than
+        InputError: an object without images or with fewer than asked for, one that is damaged or of another size than
             the rest, or more of them than memory holds; the message names shard, object and numbers.
     """
     config = _CONFIG[views_from]
@@ -68,20 +69,20 @@ def rows_of(
     """As `views_of`, for objects of which each has `num_views` images and more.
 
     Raises:
-        ValueError: one has none, or fewer; the message names it.
+        InputError: one has none, or fewer; the message names it.
     """
     config = _CONFIG[views_from]
     rows = views_of(folder, views_from, split, cameras)
     what = config if cameras == "train" else f"{config} from {cameras} cameras"
     missing = [object_id for object_id in chosen if object_id not in rows]
     if missing:
-        raise ValueError(
+        raise InputError(
             f"{folder.path}: {len(missing)} objects of {split} have no {what}, the first is {missing[0]} "
             "(each needs some)"
         )
     scarce = min(chosen, key=lambda object_id: len(rows[object_id]))
     if (fewest := len(rows[scarce])) < num_views:
-        raise ValueError(
+        raise InputError(
             f"{folder.path}: num_views is {num_views} for the {what} of {split} (allowed: up to {fewest}, all that "
             f"{scarce} has)"
         )
@@ -155,8 +156,8 @@ def _read(
     row, place = item
     try:
         return decode_over_white(files[row].as_py() or b"", size)
-    except ValueError as error:
-        raise ValueError(f"{shard}: image {place.view} of {place.object_id}: {error}") from None
+    except InputError as error:
+        raise InputError(f"{shard}: image {place.view} of {place.object_id}: {error}") from None
 
 
 def _fill(
@@ -169,7 +170,7 @@ def _fill(
     shape, image = read(item)
     place = item[1]
     if shape != stored:
-        raise ValueError(
+        raise InputError(
             f"{shard}: image {place.view} of {place.object_id} has {_by(shape)} pixels "
             f"(must be {_by(stored)}, as the first has)"
         )
@@ -188,7 +189,7 @@ def _allocate(shape: tuple[int, ...], what: str) -> UInt8[Array, "n v h w 3"]:
     """Memory for images, or a message with the numbers where there is too little."""
     needed, free = int(np.prod(shape)), free_memory()
     if free is not None and needed > free:
-        raise ValueError(
+        raise InputError(
             f"{what}: {shape[0]} objects x {shape[1]} images of {_by(shape[2:])} pixels take {needed / 1e9:.1f} GB, "
             f"{free / 1e9:.1f} GB of memory are free (allowed: fewer views, or a smaller images.size)"
         )

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Bool, Float32, Int64, UInt8
 from torch import Tensor
 
+from gsbench.parsing import InputError
 from gsbench.types import Batch
 
 
@@ -46,13 +47,13 @@ class Objects:
         return self.input.shape[2]
 
     def to(self, device: torch.device) -> "Objects":
-        """The same objects on `device`; a ValueError with the numbers if they do not fit into its memory."""
+        """The same objects on `device`; an InputError with the numbers if they do not fit into its memory."""
         tensors = (self.points, self.mask, self.images)
         try:
             points, mask, images = (None if tensor is None else tensor.to(device) for tensor in tensors)
         except torch.OutOfMemoryError:
             size = sum(tensor.nbytes for tensor in tensors if tensor is not None) / 1e9
-            raise ValueError(
+            raise InputError(
                 f"{len(self)} objects take {size:.1f} GB, too much for {device} (allowed: fewer points or views, or a "
                 "smaller images.size)"
             ) from None
@@ -64,14 +65,14 @@ class Objects:
         Samples of an object follow each other: of s, the first shows its views 0, s, 2 s ..., the second 1, s + 1 ...
 
         Raises:
-            ValueError: the objects have points, or `count` does not divide the number of views.
+            InputError: the objects have points, or `count` does not divide the number of views.
         """
         if self.images is None or self.points is not None:
-            raise ValueError(f"views_per_sample is {count} (allowed: leave it out, unless the model sees images alone)")
+            raise InputError(f"views_per_sample is {count} (allowed: leave it out, unless the model sees images alone)")
         assert self.samples_each == 1, "views are split once"
         views = self.images.shape[1]
         if views % count:
-            raise ValueError(f"views_per_sample is {count} (must divide the {views} views of an object)")
+            raise InputError(f"views_per_sample is {count} (must divide the {views} views of an object)")
         each = views // count
         ids = tuple(object_id for object_id in self.ids for _ in range(each))
         return Objects(ids, self.labels.repeat_interleave(each), images=self.images, samples_each=each)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from gsbench.data.clouds import most_points, open_points
 from gsbench.data.images import mean_psnr, open_images, rows_of, views_of
 from gsbench.data.objects import Objects
+from gsbench.parsing import InputError
 from gsbench.recipe import Images
 from gsbench.store.folder import Folder, read_labels
 from gsbench.tasks import CamerasOf, Modality, Task, ViewsFrom, ids_sha256, regime_ids
@@ -15,13 +16,13 @@ def most_inputs(folder: Folder, modality: Modality, views_from: ViewsFrom, camer
     """The largest number of points, Gaussians or views that an object of the data set's test split has.
 
     Raises:
-        ValueError: the data set lacks the modality, or images of such cameras.
+        InputError: the data set lacks the modality, or images of such cameras.
     """
     if modality != "images":
         return most_points(folder, modality, "test")
     views = views_of(folder, views_from, "test", cameras)
     if not views:
-        raise ValueError(f"{folder.path}: no images of {views_from} from {cameras} cameras (must have some)")
+        raise InputError(f"{folder.path}: no images of {views_from} from {cameras} cameras (must have some)")
     return max(map(len, views.values()))
 
 
@@ -29,12 +30,12 @@ def training_ids(folder: Folder, regime: int, draw: int) -> list[str]:
     """The training objects of a regime, sorted.
 
     Raises:
-        ValueError: they are not those that the data set's manifest freezes; the message names both hashes.
+        InputError: they are not those that the data set's manifest freezes; the message names both hashes.
     """
     ids = regime_ids(read_labels(folder, "train"), regime, draw)
     frozen = folder.manifest.regimes.get(f"{regime}/{draw}")
     if frozen and frozen.sha256 != (digest := ids_sha256(ids)):
-        raise ValueError(
+        raise InputError(
             f"{folder.path}: regime {regime}/{draw} has ids of sha256 {digest[:12]} "
             f"(must be {frozen.sha256[:12]}, as manifest.json says)"
         )
@@ -69,7 +70,7 @@ def open_objects(
             a furthest-point order from a start that is drawn. How much a score depends on them is told so.
 
     Raises:
-        ValueError: the data set lacks the modality, the split or the regime's objects; or the task asks for more points
+        InputError: the data set lacks the modality, the split or the regime's objects; or the task asks for more points
             or views than there are, or than the stored order is long; or images are damaged, differ in size, or would
             not fit into memory.
     """
@@ -82,7 +83,7 @@ def open_objects(
 
 
 def check_views(folder: Folder, task: Task, split: str) -> None:
-    """Raises the ValueError of `open_objects` for a task on images that too few are there for, and reads none of them.
+    """Raises the InputError of `open_objects` for a task on images that too few are there for, and reads none of them.
 
     Args:
         folder: the data set.
@@ -130,7 +131,7 @@ def open_pairs(
         min_opacity: as in `open_objects`.
 
     Raises:
-        ValueError: as `open_objects`.
+        InputError: as `open_objects`.
     """
     assert (points.regime, points.draw) == (images.regime, images.draw), "pairs are of the same objects"
     clouds = open_objects(folder, points, split, min_opacity=min_opacity)

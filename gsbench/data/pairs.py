@@ -5,18 +5,19 @@ import dataclasses
 import torch
 
 from gsbench.data.objects import Objects
+from gsbench.parsing import InputError
 from gsbench.types import Batch
 
 
 def check_pairs(objects: Objects) -> None:
-    """Raises a ValueError, naming the number at fault, for objects that no pairs can be drawn from."""
+    """Raises an InputError, naming the number at fault, for objects that no pairs can be drawn from."""
     if objects.points is None or objects.images is None:
         lacking = "points or Gaussians" if objects.points is None else "images"
-        raise ValueError(f"supervision is pairs for objects without {lacking} (needs both)")
+        raise InputError(f"supervision is pairs for objects without {lacking} (needs both)")
     if objects.images.shape[1] < 2:
-        raise ValueError("num_views is 1 with supervision pairs (must be at least 2)")
+        raise InputError("num_views is 1 with supervision pairs (must be at least 2)")
     if len(objects) < 2:
-        raise ValueError("1 training object with supervision pairs (must be at least 2)")
+        raise InputError("1 training object with supervision pairs (must be at least 2)")
 
 
 def draw_pairs(objects: Objects, index: torch.Tensor, generator: torch.Generator) -> Batch:

@@ -14,6 +14,7 @@ from torch import nn
 from gsbench.checkpoints import weights_sha256
 from gsbench.data import Objects, most_inputs
 from gsbench.features import extract
+from gsbench.parsing import InputError
 from gsbench.results import write_atomic
 from gsbench.store.folder import Folder
 from gsbench.tasks import Task
@@ -72,7 +73,7 @@ def embed_once(
         progress: told of objects done and objects in all.
 
     Raises:
-        ValueError: a file of features is damaged.
+        InputError: a file of features is damaged.
     """
     if kept is None:
         return _pooled(_embed(net, task, objects(), progress), 1)
@@ -126,4 +127,4 @@ def _load(path: Path, weights: str) -> Embedded | None:
                 return None
             return Embedded(tuple(file["ids"].tolist()), file["labels"], file["features"])
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path}: no features ({type(error).__name__}), remove it to make them anew") from None
+        raise InputError(f"{path}: no features ({type(error).__name__}), remove it to make them anew") from None

@@ -9,6 +9,7 @@ from typing import cast
 import torch
 
 from gsbench.data import most_inputs, most_points
+from gsbench.parsing import InputError
 from gsbench.recipe import Recipe
 from gsbench.store.folder import Folder
 from gsbench.tasks import CamerasOf, Features, Modality, Protocol, Sampling, Task, ViewsFrom
@@ -106,21 +107,21 @@ def choose_modality(modality: Modality | None, inputs: Sequence[str], folder: Fo
     """What a model sees of a data set: `modality`, or the first of Gaussians, points and images that both have.
 
     Raises:
-        ValueError: the model does not take it, or the data set does not have it.
+        InputError: the model does not take it, or the data set does not have it.
     """
     has = ["images" if config == "views" else config for config in folder.manifest.counts]
     for candidate in cast(tuple[Modality, ...], ("gaussians", "points", "images")):
         if modality in (None, candidate) and candidate in inputs and candidate in has:
             return candidate
     asked = f"modality is {modality}, " if modality else ""
-    raise ValueError(f"{asked}{recipe.name} takes {', '.join(inputs)}, {folder.path} has {', '.join(has)} (must share)")
+    raise InputError(f"{asked}{recipe.name} takes {', '.join(inputs)}, {folder.path} has {', '.join(has)} (must share)")
 
 
 def choose_protocol(protocol: Protocol | None, recipe: Recipe) -> Protocol:
     """How a recipe's model is scored: `protocol`, or end to end by labels, or by a probe where it learns from pairs.
 
     Raises:
-        ValueError: the recipe's model cannot be scored so.
+        InputError: the recipe's model cannot be scored so.
     """
     pairs = recipe.supervision == "pairs"
     allowed: list[Protocol] = ["supervised", "probe"]
@@ -130,7 +131,7 @@ def choose_protocol(protocol: Protocol | None, recipe: Recipe) -> Protocol:
         return allowed[0]
     if protocol not in allowed:
         lacks = " and has no [finetune]" if pairs and recipe.finetune is None else ""
-        raise ValueError(
+        raise InputError(
             f"protocol is {protocol}, and {recipe.name} learns from {recipe.supervision}{lacks} "
             f"(allowed: {', '.join(allowed)})"
         )
@@ -138,14 +139,14 @@ def choose_protocol(protocol: Protocol | None, recipe: Recipe) -> Protocol:
 
 
 def choose_count(modality: Modality, wanted: Wanted, recipe: Recipe) -> int | None:
-    """Which of the numbers of inputs is the task's; a ValueError where one is given that means nothing."""
+    """Which of the numbers of inputs is the task's; an InputError where one is given that means nothing."""
     images, pairs = modality == "images", recipe.supervision == "pairs"
     meaningless = ["num_views"] if not images else [] if pairs else ["num_points"]
     for name in meaningless:
         if (value := getattr(wanted, name)) is not None:
-            raise ValueError(f"{name} is {value}, and {recipe.name} sees {modality} (allowed: leave it out)")
+            raise InputError(f"{name} is {value}, and {recipe.name} sees {modality} (allowed: leave it out)")
     if wanted.pretext_views is not None and not pairs:
-        raise ValueError(
+        raise InputError(
             f"pretext_views is {wanted.pretext_views}, and {recipe.name} learns from labels (leave it out)"
         )
     return wanted.num_views if images else wanted.num_points
@@ -207,7 +208,7 @@ def make_task(
 
 
 def check_writable(folder: str | Path | None) -> None:
-    """Raises a ValueError now rather than an OSError after hours of training."""
+    """Raises an InputError now rather than an OSError after hours of training."""
     if folder is None:
         return
     try:
@@ -215,4 +216,4 @@ def check_writable(folder: str | Path | None) -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise ValueError(f"{folder}: cannot be written ({error.strerror})") from None
+        raise InputError(f"{folder}: cannot be written ({error.strerror})") from None

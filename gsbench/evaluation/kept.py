@@ -11,6 +11,7 @@ from torch import nn
 from gsbench.checkpoints import CONFIG, Checkpoint, from_pretrained, save_pretrained
 from gsbench.data import Objects
 from gsbench.evaluation.job import Job, safe
+from gsbench.parsing import InputError
 from gsbench.recipe import Recipe
 from gsbench.tasks import Task
 from gsbench.train import train
@@ -71,7 +72,7 @@ def train_once(
         build: the model as its training starts, for those objects; drawn by the training's seed.
 
     Raises:
-        ValueError: as `train`; or a checkpoint that is damaged, or of another training.
+        InputError: as `train`; or a checkpoint that is damaged, or of another training.
     """
     folder = training.folder(job.checkpoints)
     if folder is not None and (folder / CONFIG).exists():
@@ -107,10 +108,10 @@ def _unfinished(folder: Path) -> Path:
 def _load(job: Job, training: Training, folder: Path) -> tuple[nn.Module, Checkpoint]:
     try:
         net, about = from_pretrained(folder, job.model)
-    except ValueError as error:
-        raise ValueError(f"{error}; remove {folder} to train anew") from None
+    except InputError as error:
+        raise InputError(f"{error}; remove {folder} to train anew") from None
     if not training.is_that_of(about):
-        raise ValueError(f"{folder}: of another recipe, seed, data set or encoder, remove it to train anew")
+        raise InputError(f"{folder}: of another recipe, seed, data set or encoder, remove it to train anew")
     if job.watch.notice:
         what = "encoder" if job.pairs is not None and training.encoder is None else "model"
         job.watch.notice(f"reused the {what} in {folder}, trained for {about.epochs} epochs.")

@@ -10,18 +10,19 @@ from pathlib import Path
 import torch
 
 import gsbench
+from gsbench.parsing import InputError
 from gsbench.results import RunInfo
 from gsbench.train import Trained
 
 
 def choose_device(name: str) -> torch.device:
-    """The device that `--device` means: `auto` is CUDA where there is a GPU; a ValueError where there is none."""
+    """The device that `--device` means: `auto` is CUDA where there is a GPU; an InputError where there is none."""
     if name not in ("auto", "cpu", "cuda"):
-        raise ValueError(f"device is '{name}' (allowed: auto, cpu, cuda)")
+        raise InputError(f"device is '{name}' (allowed: auto, cpu, cuda)")
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device is 'cuda', and torch finds no GPU (allowed here: auto, cpu)")
+        raise InputError("device is 'cuda', and torch finds no GPU (allowed here: auto, cpu)")
     return torch.device(name)
 
 

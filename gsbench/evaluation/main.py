@@ -26,6 +26,7 @@ from gsbench.evaluation.pretext import Encoder, plan, pretext_training, pretrain
 from gsbench.evaluation.protocols import Scored, finetune, probe, supervised
 from gsbench.evaluation.scores import find_reported
 from gsbench.metrics import classification_metrics
+from gsbench.parsing import InputError
 from gsbench.probe import check_classes
 from gsbench.results import SCHEMA_VERSION, ModelInfo, Result, save_result
 from gsbench.store.folder import Folder, default_data, open_folder, read_labels, resolve
@@ -80,7 +81,7 @@ def evaluate(
         watch: told of the run while it goes on.
 
     Raises:
-        ValueError: any argument, recipe or data set that is not as it must be, raised before training where it can be;
+        InputError: any argument, recipe or data set that is not as it must be, raised before training where it can be;
             or what training raises; or memory that ends.
     """
     wanted = Wanted(
@@ -97,7 +98,7 @@ def evaluate(
                 save_result(result, Path(out) / f"{job.task.slug()}-{result.file_name()}")
             results.append(result)
     except torch.OutOfMemoryError:
-        raise ValueError(
+        raise InputError(
             f"{job.recipe.name}: the memory of {job.device} ends while objects are scored "
             "(allowed: fewer points or views, or a smaller images.size)"
         ) from None
@@ -138,8 +139,8 @@ def _check_inputs(folder: Folder, task: Task) -> None:
         labels = read_labels(folder, "train")
         try:
             check_classes(np.array([labels[object_id] for object_id in training_ids(folder, task.regime, task.draw)]))
-        except ValueError as error:
-            raise ValueError(f"{folder.path}: regime {task.regime}, draw {task.draw}: {error}") from None
+        except InputError as error:
+            raise InputError(f"{folder.path}: regime {task.regime}, draw {task.draw}: {error}") from None
     if task.modality == "images":
         check_views(folder, training_task(task), "train")
         check_views(folder, task, "test")

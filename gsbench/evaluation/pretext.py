@@ -18,7 +18,7 @@ from gsbench.evaluation.job import Job, Pairs, Wanted, are_drawn, make_task
 from gsbench.evaluation.kept import Training, train_once, without_labels
 from gsbench.evaluation.matching import pretext_scores
 from gsbench.memory import free_memory
-from gsbench.parsing import parse
+from gsbench.parsing import InputError, parse
 from gsbench.recipe import Recipe
 from gsbench.results import Pretext, write_atomic
 from gsbench.store.folder import Folder
@@ -92,13 +92,13 @@ def plan(
         notice: told that memory does not hold all images.
 
     Raises:
-        ValueError: the data set lacks one of the two modalities, or has fewer images.
+        InputError: the data set lacks one of the two modalities, or has fewer images.
     """
     has = folder.manifest.counts
     modality: Modality = "gaussians" if "gaussians" in inputs and "gaussians" in has else "points"
     for config in (modality, "views"):
         if config not in has:
-            raise ValueError(
+            raise InputError(
                 f"{folder.path}: has {', '.join(has)} ({recipe.name} learns from pairs: must have {config})"
             )
     shape = (100, 0, wanted.features, wanted.sampling)
@@ -125,7 +125,7 @@ def pretrain(job: Job, seeds: Sequence[int]) -> list[Encoder]:
     """The encoders of a job, each trained on all training objects and kept, or taken from where it was kept.
 
     Raises:
-        ValueError: as `train`; or a checkpoint that is damaged, or of another training.
+        InputError: as `train`; or a checkpoint that is damaged, or of another training.
     """
     assert job.pairs is not None, "a job of pairs has them"
     images, encoders = job.pairs.images, []
@@ -197,7 +197,7 @@ def _load_scores(path: Path) -> _Scores:
     try:
         return parse(json.loads(path.read_bytes()), _Scores, str(path))
     except (OSError, AttributeError, TypeError, json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: no scores ({type(error).__name__}), remove it to make them anew") from None
+        raise InputError(f"{path}: no scores ({type(error).__name__}), remove it to make them anew") from None
 
 
 def _describe(job: Job, about: Checkpoint, metrics: dict[str, float]) -> Pretext:

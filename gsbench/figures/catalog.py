@@ -7,7 +7,7 @@ from gsbench.figures.detail import draw_detail
 from gsbench.figures.gallery import draw_sampling, draw_views
 from gsbench.figures.path import draw_path
 from gsbench.figures.sheet import SUFFIXES, Sheet, require
-from gsbench.parsing import suggest
+from gsbench.parsing import InputError, suggest
 from gsbench.store.folder import Folder
 
 OF_DATA: dict[str, Callable[[Folder, str | None], Sheet]] = {
@@ -26,14 +26,14 @@ def parse_name(name: str) -> tuple[str, str]:
     """A figure's name and the suffix of its file: `figure1` is a PNG, `figure1.pdf` and `figure1.svg` are those.
 
     Raises:
-        ValueError: no such figure, or no such format.
+        InputError: no such figure, or no such format.
     """
     path = Path(name)
     figure, suffix = path.stem, path.suffix or SUFFIXES[0]
     if figure not in NAMES:
-        raise ValueError(f"{name}: no such figure{suggest(figure, NAMES)} (allowed: {', '.join(NAMES)})")
+        raise InputError(f"{name}: no such figure{suggest(figure, NAMES)} (allowed: {', '.join(NAMES)})")
     if suffix not in SUFFIXES:
-        raise ValueError(f"{name}: no format '{suffix}' (allowed: {', '.join(SUFFIXES)})")
+        raise InputError(f"{name}: no format '{suffix}' (allowed: {', '.join(SUFFIXES)})")
     return figure, suffix
 
 
@@ -47,7 +47,7 @@ def draw_object(name: str, folder: Folder, object_id: str | None = None) -> Shee
             shows.
 
     Raises:
-        ValueError: no such object, or a folder that lacks what the figure shows, or matplotlib is not installed.
+        InputError: no such object, or a folder that lacks what the figure shows, or matplotlib is not installed.
     """
     require("matplotlib")
     return OF_DATA[name](folder, object_id)

@@ -11,6 +11,7 @@ from scipy.spatial import cKDTree
 from gsbench.figures.drawing import camera_at, direction, dots, drawn_box, extent_of, picture, project, shrunk
 from gsbench.figures.sheet import TIMES, Sheet, to_pixels
 from gsbench.figures.subject import objects_like, open_subject
+from gsbench.parsing import InputError
 from gsbench.render.splats import rasterize
 from gsbench.store.folder import Folder
 from gsbench.store.gaussians import load_object
@@ -58,7 +59,7 @@ def find_crowd(gaussians: Gaussians) -> Crowd:
     sides = [direction(azimuth, elevation) for elevation in _ELEVATIONS_DEG for azimuth in azimuths]
     looks = [(side, seen) for side in sides if (seen := in_sight(gaussians, side)).sum() > 1]
     if not looks:
-        raise ValueError("no Gaussians at a surface that can be seen (figure4 needs some)")
+        raise InputError("no Gaussians at a surface that can be seen (figure4 needs some)")
     balls = [fullest_ball(gaussians.means[seen]) for _, seen in looks]
     best = max(range(len(looks)), key=lambda look: int(balls[look][1].sum()))
     (towards, seen), (centre, inside) = looks[best], balls[best]
@@ -108,7 +109,7 @@ def draw_detail(folder: Folder, object_id: str | None) -> Sheet:
     """Figure 4: how densely Gaussians stand over an object, and the place where they crowd.
 
     Raises:
-        ValueError: no such object, or no Gaussians in the folder.
+        InputError: no such object, or no Gaussians in the folder.
     """
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import LogNorm

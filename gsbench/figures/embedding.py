@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from gsbench.figures.sheet import Sheet, require
+from gsbench.parsing import InputError
 from gsbench.types import Array
 
 PERPLEXITY = 30
@@ -36,17 +37,17 @@ def draw_embedding(panels: Sequence[Panel], labels: Int[Array, " n"], classes: S
         about: what begins the caption: data and encoder.
 
     Raises:
-        ValueError: too few objects or classes to lay out, features that are not finite or all alike, or matplotlib or
+        InputError: too few objects or classes to lay out, features that are not finite or all alike, or matplotlib or
             openTSNE is not installed.
     """
     require("matplotlib", "openTSNE")
     if len(labels) < 5 or len(np.unique(labels)) < 2:
-        raise ValueError(f"{len(labels)} test objects of {len(np.unique(labels))} classes (figure7 needs 5 of 2)")
+        raise InputError(f"{len(labels)} test objects of {len(np.unique(labels))} classes (figure7 needs 5 of 2)")
     for panel in panels:
         if not np.isfinite(panel.features).all():
-            raise ValueError(f"{panel.title}: features that are not finite (the encoder has diverged)")
+            raise InputError(f"{panel.title}: features that are not finite (the encoder has diverged)")
         if not np.ptp(panel.features, axis=0).any():
-            raise ValueError(f"{panel.title}: all objects have the same features (figure7 needs some to differ)")
+            raise InputError(f"{panel.title}: all objects have the same features (figure7 needs some to differ)")
     planes = [lay_out(panel.features) for panel in panels]
     both = zip((panel.features for panel in panels), planes, strict=True)
     scores = [[silhouette(values, labels) for values in pair] for pair in both]

@@ -33,7 +33,7 @@ def draw_views(folder: Folder, object_id: str | None) -> Sheet:
     """Figure 1: stored views of an object, its Gaussians from the same cameras, and the same Gaussians shrunk.
 
     Raises:
-        ValueError: no such object, or no views or Gaussians in the folder.
+        InputError: no such object, or no views or Gaussians in the folder.
     """
     subject = choose_subject(folder, object_id, "chair")
     shots = open_shots(folder, subject.object_id)
@@ -85,7 +85,7 @@ def draw_sampling(folder: Folder, object_id: str | None) -> Sheet:
     """Figure 2: all Gaussians of an object beside as many chosen by furthest points, and uniformly.
 
     Raises:
-        ValueError: no such object, or no Gaussians in the folder.
+        InputError: no such object, or no Gaussians in the folder.
     """
     subject = choose_subject(folder, object_id, "monitor")
     gaussians, total = subject.gaussians, len(subject.gaussians)

@@ -23,7 +23,7 @@ def draw_path(folder: Folder, object_id: str | None) -> Sheet:
     """Figure 3: the cameras to scale around the object, one camera's picture of the Gaussians, and their centres on it.
 
     Raises:
-        ValueError: no such object, or no views or Gaussians in the folder.
+        InputError: no such object, or no views or Gaussians in the folder.
     """
     subject = choose_subject(folder, object_id, "bathtub")
     shots = open_shots(folder, subject.object_id)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from gsbench.parsing import InputError
 from gsbench.results import atomic_path
 from gsbench.types import Array
 
@@ -33,12 +34,12 @@ _DPI = 300
 
 
 def require(*packages: str) -> None:
-    """Raises a ValueError with the line that installs what a figure needs, where a package is not there."""
+    """Raises an InputError with the line that installs what a figure needs, where a package is not there."""
     for package in packages:
         try:
             importlib.import_module(package)
         except ImportError as error:
-            raise ValueError(f"figures need {package} ({error}); install it: {INSTALL}") from None
+            raise InputError(f"figures need {package} ({error}); install it: {INSTALL}") from None
 
 
 class Sheet:

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 from jaxtyping import Int, UInt8
 
 from gsbench.geometry import sh_degree_of
+from gsbench.parsing import InputError
 from gsbench.store.arrays import ragged
 from gsbench.store.folder import Folder, read_labels, read_table
 from gsbench.store.gaussians import load_object
@@ -62,7 +63,7 @@ def open_subject(folder: Folder, object_id: str, why: str = "") -> Subject:
         why: this one, in words for the caption; empty where it was asked for.
 
     Raises:
-        ValueError: the folder has no Gaussians or no such object, or a shard is missing or damaged.
+        InputError: the folder has no Gaussians or no such object, or a shard is missing or damaged.
     """
     manifest = folder.manifest
     gaussians = load_object(folder, object_id)
@@ -106,7 +107,7 @@ def open_shots(folder: Folder, object_id: str) -> Shots:
     """Reads the stored views of an object.
 
     Raises:
-        ValueError: the folder has no views of it, or a shard or an image is damaged.
+        InputError: the folder has no views of it, or a shard or an image is damaged.
     """
     _, table = _rows_of(folder, "views", object_id, ["view", "image", "viewmat", "K"])
     table = table.sort_by("view")
@@ -114,8 +115,8 @@ def open_shots(folder: Folder, object_id: str) -> Shots:
     for number, image in zip(table["view"].to_pylist(), table["image"].to_pylist(), strict=True):
         try:
             images.append(decode_over_white(image["bytes"])[1])
-        except ValueError as error:
-            raise ValueError(f"{folder.path}: view {number} of {object_id}: {error}") from None
+        except InputError as error:
+            raise InputError(f"{folder.path}: view {number} of {object_id}: {error}") from None
     height, width = images[0].shape[:2]
     matrices = (np.array(ragged(table[name], inner)[0], np.float32) for name, inner in (("viewmat", (4,)), ("K", (3,))))
     viewmats, Ks = (values.reshape(len(images), -1, values.shape[-1]) for values in matrices)
@@ -137,9 +138,9 @@ def _rows_of(folder: Folder, config: str, object_id: str, columns: Sequence[str]
                 )
             except (OSError, pa.ArrowException) as error:
                 reason = " ".join(str(error).split())
-                raise ValueError(
+                raise InputError(
                     f"{path}: shard is missing or damaged ({reason[:160]}); run `gsbench verify`"
                 ) from None
             if len(table):
                 return split, table
-    raise ValueError(f"{folder.path}: config {config} has nothing of '{object_id}'")
+    raise InputError(f"{folder.path}: config {config} has nothing of '{object_id}'")

@@ -4,6 +4,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from gsbench.geometry import camera_centers
+from gsbench.parsing import InputError
 from gsbench.types import Array, Cameras, Gaussians, Views
 
 
@@ -11,11 +12,11 @@ def unit_frame(views: Views) -> tuple[Float64[Array, "3"], float]:
     """Centre and radius of the ball that all cameras see.
 
     Raises:
-        ValueError: fewer than two views.
+        InputError: fewer than two views.
     """
     cameras = views.cameras
     if len(cameras) < 2:
-        raise ValueError(f"views: {len(cameras)} given, a fit needs at least 2")
+        raise InputError(f"views: {len(cameras)} given, a fit needs at least 2")
     eyes, axes = camera_centers(cameras.viewmats.astype(np.float64)), cameras.viewmats[:, 2, :3].astype(np.float64)
     # The point nearest to all optical axes; the eyes' mean decides where parallel axes leave it open.
     projections = np.eye(3) - axes[:, :, None] * axes[:, None, :]

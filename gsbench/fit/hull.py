@@ -7,6 +7,7 @@ from gsbench.fit import hull_kernels, mask_kernels
 from gsbench.fit.recipe import FitRecipe
 from gsbench.fit.targets import pixel_words
 from gsbench.geometry import matrices_to_quats, rgb_to_dc
+from gsbench.parsing import InputError
 from gsbench.render import layout as at
 from gsbench.render.splats_cpu import camera_vectors
 from gsbench.types import Array, Cameras, Gaussians, Views
@@ -23,7 +24,7 @@ def hull_gaussians(views: Views, recipe: FitRecipe, rng: np.random.Generator) ->
     them; bands of the spherical harmonics above 0 are zero.
 
     Raises:
-        ValueError: no voxel lies inside every silhouette.
+        InputError: no voxel lies inside every silhouette.
     """
     # Neighbouring views carve alike: a voxel outside is found sooner when consecutive views lie far apart.
     order = np.argsort(np.arange(len(views)) * 0.618034 % 1, kind="stable")
@@ -132,10 +133,10 @@ def fine_grid(cells: Int[Array, "c 3"], resolution: int) -> tuple[Float64[Array,
     """Origin, edge of a voxel and shape of the grid over the box of the coarse `cells` that may hold the object.
 
     Raises:
-        ValueError: there are none.
+        InputError: there are none.
     """
     if not len(cells):
-        raise ValueError("views: their silhouettes have no point in common, are cameras and alpha those of one object?")
+        raise InputError("views: their silhouettes have no point in common, are cameras and alpha those of one object?")
     low, high = cells.min(0), cells.max(0) + 1
     sides = (high - low) * (2 / COARSE)
     voxel = sides.max() / resolution
@@ -143,9 +144,9 @@ def fine_grid(cells: Int[Array, "c 3"], resolution: int) -> tuple[Float64[Array,
     return low * (2 / COARSE) - 1, float(voxel), (x, y, z)
 
 
-def too_coarse(resolution: int) -> ValueError:
+def too_coarse(resolution: int) -> InputError:
     """What to raise where no voxel of the fine grid lies inside the object."""
-    return ValueError(f"hull_resolution: {resolution} voxels are too coarse for this object, none lies inside it")
+    return InputError(f"hull_resolution: {resolution} voxels are too coarse for this object, none lies inside it")
 
 
 def widening(cameras: Float32[Array, "v 25"]) -> int:

@@ -13,6 +13,7 @@ from gsbench.fit.hull import hull_gaussians
 from gsbench.fit.recipe import FitRecipe
 from gsbench.fit.targets import target_planes
 from gsbench.image_metrics import psnr, ssim
+from gsbench.parsing import InputError
 from gsbench.render.splats import colour_planes
 from gsbench.types import Gaussians, Views
 
@@ -25,7 +26,7 @@ def fit(views: Views, recipe: FitRecipe | ClassicRecipe, seed: int, held_out: Vi
     `gsbench.fit.cuda`.
 
     Raises:
-        ValueError: fewer than two views, views without a common point, a stage whose resolution does not divide the
+        InputError: fewer than two views, views without a common point, a stage whose resolution does not divide the
             views', pruning that leaves no Gaussian, an unknown device, or CUDA where there is none.
     """
     return fit_many([views], recipe, [seed], [held_out], device)[0]
@@ -41,10 +42,10 @@ def fit_many(
     """`fit` of several objects: from hulls on CUDA all at once, else one after another.
 
     Raises:
-        ValueError: as `fit`; on CUDA also objects whose views differ in number or size.
+        InputError: as `fit`; on CUDA also objects whose views differ in number or size.
     """
     if device not in ("cpu", "cuda"):
-        raise ValueError(f"device: {device!r}, allowed 'cpu' or 'cuda'")
+        raise InputError(f"device: {device!r}, allowed 'cpu' or 'cuda'")
     if device == "cuda" and isinstance(recipe, FitRecipe):
         from gsbench.fit.cuda.many import fit_many as fit_on_cuda  # here, since it loads torch
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from gsbench.geometry import MAX_SH_DEGREE
+from gsbench.parsing import InputError
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +16,7 @@ class Stage:
 
     def __post_init__(self) -> None:
         if self.resolution < 1 or self.iterations < 1:
-            raise ValueError(f"stages: resolution {self.resolution}, iterations {self.iterations}, both must be >= 1")
+            raise InputError(f"stages: resolution {self.resolution}, iterations {self.iterations}, both must be >= 1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,22 +73,22 @@ class FitRecipe:
 
     def __post_init__(self) -> None:
         if not self.stages:
-            raise ValueError("stages: empty, at least one {resolution, iterations} is needed")
+            raise InputError("stages: empty, at least one {resolution, iterations} is needed")
         if not 0 <= self.sh_degree <= MAX_SH_DEGREE:
-            raise ValueError(f"sh_degree: {self.sh_degree}, allowed 0 to {MAX_SH_DEGREE}")
+            raise InputError(f"sh_degree: {self.sh_degree}, allowed 0 to {MAX_SH_DEGREE}")
         for name in ("num_gaussians", "hull_resolution"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name}: {getattr(self, name)}, it must be >= 1")
+                raise InputError(f"{name}: {getattr(self, name)}, it must be >= 1")
         for name in ("lr_decay", "huber", "init_opacity", "init_radius", "init_thickness"):
             if not 0 < getattr(self, name) <= 1:
-                raise ValueError(f"{name}: {getattr(self, name)}, allowed above 0, up to 1")
+                raise InputError(f"{name}: {getattr(self, name)}, allowed above 0, up to 1")
         rates = ("lr_means", "lr_scales", "lr_quats", "lr_opacities", "lr_dc", "lr_sh")
         for name in (*rates, "alpha_weight", "sh_start", "init_detail", "relocate_below"):
             if not getattr(self, name) >= 0:
-                raise ValueError(f"{name}: {getattr(self, name)}, it must be >= 0")
+                raise InputError(f"{name}: {getattr(self, name)}, it must be >= 0")
         for share in self.relocate_at:
             if not 0 < share < 1:
-                raise ValueError(f"relocate_at: {share}, allowed above 0, below 1")
+                raise InputError(f"relocate_at: {share}, allowed above 0, below 1")
 
     @property
     def iterations(self) -> int:

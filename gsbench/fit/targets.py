@@ -4,6 +4,7 @@ import numpy as np
 from jaxtyping import Int32, UInt8
 
 from gsbench.fit.target_kernels import fill_targets
+from gsbench.parsing import InputError
 from gsbench.types import Array, Cameras, Views
 
 
@@ -13,7 +14,7 @@ def target_planes(views: Views, width: int, multiple: int = 1) -> UInt8[Array, "
     Height and width are then padded with zeros to a multiple of `multiple`.
 
     Raises:
-        ValueError: the box is not a whole number of pixels, or does not divide the height.
+        InputError: the box is not a whole number of pixels, or does not divide the height.
     """
     factor = _box(views.cameras, width)
     height = views.cameras.height // factor
@@ -28,7 +29,7 @@ def pixel_words(views: Views) -> Int32[Array, "v h w"]:
 
 
 def scaled_cameras(cameras: Cameras, width: int) -> Cameras:
-    """The cameras of the views box-averaged down to `width` pixels in width; ValueError as `target_planes`."""
+    """The cameras of the views box-averaged down to `width` pixels in width; InputError as `target_planes`."""
     factor = _box(cameras, width)
     Ks = (cameras.Ks / np.array([[factor], [factor], [1]])).astype(np.float32)
     return Cameras(cameras.viewmats, Ks, width, cameras.height // factor)
@@ -38,5 +39,5 @@ def _box(cameras: Cameras, width: int) -> int:
     factor, remainder = divmod(cameras.width, width)
     if remainder or not factor or cameras.height % factor:
         size = f"{cameras.width}x{cameras.height}"
-        raise ValueError(f"stages: resolution {width} does not divide views of {size} into whole pixels")
+        raise InputError(f"stages: resolution {width} does not divide views of {size} into whole pixels")
     return factor

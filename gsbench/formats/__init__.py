@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from gsbench.formats.activation import check_gaussians
+from gsbench.parsing import InputError
 from gsbench.types import Gaussians
 
 SUFFIXES = (".ply", ".splat", ".spz", ".glb")
@@ -27,12 +28,12 @@ NAMED_AXES = (".spz", ".glb")
 
 
 def suffix_of(path: str | os.PathLike[str]) -> str:
-    """The format of a file by its name, one of `SUFFIXES`; ValueError for another one."""
+    """The format of a file by its name, one of `SUFFIXES`; InputError for another one."""
     name = Path(path).name.lower()
     suffix = Path(name).suffix
     if suffix not in SUFFIXES or name.endswith(".compressed.ply"):
         shown = ".compressed.ply" if name.endswith(".compressed.ply") else suffix
-        raise ValueError(f"{path}: no format of Gaussians has the suffix {shown!r} (allowed: {', '.join(SUFFIXES)})")
+        raise InputError(f"{path}: no format of Gaussians has the suffix {shown!r} (allowed: {', '.join(SUFFIXES)})")
     return suffix
 
 
@@ -56,21 +57,21 @@ def load_splats(
         The Gaussians, activated, quaternions unit.
 
     Raises:
-        ValueError: another suffix, a file that is not of its format, truncated or without a needed property, values
+        InputError: another suffix, a file that is not of its format, truncated or without a needed property, values
             that no Gaussian has, an unknown `opacity` or `axes`. The message is one line and names the file.
         OSError: the file cannot be read.
     """
     path = Path(path)
     suffix = suffix_of(path)
     if opacity not in OPACITIES:
-        raise ValueError(f"opacity: {opacity!r} (allowed: {', '.join(OPACITIES)})")
+        raise InputError(f"opacity: {opacity!r} (allowed: {', '.join(OPACITIES)})")
     if opacity != "logit" and suffix != ".ply":
-        raise ValueError(f"{path}: opacity {opacity!r} is a choice for .ply files only, {suffix} says how it stores it")
+        raise InputError(f"{path}: opacity {opacity!r} is a choice for .ply files only, {suffix} says how it stores it")
     try:
         gaussians = _read(path, suffix, opacity, axes, lambda note: notify(f"{path}: {note}"))
         check_gaussians(gaussians)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
     return gaussians
 
 
@@ -89,7 +90,7 @@ def save_splats(
         notify: is told, one line each, what the format cannot hold.
 
     Raises:
-        ValueError: another suffix, no Gaussians, values that no Gaussian has, an unknown `axes`.
+        InputError: another suffix, no Gaussians, values that no Gaussian has, an unknown `axes`.
         OSError: the file cannot be written.
     """
     from gsbench.results import write_atomic
@@ -99,8 +100,8 @@ def save_splats(
     try:
         check_gaussians(gaussians)
         data = _encode(gaussians, suffix, axes, lambda note: notify(f"{path}: {note}"))
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
     write_atomic(path, data)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from gsbench.geometry import normalize_quats
+from gsbench.parsing import InputError
 from gsbench.types import Array, Gaussians
 
 UNIT_TOLERANCE = 2e-3
@@ -53,9 +54,9 @@ def unit(quats: Float32[Array, "n 4"], tolerance: float = UNIT_TOLERANCE) -> Flo
 
 
 def check_gaussians(gaussians: Gaussians) -> None:
-    """Raises a ValueError that names the first value which no Gaussian has, or says that there are no Gaussians."""
+    """Raises an InputError that names the first value which no Gaussian has, or says that there are no Gaussians."""
     if not len(gaussians):
-        raise ValueError("no Gaussians (at least one is needed)")
+        raise InputError("no Gaussians (at least one is needed)")
     for name in ("means", "quats", "scales", "opacities", "sh"):
         _refuse(name, getattr(gaussians, name), ~np.isfinite(getattr(gaussians, name)), "finite")
     _refuse("scales", gaussians.scales, gaussians.scales <= 0, "above 0")
@@ -66,4 +67,4 @@ def _refuse(name: str, values: Array, wrong: Array, allowed: str) -> None:
     if wrong.any():
         rows = wrong.reshape(len(wrong), -1).any(axis=1)
         value = values[wrong][0]
-        raise ValueError(f"{name} of Gaussian {rows.argmax()}: {value:g} ({rows.sum()} like it; must be {allowed})")
+        raise InputError(f"{name} of Gaussian {rows.argmax()}: {value:g} ({rows.sum()} like it; must be {allowed})")

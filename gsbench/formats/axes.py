@@ -4,6 +4,7 @@ import numpy as np
 from jaxtyping import Float32, Float64
 
 from gsbench.geometry import matrices_to_quats, sh_basis, sh_degree_of
+from gsbench.parsing import InputError
 from gsbench.types import Array, Gaussians
 
 # Rows: where x, y and z of the y-up frame come from.
@@ -15,9 +16,9 @@ AXES = tuple(_TO_Y_UP)
 
 
 def to_y_up(axes: str) -> Float64[Array, "3 3"]:
-    """The rotation from a frame of `AXES` to the y-up one; ValueError for another name."""
+    """The rotation from a frame of `AXES` to the y-up one; InputError for another name."""
     if axes not in _TO_Y_UP:
-        raise ValueError(f"axes: {axes!r} (allowed: {', '.join(AXES)})")
+        raise InputError(f"axes: {axes!r} (allowed: {', '.join(AXES)})")
     return np.array(_TO_Y_UP[axes], np.float64)
 
 

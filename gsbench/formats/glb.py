@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Float32, Float64
 
 from gsbench.geometry import quats_to_matrices
+from gsbench.parsing import InputError
 from gsbench.types import Array
 
 _HEADER = struct.Struct("<4sII")
@@ -33,29 +34,29 @@ class Document:
 
 
 def parse(data: bytes) -> Document:
-    """Takes the bytes of a .glb file apart; ValueError if they are none or end too early."""
+    """Takes the bytes of a .glb file apart; InputError if they are none or end too early."""
     if len(data) < _HEADER.size or data[:4] != b"glTF":
-        raise ValueError("not a .glb file: it does not begin with glTF")
+        raise InputError("not a .glb file: it does not begin with glTF")
     _, version, size = _HEADER.unpack_from(data)
     if version != 2:
-        raise ValueError(f"glTF version {version} (allowed: 2)")
+        raise InputError(f"glTF version {version} (allowed: 2)")
     if size > len(data):
-        raise ValueError(f"truncated: {size} bytes announced, {len(data)} are there")
+        raise InputError(f"truncated: {size} bytes announced, {len(data)} are there")
     chunks: dict[bytes, memoryview] = {}
     position = _HEADER.size
     while position + _CHUNK.size <= size:
         length, kind = _CHUNK.unpack_from(data, position)
         position += _CHUNK.size
         if position + length > size:
-            raise ValueError(f"truncated: a chunk of {length} bytes announced, {size - position} are there")
+            raise InputError(f"truncated: a chunk of {length} bytes announced, {size - position} are there")
         chunks.setdefault(kind, memoryview(data)[position : position + length])
         position += length
     try:
         document = json.loads(bytes(chunks.get(b"JSON", b"")))
     except ValueError as error:
-        raise ValueError(f"its JSON chunk is no JSON: {error}") from None
+        raise InputError(f"its JSON chunk is no JSON: {error}") from None
     if not isinstance(document, dict):
-        raise ValueError("its JSON chunk is no JSON object")
+        raise InputError("its JSON chunk is no JSON object")
     return Document(document, chunks.get(b"BIN\0", memoryview(b"")))
 
 
@@ -72,7 +73,7 @@ def serialize(document: dict[str, Any], arrays: list[Array]) -> bytes:
     text += b" " * (-len(text) % 4)
     size = _HEADER.size + 2 * _CHUNK.size + len(text) + position
     if size >= 1 << 32:
-        raise ValueError(f"{size} bytes (a .glb file holds less than {1 << 32})")
+        raise InputError(f"{size} bytes (a .glb file holds less than {1 << 32})")
     head = [_HEADER.pack(b"glTF", 2, size), _CHUNK.pack(len(text), b"JSON"), text, _CHUNK.pack(position, b"BIN\0")]
     return b"".join([*head, *(array.tobytes() for array in arrays)])
 
@@ -86,19 +87,19 @@ def accessor(array: Array, view: int) -> dict[str, Any]:
 
 
 def read_accessor(document: Document, index: int) -> Float32[Array, "n c"]:
-    """The values of an accessor as float32; ValueError if it is sparse, matrices, or leaves its buffer."""
+    """The values of an accessor as float32; InputError if it is sparse, matrices, or leaves its buffer."""
     one = document.json["accessors"][index]
     if "sparse" in one or "bufferView" not in one or one["type"] not in _WIDTHS or "uri" in document.json["buffers"][0]:
-        raise ValueError(f"accessor {index} is sparse, empty, of matrices or in another file (allowed: plain vectors)")
+        raise InputError(f"accessor {index} is sparse, empty, of matrices or in another file (allowed: plain vectors)")
     view = document.json["bufferViews"][one["bufferView"]]
     dtype, width, count = np.dtype(_COMPONENTS[one["componentType"]]), _WIDTHS[one["type"]], whole(one["count"])
     stride = whole(view.get("byteStride", dtype.itemsize * width))
     start, inner = whole(view.get("byteOffset", 0)), whole(one.get("byteOffset", 0))
     end = inner + stride * (count - 1) + dtype.itemsize * width
     if min(start, inner, count - 1) < 0 or stride < dtype.itemsize * width or end > whole(view["byteLength"]):
-        raise ValueError(f"accessor {index} announces {count} values, more than its buffer view holds")
+        raise InputError(f"accessor {index} announces {count} values, more than its buffer view holds")
     if start + end > len(document.binary):
-        raise ValueError(f"truncated: accessor {index} ends at byte {start + end} of {len(document.binary)}")
+        raise InputError(f"truncated: accessor {index} ends at byte {start + end} of {len(document.binary)}")
     values = np.ndarray((count, width), dtype, document.binary, start + inner, (stride, dtype.itemsize))
     if not one.get("normalized", False) or dtype.kind == "f":
         return values.astype(np.float32)
@@ -119,7 +120,7 @@ def meshes(document: Document) -> Iterator[tuple[int, Float64[Array, "4 4"]]]:
     while stack:
         index, above = stack.pop()
         if index in seen:
-            raise ValueError(f"node {index} has two parents")
+            raise InputError(f"node {index} has two parents")
         seen.add(index)
         matrix = above @ _local_matrix(nodes[index])
         if "mesh" in nodes[index]:

@@ -18,6 +18,7 @@ from gsbench.formats import glb
 from gsbench.formats.activation import unit
 from gsbench.formats.axes import rotate, to_y_up
 from gsbench.geometry import MAX_SH_DEGREE, dc_to_rgb, matrices_to_quats, sh_degree_of
+from gsbench.parsing import InputError
 from gsbench.types import Array, Gaussians
 
 EXTENSION = "KHR_gaussian_splatting"
@@ -36,13 +37,13 @@ def read(path: Path, axes: str, notify: Callable[[str], None]) -> Gaussians:
     try:
         return _read_scene(document, axes, notify)
     except (KeyError, IndexError, TypeError, AttributeError) as error:
-        raise ValueError(f"not valid glTF: {type(error).__name__} {error}") from None
+        raise InputError(f"not valid glTF: {type(error).__name__} {error}") from None
 
 
 def _read_scene(document: glb.Document, axes: str, notify: Callable[[str], None]) -> Gaussians:
     unknown = set(document.json.get("extensionsRequired", ())) - _READABLE
     if unknown:
-        raise ValueError(f"needs {', '.join(sorted(unknown))}, which cannot be read (allowed: {', '.join(_READABLE)})")
+        raise InputError(f"needs {', '.join(sorted(unknown))}, which cannot be read (allowed: {', '.join(_READABLE)})")
     parts = []
     for mesh, matrix in glb.meshes(document):
         for primitive in document.json["meshes"][mesh]["primitives"]:
@@ -53,15 +54,15 @@ def _read_scene(document: glb.Document, axes: str, notify: Callable[[str], None]
             _check_kind(splatting, notify)
             parts.append(_place(_read_primitive(document, primitive["attributes"]), matrix, axes))
     if not parts:
-        raise ValueError(f"no Gaussians: no primitive of its scene has {EXTENSION}")
+        raise InputError(f"no Gaussians: no primitive of its scene has {EXTENSION}")
     return _concatenate(parts)
 
 
 def _check_kind(splatting: dict[str, Any], notify: Callable[[str], None]) -> None:
     if compression := sorted(splatting.get("extensions", {})):
-        raise ValueError(f"compressed or changed by {', '.join(compression)}, which cannot be read (allowed: none)")
+        raise InputError(f"compressed or changed by {', '.join(compression)}, which cannot be read (allowed: none)")
     if splatting.get("kernel") != "ellipse":
-        raise ValueError(f"kernel {splatting.get('kernel')!r} (allowed: 'ellipse')")
+        raise InputError(f"kernel {splatting.get('kernel')!r} (allowed: 'ellipse')")
     if splatting.get("colorSpace") != _COLOR_SPACE:
         notify(f"colour space {splatting.get('colorSpace')!r} taken for {_COLOR_SPACE!r}, unchanged")
 
@@ -70,12 +71,12 @@ def _read_primitive(document: glb.Document, attributes: dict[str, int]) -> Gauss
     degree = max((d for d in range(MAX_SH_DEGREE + 1) if f"{EXTENSION}:SH_DEGREE_{d}_COEF_0" in attributes), default=0)
     fields = ["POSITION", *(f"{EXTENSION}:{name}" for name in ("ROTATION", "SCALE", "OPACITY")), *_sh_names(degree)]
     if missing := [name for name in fields if name not in attributes]:
-        raise ValueError(f"a primitive of Gaussians has no {', '.join(missing)}")
+        raise InputError(f"a primitive of Gaussians has no {', '.join(missing)}")
     values = [glb.read_accessor(document, attributes[name]) for name in fields]
     shapes = [3, 4, 3, 1, *[3] * len(_sh_names(degree))]
     for name, one, width in zip(fields, values, shapes, strict=True):
         if one.shape != (len(values[0]), width):
-            raise ValueError(f"{name} is {list(one.shape)} (must be {[len(values[0]), width]})")
+            raise InputError(f"{name} is {list(one.shape)} (must be {[len(values[0]), width]})")
     means, xyzw, scales, opacities, *sh = values
     return Gaussians(means, unit(np.roll(xyzw, 1, axis=1)), scales, opacities[:, 0], np.stack(sh, axis=1))
 
@@ -85,7 +86,7 @@ def _place(gaussians: Gaussians, matrix: Float64[Array, "4 4"], axes: str) -> Ga
     turned = to_y_up(axes).T @ matrix[:3, :3]
     scale = float(np.cbrt(np.linalg.det(turned)))
     if not (scale > 0 and np.allclose(turned @ turned.T, scale**2 * np.eye(3), rtol=0, atol=1e-4 * scale**2)):
-        raise ValueError("a node mirrors, shears or scales unevenly (allowed: rotation, translation, even scale)")
+        raise InputError("a node mirrors, shears or scales unevenly (allowed: rotation, translation, even scale)")
     rotation = turned / scale
     # A rotation written by its quaternion is the right angle that was meant to a rounding error only.
     rotation = np.where(np.abs(rotation - rotation.round()) < 1e-6, rotation.round(), rotation)

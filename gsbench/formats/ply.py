@@ -14,6 +14,7 @@ from numpy.lib.recfunctions import structured_to_unstructured
 
 from gsbench.formats.activation import from_log, from_logit, to_log, to_logit, unit
 from gsbench.formats.ply_rows import read_rows
+from gsbench.parsing import InputError
 from gsbench.types import Array, Gaussians
 
 _XYZ = ("x", "y", "z")
@@ -54,15 +55,15 @@ def read(path: Path, opacity: str, notify: Callable[[str], None]) -> Gaussians:
 
 
 def _rest_names(names: tuple[str, ...]) -> tuple[str, ...]:
-    """The f_rest properties in order; ValueError if they, or others that Gaussians need, are not all there."""
+    """The f_rest properties in order; InputError if they, or others that Gaussians need, are not all there."""
     missing = [name for name in _NEEDED if name not in names]
     if "packed_position" in names:
-        raise ValueError("a compressed PLY, which only PlayCanvas's tools read (allowed: 3DGS PLY)")
+        raise InputError("a compressed PLY, which only PlayCanvas's tools read (allowed: 3DGS PLY)")
     if missing:
-        raise ValueError(f"not 3D Gaussians: element vertex has no {_shorten(missing)} (needed: {', '.join(_NEEDED)})")
+        raise InputError(f"not 3D Gaussians: element vertex has no {_shorten(missing)} (needed: {', '.join(_NEEDED)})")
     rest = tuple(f"f_rest_{i}" for i in range(sum(name.startswith("f_rest_") for name in names)))
     if len(rest) not in _REST_COUNTS or not set(rest) <= set(names):
-        raise ValueError(
+        raise InputError(
             f"{len(rest)} properties f_rest_* (allowed: {', '.join(map(str, _REST_COUNTS))} from f_rest_0 on)"
         )
     return rest
@@ -76,7 +77,7 @@ def _activate(raw: Float32[Array, " n"], opacity: str, notify: Callable[[str], N
     within = bool(((raw >= 0) & (raw <= 1)).all())
     if opacity == "linear":
         if not within:
-            raise ValueError("opacity is not in 0..1 throughout, so it is no linear one (allowed: opacity 'logit')")
+            raise InputError("opacity is not in 0..1 throughout, so it is no linear one (allowed: opacity 'logit')")
         notify("opacities taken as linear, as pixelSplat, MVSplat and NoPoSplat store them, not as logits")
         return raw
     if within:
@@ -85,7 +86,7 @@ def _activate(raw: Float32[Array, " n"], opacity: str, notify: Callable[[str], N
             "taken as logits all the same, opacity 'linear' takes them as they are"
         )
     if np.isnan(raw).any():
-        raise ValueError(f"opacity of Gaussian {np.isnan(raw).argmax()} is not a number")
+        raise InputError(f"opacity of Gaussian {np.isnan(raw).argmax()} is not a number")
     return from_logit(raw)
 
 

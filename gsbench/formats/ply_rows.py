@@ -16,6 +16,7 @@ from typing import BinaryIO
 import numpy as np
 from jaxtyping import Int64, Shaped
 
+from gsbench.parsing import InputError
 from gsbench.types import Array
 
 _TYPES = {
@@ -86,14 +87,14 @@ def read_rows(path: Path, name: str) -> tuple[Shaped[Array, " n"], int]:
         file that no element announces; 0 where elements follow this one, or the file is text.
 
     Raises:
-        ValueError: not a PLY file, a header that makes no sense, no such element, fewer rows than announced.
+        InputError: not a PLY file, a header that makes no sense, no such element, fewer rows than announced.
         OSError: the file cannot be read.
     """
     with path.open("rb") as file:
         header = read_header(file)
         index = [element.name for element in header.elements].index(name) if name in _names(header) else None
         if index is None:
-            raise ValueError(f"no element '{name}' (it has: {', '.join(_names(header)) or 'none'})")
+            raise InputError(f"no element '{name}' (it has: {', '.join(_names(header)) or 'none'})")
         before, element = header.elements[:index], header.elements[index]
         left = os.fstat(file.fileno()).st_size - header.size
         for one in (*before, element):
@@ -110,12 +111,12 @@ def _names(header: Header) -> list[str]:
     return [element.name for element in header.elements]
 
 
-def _truncated(element: Element, found: str) -> ValueError:
-    return ValueError(f"truncated: {element.count} rows of element '{element.name}' announced: {found}")
+def _truncated(element: Element, found: str) -> InputError:
+    return InputError(f"truncated: {element.count} rows of element '{element.name}' announced: {found}")
 
 
 def read_header(file: BinaryIO) -> Header:
-    """Reads a PLY header and leaves `file` behind it; ValueError if it is none."""
+    """Reads a PLY header and leaves `file` behind it; InputError if it is none."""
     order: str | None = None
     elements: list[tuple[str, int, list[Property]]] = []
     for words in _header_lines(file):
@@ -131,20 +132,20 @@ def read_header(file: BinaryIO) -> Header:
             case ["property", kind, name] if elements and kind in _TYPES:
                 elements[-1][2].append(Property(name, _TYPES[kind]))
             case _:
-                raise ValueError(f"header line {' '.join(words)[:80]!r} makes no sense")
+                raise InputError(f"header line {' '.join(words)[:80]!r} makes no sense")
     if order is None:
-        raise ValueError(f"the header names no format (allowed: {', '.join(_ORDERS)})")
+        raise InputError(f"the header names no format (allowed: {', '.join(_ORDERS)})")
     for name, _, properties in elements:
         counts = Counter(one.name for one in properties)
         if len(counts) < len(properties):
-            raise ValueError(f"element '{name}' has two properties '{counts.most_common(1)[0][0]}'")
+            raise InputError(f"element '{name}' has two properties '{counts.most_common(1)[0][0]}'")
     return Header(order, tuple(Element(name, count, tuple(of)) for name, count, of in elements), file.tell())
 
 
 def _header_lines(file: BinaryIO) -> Iterator[list[str]]:
     """The words of each line between `ply` and `end_header`."""
     if file.readline(8).strip() != b"ply":
-        raise ValueError("not a PLY file: it must begin with a line 'ply'")
+        raise InputError("not a PLY file: it must begin with a line 'ply'")
     while line := file.readline(_MAX_HEADER):
         words = line.decode("latin-1").split()
         if words == ["end_header"]:
@@ -152,7 +153,7 @@ def _header_lines(file: BinaryIO) -> Iterator[list[str]]:
         if file.tell() > _MAX_HEADER:
             break
         yield words
-    raise ValueError("the header has no end ('end_header' is missing)")
+    raise InputError("the header has no end ('end_header' is missing)")
 
 
 def _read_binary(file: BinaryIO, before: tuple[Element, ...], element: Element, order: str) -> Shaped[Array, " n"]:
@@ -192,7 +193,7 @@ def _read_text(file: BinaryIO, before: tuple[Element, ...], element: Element) ->
         try:
             values = np.fromstring(file.read().decode("latin-1"), np.float64, sep=" ")
         except (DeprecationWarning, ValueError):
-            raise ValueError("its text holds something that is no number") from None
+            raise InputError("its text holds something that is no number") from None
     position = 0
     for other in (*before, element):
         places, position = _walk(values, other, "", position)
@@ -234,5 +235,5 @@ def _list_size(data: Shaped[Array, " m"], one: Property, order: str, position: i
         cell = data[position : position + head]
         length = cell.view(order + one.count_dtype)[0] if len(cell) == head else 0
     if not (length >= 0 and length == int(length)):
-        raise ValueError(f"a list '{one.name}' announces {length} values")
+        raise InputError(f"a list '{one.name}' announces {length} values")
     return head + int(length) * size

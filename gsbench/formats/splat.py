@@ -12,16 +12,17 @@ import numpy as np
 
 from gsbench.formats.activation import unit
 from gsbench.geometry import dc_to_rgb, rgb_to_dc
+from gsbench.parsing import InputError
 from gsbench.types import Gaussians
 
 _RECORD = np.dtype([("xyz", "<f4", 3), ("scale", "<f4", 3), ("rgba", "u1", 4), ("wxyz", "u1", 4)])
 
 
 def read(path: Path) -> Gaussians:
-    """Reads a .splat file; ValueError if its size is no multiple of 32 bytes."""
+    """Reads a .splat file; InputError if its size is no multiple of 32 bytes."""
     size = path.stat().st_size
     if size % _RECORD.itemsize:
-        raise ValueError(f"{size} bytes (a .splat file has 32 for each Gaussian): truncated, or no .splat file")
+        raise InputError(f"{size} bytes (a .splat file has 32 for each Gaussian): truncated, or no .splat file")
     rows = np.fromfile(path, _RECORD)
     rgba = rows["rgba"].astype(np.float32) / 255
     quats = (rows["wxyz"].astype(np.float32) - 128) / 128

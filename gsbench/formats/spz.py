@@ -19,6 +19,7 @@ from jaxtyping import Float, Float32, UInt8
 
 from gsbench.formats.activation import from_log, to_log, unit
 from gsbench.geometry import MAX_SH_DEGREE, sh_degree_of
+from gsbench.parsing import InputError
 from gsbench.types import Array, Gaussians
 
 _MAGIC = b"NGSP"
@@ -64,14 +65,14 @@ class _Header:
 
 
 def read(path: Path, notify: Callable[[str], None]) -> Gaussians:
-    """Reads an SPZ file, y up; ValueError if it is none, truncated, or of a version that is not known."""
+    """Reads an SPZ file, y up; InputError if it is none, truncated, or of a version that is not known."""
     data = path.read_bytes()
     if data[:2] == b"\x1f\x8b":
         header, streams = _read_gzip(data, notify)
     elif data[:4] == _MAGIC:
         header, streams = _read_zstd(data, notify)
     else:
-        raise ValueError("not an SPZ file: it begins neither as gzip nor with NGSP")
+        raise InputError("not an SPZ file: it begins neither as gzip nor with NGSP")
     return _decode(header, streams)
 
 
@@ -79,15 +80,15 @@ def _parse_header(fields: Sequence[Any], num_bytes: int) -> _Header:
     """Checks the fields that all versions begin with; `num_bytes` is the size of the file."""
     magic, version, count, degree, fraction_bits, flags = fields
     if magic != _MAGIC:
-        raise ValueError("not an SPZ file: its gzip stream does not begin with NGSP")
+        raise InputError("not an SPZ file: its gzip stream does not begin with NGSP")
     if version not in _VERSIONS:
-        raise ValueError(f"SPZ version {version} (allowed: {', '.join(map(str, _VERSIONS))})")
+        raise InputError(f"SPZ version {version} (allowed: {', '.join(map(str, _VERSIONS))})")
     if degree > MAX_SH_DEGREE:
-        raise ValueError(f"SH of degree {degree} (allowed: 0 to {MAX_SH_DEGREE})")
+        raise InputError(f"SH of degree {degree} (allowed: 0 to {MAX_SH_DEGREE})")
     if fraction_bits > _MOST_BITS:
-        raise ValueError(f"{fraction_bits} bits behind the point (allowed: 0 to {_MOST_BITS})")
+        raise InputError(f"{fraction_bits} bits behind the point (allowed: 0 to {_MOST_BITS})")
     if 9 * count > _MAX_RATIO * num_bytes:
-        raise ValueError(f"truncated: {count} Gaussians announced, too many for {num_bytes} bytes")
+        raise InputError(f"truncated: {count} Gaussians announced, too many for {num_bytes} bytes")
     return _Header(version, count, degree, fraction_bits, bool(flags & _HAS_EXTENSIONS))
 
 
@@ -97,20 +98,20 @@ def _read_gzip(data: bytes, notify: Callable[[str], None]) -> tuple[_Header, _St
     try:
         head = inflate.decompress(data, _HEADER.size)
         if len(head) < _HEADER.size:
-            raise ValueError("truncated: its header is not complete")
+            raise InputError("truncated: its header is not complete")
         header = _parse_header(_HEADER.unpack(head)[:6], len(data))
         widths = header.widths()
         size = header.count * sum(widths)
         body = inflate.decompress(inflate.unconsumed_tail, max(1, size))  # zlib takes 0 for no limit
         behind = inflate.decompress(inflate.unconsumed_tail, 1)  # and checks the sum once it has seen the end
     except zlib.error as error:
-        raise ValueError(f"its gzip stream is damaged ({error})") from None
+        raise InputError(f"its gzip stream is damaged ({error})") from None
     if len(body) < size:
-        raise ValueError(f"truncated: {header.count} Gaussians announced, {len(body)} of their {size} bytes are there")
+        raise InputError(f"truncated: {header.count} Gaussians announced, {len(body)} of their {size} bytes are there")
     if behind:
         notify("left out what lies behind its Gaussians")
     elif not inflate.eof:
-        raise ValueError("truncated: its gzip stream has no end")
+        raise InputError("truncated: its gzip stream has no end")
     ends = np.cumsum([header.count * width for width in widths])[:-1]
     parts = np.split(np.frombuffer(body, np.uint8, size), ends)
     return header, _Streams(*(part.reshape(header.count, width) for part, width in zip(parts, widths, strict=True)))
@@ -121,26 +122,26 @@ def _read_zstd(data: bytes, notify: Callable[[str], None]) -> tuple[_Header, _St
     import pyarrow as pa  # takes .1 s
 
     if len(data) < _HEADER_4.size:
-        raise ValueError("truncated: its header is not complete")
+        raise InputError("truncated: its header is not complete")
     *fields, num_streams, table = _HEADER_4.unpack_from(data)
     header = _parse_header(fields, len(data))
     _check_extensions(data[_HEADER_4.size : table], header, notify)
     widths = [width for width in header.widths() if width]
     if num_streams != len(widths) or not _HEADER_4.size <= table <= len(data) - 16 * num_streams:
-        raise ValueError(f"its table of {num_streams} streams makes no sense ({len(widths)} are needed)")
+        raise InputError(f"its table of {num_streams} streams makes no sense ({len(widths)} are needed)")
     start = table + 16 * num_streams
     parts = []
     for index, width in enumerate(widths):
         packed, size = struct.unpack_from("<QQ", data, table + 16 * index)
         chunk = data[start : start + packed]
         if size != header.count * width or len(chunk) < packed:
-            raise ValueError(f"truncated: stream {index} does not hold {header.count} Gaussians")
+            raise InputError(f"truncated: stream {index} does not hold {header.count} Gaussians")
         try:
             plain = pa.decompress(chunk, decompressed_size=size, codec="zstd", asbytes=True)
         except (OSError, pa.ArrowException) as error:
-            raise ValueError(f"stream {index} is damaged ({' '.join(str(error).split())})") from None
+            raise InputError(f"stream {index} is damaged ({' '.join(str(error).split())})") from None
         if len(plain) != size:
-            raise ValueError(f"stream {index} is damaged ({len(plain)} of {size} bytes)")
+            raise InputError(f"stream {index} is damaged ({len(plain)} of {size} bytes)")
         parts.append(np.frombuffer(plain, np.uint8).reshape(header.count, width))
         start += packed
     return header, _Streams(*parts, *[np.empty((header.count, 0), np.uint8)] * (6 - len(parts)))
@@ -154,7 +155,7 @@ def _check_extensions(records: bytes, header: _Header, notify: Callable[[str], N
     while position + 8 <= len(records):
         kind, size = struct.unpack_from("<II", records, position)
         if kind == _COORDINATE_SYSTEM and records[position + 8 : position + 12] != struct.pack("<I", _RUB):
-            raise ValueError("stored in another frame by SPZ_ADOBE_coordinate_system (allowed: RUB, the usual one)")
+            raise InputError("stored in another frame by SPZ_ADOBE_coordinate_system (allowed: RUB, the usual one)")
         position += 8 + size
     notify("left out the extensions of its writer")
 
@@ -223,7 +224,7 @@ def _choose_fraction_bits(extent: float) -> int:
     whole = int(np.frexp(extent)[1])
     bits = min(max(_EXTENT_BITS - whole, _LEAST_BITS), _FIXED_BITS - whole, _MOST_BITS)
     if bits < 0:
-        raise ValueError(f"a position of {extent:g} (.spz holds up to {_MAX_FIXED})")
+        raise InputError(f"a position of {extent:g} (.spz holds up to {_MAX_FIXED})")
     return bits
 
 

@@ -7,6 +7,7 @@ from gsbench.leaderboard.entries import CheckError, load_entries, submit
 from gsbench.leaderboard.summary import summary
 from gsbench.leaderboard.table import make_rows, markdown
 from gsbench.leaderboard.truth import Truth, load_truth, make_truth, truth_path
+from gsbench.parsing import InputError
 from gsbench.results import write_atomic
 
 __all__ = ["CheckError", "Truth", "check", "load_truth", "make_truth", "publish", "submit", "truth_path"]
@@ -25,7 +26,7 @@ def publish(board: Path, readme: Path) -> list[Path]:
         The files that changed.
 
     Raises:
-        ValueError: an entry that does not hold (`CheckError`) or is no Result, or a README without the markers.
+        InputError: an entry that does not hold (`CheckError`) or is no Result, or a README without the markers.
         OSError: a file cannot be written.
     """
     changed = {path: text for path, text in _render(board, readme).items() if _read(path) != text}
@@ -42,7 +43,7 @@ def check(board: Path, readme: Path) -> None:
     """
     try:
         rendered = _render(board, readme)
-    except ValueError as error:
+    except InputError as error:
         raise CheckError(str(error)) from None
     for path, text in rendered.items():
         found = _read(path)
@@ -63,7 +64,7 @@ def _with_block(page: str, block: str, readme: Path) -> str:
     before, start, rest = page.partition(START)
     _, end, after = rest.partition(END)
     if not start or not end:
-        raise ValueError(f"{readme}: the block for the table is missing (must hold {START} and, below it, {END})")
+        raise InputError(f"{readme}: the block for the table is missing (must hold {START} and, below it, {END})")
     return f"{before}{START}\n\n{block}\n{END}{after}"
 
 

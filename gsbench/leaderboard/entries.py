@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float64
 
 from gsbench.leaderboard.truth import Truth, load_truth, safe_name, save_truth, some_of, truth_path
 from gsbench.metrics import classification_metrics
+from gsbench.parsing import InputError
 from gsbench.results import Result, load_result, load_scored, write_atomic
 from gsbench.types import Array
 
@@ -24,7 +25,7 @@ TOLERANCE = 1e-9
 """How far a stated metric may be from the recomputed one: the rounding of a sum, nothing else."""
 
 
-class CheckError(ValueError):
+class CheckError(InputError):
     """A well-formed Result or board whose contents do not hold; the message names file, key and both values."""
 
 
@@ -45,7 +46,7 @@ def entry_path(board: Path, result: Result) -> Path:
     """Where a Result stands on a board.
 
     Raises:
-        ValueError: the data set's or the model's name cannot be part of a path.
+        InputError: the data set's or the model's name cannot be part of a path.
     """
     safe_name("task.dataset", result.task.dataset)
     safe_name("task.fingerprint", result.task.fingerprint)
@@ -65,7 +66,7 @@ def submit(result_path: Path, board: Path, truth: Truth) -> Path:
         The entry's path. An identical entry that is there already is left as it is.
 
     Raises:
-        ValueError: not a Result file, or a name that cannot be part of a path.
+        InputError: not a Result file, or a name that cannot be part of a path.
         CheckError: the Result does not hold: wrong data, an object missing or unknown, a metric that its predictions do
             not give, another entry in its place, or sibling seeds from another recipe.
         OSError: the board cannot be written.
@@ -174,11 +175,11 @@ def load_entries(board: Path) -> list[tuple[Truth, list[Entry]]]:
     """Loads and verifies every entry of a board: the data sets by name, the entries of each by path.
 
     Raises:
-        ValueError: no board, or a file that is no Result or no truth.
+        InputError: no board, or a file that is no Result or no truth.
         CheckError: an entry that does not hold, or stands where its contents do not belong.
     """
     if not board.is_dir():
-        raise ValueError(f"{board}: no such folder (must be a board, with entries/ and datasets/)")
+        raise InputError(f"{board}: no such folder (must be a board, with entries/ and datasets/)")
     truths: dict[Path, Truth] = {}
     entries: dict[Path, list[Entry]] = {}
     for path in sorted((board / "entries").rglob("*.json")):

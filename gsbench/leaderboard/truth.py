@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Int
 
-from gsbench.parsing import parse, read_json
+from gsbench.parsing import InputError, parse, read_json
 from gsbench.results import write_atomic
 from gsbench.store.audit import Level
 from gsbench.tasks import Task
@@ -63,22 +63,22 @@ def load_truth(path: Path) -> Truth:
     """Reads a truth file.
 
     Raises:
-        ValueError: it is no truth file; the message names the file and the key.
+        InputError: it is no truth file; the message names the file and the key.
     """
     table = read_json(path)
     if not isinstance(table, dict):
-        raise ValueError(f"{path}: is no JSON object (must hold {', '.join(Truth.__annotations__)})")
+        raise InputError(f"{path}: is no JSON object (must hold {', '.join(Truth.__annotations__)})")
     truth = parse(table, Truth, str(path))
     for object_id, label in truth.labels.items():
         if label not in truth.classes:
-            raise ValueError(f"{path}: labels.{object_id} is '{label}' (allowed: {', '.join(truth.classes)})")
+            raise InputError(f"{path}: labels.{object_id} is '{label}' (allowed: {', '.join(truth.classes)})")
     if not truth.labels:
-        raise ValueError(f"{path}: labels is empty (must map object_id to class name)")
+        raise InputError(f"{path}: labels is empty (must map object_id to class name)")
     for level, ids in truth.leaked.items():
         if unknown := set(ids) - truth.labels.keys():
-            raise ValueError(f"{path}: leaked.{level} names {some_of(unknown)} (allowed: objects of labels)")
+            raise InputError(f"{path}: leaked.{level} names {some_of(unknown)} (allowed: objects of labels)")
         if set(ids) == truth.labels.keys():
-            raise ValueError(f"{path}: leaked.{level} names every object (at least one must be left to score)")
+            raise InputError(f"{path}: leaked.{level} names every object (at least one must be left to score)")
     return truth
 
 
@@ -86,7 +86,7 @@ def make_truth(path: Path, split: str) -> Truth:
     """Reads the truth of a data folder.
 
     Raises:
-        ValueError: no data folder, no such split, or a shard that is missing or damaged.
+        InputError: no data folder, no such split, or a shard that is missing or damaged.
     """
     from gsbench.store.folder import open_folder, read_labels  # pyarrow takes .1 s
     from gsbench.store.leaks import leaks_of
@@ -119,9 +119,9 @@ def save_truth(truth: Truth, path: Path) -> None:
 
 
 def safe_name(key: str, name: str) -> str:
-    """Returns `name` if it can be part of a path, else raises a ValueError that names `key`."""
+    """Returns `name` if it can be part of a path, else raises an InputError that names `key`."""
     if not _SAFE_NAME.fullmatch(name):
-        raise ValueError(f"{key}: '{name}' cannot name a file (allowed: letters, digits and . _ @ + -)")
+        raise InputError(f"{key}: '{name}' cannot name a file (allowed: letters, digits and . _ @ + -)")
     return name
 
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from gsbench.meshes.off import NotFiniteError, load_off, save_off
 from gsbench.meshes.split import MESH_SUFFIXES
+from gsbench.parsing import InputError
 from gsbench.types import Mesh
 
 __all__ = ["MAX_MESH_BYTES", "NotFiniteError", "load_mesh", "load_off", "save_off"]
@@ -28,16 +29,16 @@ def load_mesh(path: str | os.PathLike[str]) -> Mesh:
         The mesh in the file's own units; pass it through `normalise` for the world frame.
 
     Raises:
-        ValueError: another suffix, a file of more than `MAX_MESH_BYTES`, or one that cannot be read as such a mesh
+        InputError: another suffix, a file of more than `MAX_MESH_BYTES`, or one that cannot be read as such a mesh
             (`NotFiniteError` where only its vertices are at fault).
         OSError: the file cannot be opened.
     """
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix not in MESH_SUFFIXES:
-        raise ValueError(f"{path}: unknown mesh format {suffix!r}, allowed are {', '.join(MESH_SUFFIXES)}")
+        raise InputError(f"{path}: unknown mesh format {suffix!r}, allowed are {', '.join(MESH_SUFFIXES)}")
     if (size := path.stat().st_size) > MAX_MESH_BYTES:
-        raise ValueError(f"{path}: {size} bytes, files of at most {MAX_MESH_BYTES} are read")
+        raise InputError(f"{path}: {size} bytes, files of at most {MAX_MESH_BYTES} are read")
     return load_off(path) if suffix == ".off" else _load_with_trimesh(path, suffix)
 
 
@@ -51,13 +52,13 @@ def _load_with_trimesh(path: Path, suffix: str) -> Mesh:
             vertices, faces = np.asarray(flat.vertices, np.float64), np.asarray(flat.faces)
         except Exception as error:  # trimesh's parsers raise whatever their first broken assumption raises
             reason = " ".join(f"{type(error).__name__}: {error}".split())
-            raise ValueError(f"{path}: cannot be read as {suffix[1:]}: {reason}") from None
+            raise InputError(f"{path}: cannot be read as {suffix[1:]}: {reason}") from None
     if not len(faces):
-        raise ValueError(f"{path}: no faces")
+        raise InputError(f"{path}: no faces")
     if not (np.abs(vertices) <= np.finfo(np.float32).max).all():
         raise NotFiniteError(f"{path}: vertices that are not finite")
     if faces.min() < 0 or faces.max() >= len(vertices):
-        raise ValueError(f"{path}: face indices out of range, allowed are 0 to {len(vertices) - 1}")
+        raise InputError(f"{path}: face indices out of range, allowed are 0 to {len(vertices) - 1}")
     if suffix == ".glb":
         vertices = np.stack([vertices[:, 0], -vertices[:, 2], vertices[:, 1]], 1)
     return Mesh(vertices.astype(np.float32), faces.astype(np.int32))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Float32, Float64, Int64
 
+from gsbench.parsing import InputError
 from gsbench.types import Array, Mesh
 
 _LEAF = 4  # triangles a leaf
@@ -42,10 +43,10 @@ def make_surface(mesh: Mesh) -> Surface:
         mesh: in any frame; faces may be degenerate, but there must be one.
 
     Raises:
-        ValueError: the mesh has no faces.
+        InputError: the mesh has no faces.
     """
     if not len(mesh.faces):
-        raise ValueError("the mesh has no faces")
+        raise InputError("the mesh has no faces")
     corners = mesh.vertices[mesh.faces]
     corners = corners[np.argsort(_morton_codes(corners.mean(1)), kind="stable")].reshape(-1, 9)
     return Surface(corners, _boxes(corners))

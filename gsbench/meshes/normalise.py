@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from gsbench.parsing import InputError
 from gsbench.types import Mesh
 
 
@@ -19,17 +20,17 @@ def normalise(mesh: Mesh) -> Mesh:
         The mesh in the world frame, vertices in their old order, faces renumbered.
 
     Raises:
-        ValueError: no faces, or all used vertices in one place.
+        InputError: no faces, or all used vertices in one place.
     """
     if not len(mesh.faces):
-        raise ValueError("the mesh has no faces")
+        raise InputError("the mesh has no faces")
     used = np.zeros(len(mesh.vertices), bool)
     used[mesh.faces] = True
     points = mesh.vertices[used].astype(np.float64)
     points -= (points.min(0) + points.max(0)) / 2
     radius = np.sqrt((points**2).sum(1).max())
     if radius < np.finfo(np.float32).tiny:
-        raise ValueError("the mesh has no extent: all vertices that faces use lie in one place")
+        raise InputError("the mesh has no extent: all vertices that faces use lie in one place")
     renumbered = np.cumsum(used, dtype=np.int32) - 1
     # A radius of 1 in float64 may round to 1 + 1e-7 in float32; half an ulp less keeps every vertex inside.
     vertices = (points / radius * (1 - 1e-7)).astype(np.float32)

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float64, Int64
 
+from gsbench.parsing import InputError
 from gsbench.results import write_atomic
 from gsbench.types import Array, Mesh
 
@@ -25,7 +26,7 @@ _FACE_COLOUR_WIDTHS = (0, 1, 3)
 _MAX_FLOAT32 = float(np.finfo(np.float32).max)
 
 
-class NotFiniteError(ValueError):
+class NotFiniteError(InputError):
     """A mesh with a vertex that is infinite, not a number, or beyond float32."""
 
 
@@ -39,7 +40,7 @@ def load_off(path: str | os.PathLike[str]) -> Mesh:
         The mesh in the file's own units and axes, with every vertex of the file, also those that no face uses.
 
     Raises:
-        ValueError: not an OFF file, binary, truncated, more records than announced, no vertices, no faces, a vertex
+        InputError: not an OFF file, binary, truncated, more records than announced, no vertices, no faces, a vertex
             that is not finite (`NotFiniteError`), a corner out of range. The message is one line and names the file.
         OSError: the file cannot be read.
     """
@@ -47,8 +48,8 @@ def load_off(path: str | os.PathLike[str]) -> Mesh:
         return _parse(Path(path).read_bytes())
     except NotFiniteError as error:
         raise NotFiniteError(f"{path}: {error}") from None
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
 
 
 def has_glued_header(path: str | os.PathLike[str]) -> bool:
@@ -81,7 +82,7 @@ def _parse(data: bytes) -> Mesh:
     values = _parse_numbers(body)
     width = _vertex_width(body, 3 + 3 * has_normals + 2 * has_texture)
     if num_vertices * width > len(values):
-        raise ValueError(f"truncated: {num_vertices} vertices announced, {len(values) // width} found")
+        raise InputError(f"truncated: {num_vertices} vertices announced, {len(values) // width} found")
     vertices = values[: num_vertices * width].reshape(num_vertices, width)[:, :3]
     wrong = ~(np.abs(vertices) <= _MAX_FLOAT32).all(1)
     if wrong.any():
@@ -99,12 +100,12 @@ def _strip_keyword(data: bytes) -> tuple[bool, bool, bytes]:
         data = re.sub(rb"#[^\r\n]*", b"", data)
     match = _KEYWORD.match(data)
     if match is None:
-        raise ValueError("not an OFF file: it must begin with OFF, COFF, NOFF, CNOFF, STOFF or a mix of those prefixes")
+        raise InputError("not an OFF file: it must begin with OFF, COFF, NOFF, CNOFF, STOFF or a mix of those prefixes")
     if match[4] or match[5]:
-        raise ValueError("4OFF and nOFF (vertices that are not 3-D) are not supported, only 3-D vertices are")
+        raise InputError("4OFF and nOFF (vertices that are not 3-D) are not supported, only 3-D vertices are")
     body = data[match.end() :]
     if _BINARY.match(body) or b"\0" in body:
-        raise ValueError("binary OFF is not supported, only text is")
+        raise InputError("binary OFF is not supported, only text is")
     return match[3] is not None, match[1] is not None, body.replace(b"\r", b"\n").lstrip()
 
 
@@ -119,11 +120,11 @@ def _read_counts(body: bytes) -> tuple[int, int, bytes]:
         num_vertices, num_faces, *_ = (int(token) for token in tokens)
     except ValueError:
         found = repr(line[:40].decode("ascii", "replace")) if tokens else "the end of the file"
-        raise ValueError(f"the counts must be whole numbers (vertices faces edges), found {found}") from None
+        raise InputError(f"the counts must be whole numbers (vertices faces edges), found {found}") from None
     if num_vertices < 1:
-        raise ValueError(f"no vertices ({num_vertices} announced)")
+        raise InputError(f"no vertices ({num_vertices} announced)")
     if num_faces < 1:
-        raise ValueError(f"no faces ({num_faces} announced)")
+        raise InputError(f"no faces ({num_faces} announced)")
     return num_vertices, num_faces, rest.lstrip()
 
 
@@ -139,8 +140,8 @@ def _parse_numbers(body: bytes) -> Float64[Array, " t"]:
             float(token)
         except ValueError:
             shown = token[:20].decode("ascii", "replace")
-            raise ValueError(f"not a number: {shown!r}") from None
-    raise ValueError("not a list of numbers")
+            raise InputError(f"not a number: {shown!r}") from None
+    raise InputError("not a list of numbers")
 
 
 def _vertex_width(body: bytes, plain: int) -> int:
@@ -165,7 +166,7 @@ def _find_face_records(
             starts = np.cumsum(widths) - widths
             short = records[starts] > widths - 1
             if short.any():
-                raise ValueError(f"truncated: face {short.argmax()} lists fewer corners than it announces")
+                raise InputError(f"truncated: face {short.argmax()} lists fewer corners than it announces")
             return starts
     return _walk(records, num_faces)
 
@@ -177,15 +178,15 @@ def _walk(records: Float64[Array, " t"], num_faces: int) -> Int64[Array, " f"]:
     corners = records.tolist()
     for face in range(num_faces):
         if position >= len(corners):
-            raise ValueError(f"truncated: {num_faces} faces announced, {face} found")
+            raise InputError(f"truncated: {num_faces} faces announced, {face} found")
         starts.append(position)
         if not corners[position] >= 1 or corners[position] % 1:
-            raise ValueError(f"face {face} announces {corners[position]:g} corners")
+            raise InputError(f"face {face} announces {corners[position]:g} corners")
         position += 1 + int(corners[position])
     if position > len(corners):
-        raise ValueError(f"truncated: face {num_faces - 1} lists fewer corners than it announces")
+        raise InputError(f"truncated: face {num_faces - 1} lists fewer corners than it announces")
     if position < len(corners):
-        raise ValueError(f"{len(corners) - position} numbers follow the last of the {num_faces} faces announced")
+        raise InputError(f"{len(corners) - position} numbers follow the last of the {num_faces} faces announced")
     return np.array(starts, dtype=np.int64)
 
 
@@ -194,11 +195,11 @@ def _fan(records: Float64[Array, " t"], starts: Int64[Array, " f"], num_vertices
     corners = records[starts]
     wrong = ~(corners >= 1) | (corners % 1 != 0)
     if wrong.any():
-        raise ValueError(f"face {wrong.argmax()} announces {corners[wrong.argmax()]:g} corners")
+        raise InputError(f"face {wrong.argmax()} announces {corners[wrong.argmax()]:g} corners")
     triangles = np.maximum(corners.astype(np.int64) - 2, 0)
     total = int(triangles.sum())
     if not total:
-        raise ValueError("no faces with three corners or more")
+        raise InputError("no faces with three corners or more")
     face = np.repeat(np.arange(len(starts)), triangles)
     step = np.arange(total) - np.repeat(np.cumsum(triangles) - triangles, triangles)
     first = starts[face] + 1
@@ -207,5 +208,5 @@ def _fan(records: Float64[Array, " t"], starts: Int64[Array, " f"], num_vertices
     if wrong.any():
         row = wrong.any(1).argmax()
         index = picked[row][wrong[row]][0]
-        raise ValueError(f"face {face[row]} uses vertex {index:g}, allowed are 0 to {num_vertices - 1}")
+        raise InputError(f"face {face[row]} uses vertex {index:g}, allowed are 0 to {num_vertices - 1}")
     return picked.astype(np.int32)

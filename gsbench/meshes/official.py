@@ -7,6 +7,7 @@ Source: the folder `ModelNet10.zip` of the Princeton ModelNet project (modelnet.
 import re
 
 from gsbench.meshes.split import SPLITS
+from gsbench.parsing import InputError
 
 # label: number of training objects, number of test objects
 _COUNTS = {
@@ -44,12 +45,12 @@ def official_ids(label: str, split: str) -> list[str]:
     """The object ids of a class and split, such as `bathtub_0107` to `bathtub_0156`, in order.
 
     Raises:
-        ValueError: no such class or split.
+        InputError: no such class or split.
     """
     if label not in _COUNTS:
-        raise ValueError(f"label is {label!r} (allowed: {', '.join(CLASSES)})")
+        raise InputError(f"label is {label!r} (allowed: {', '.join(CLASSES)})")
     if split not in SPLITS:
-        raise ValueError(f"split is {split!r} (allowed: {', '.join(SPLITS)})")
+        raise InputError(f"split is {split!r} (allowed: {', '.join(SPLITS)})")
     train, test = _COUNTS[label]
     numbers = range(1, train + 1) if split == "train" else range(train + 1, train + test + 1)
     return [f"{label}_{number:04d}" for number in numbers]

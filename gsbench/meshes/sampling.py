@@ -3,6 +3,7 @@
 import numpy as np
 from jaxtyping import Float, Float32, Int32
 
+from gsbench.parsing import InputError
 from gsbench.types import Array, Mesh
 
 _BUCKET_HEIGHT = 7  # of fpsample's k-d line; the fastest for 10,000 to 100,000 points
@@ -20,16 +21,16 @@ def sample_surface(mesh: Mesh, count: int, seed: int) -> tuple[Float32[Array, "n
         Points in the mesh's frame and the unit normals of their faces, whose sign follows the file's winding.
 
     Raises:
-        ValueError: no points asked for, or a surface without area.
+        InputError: no points asked for, or a surface without area.
     """
     if count < 1:
-        raise ValueError(f"count is {count}, it must be 1 or more")
+        raise InputError(f"count is {count}, it must be 1 or more")
     a, b, c = np.moveaxis(mesh.vertices[mesh.faces].astype(np.float64), 1, 0)
     crosses = np.cross(b - a, c - a)
     areas = np.linalg.norm(crosses, axis=1)
     edges = np.cumsum(areas)
     if not len(areas) or not edges[-1] > 0:
-        raise ValueError("the mesh has no surface: the area of all faces is 0")
+        raise InputError("the mesh has no surface: the area of all faces is 0")
     rng = np.random.default_rng(seed)
     # The first edge above the draw: a face without area has no draws below its own edge and above the one before.
     faces = np.searchsorted(edges, rng.random(count) * edges[-1], side="right")
@@ -56,14 +57,14 @@ def fps_order(points: Float[Array, "n 3"], count: int) -> Int32[Array, " m"]:
         m = min(count, n) distinct indices into `points`.
 
     Raises:
-        ValueError: no points, none asked for, or points that are not finite.
+        InputError: no points, none asked for, or points that are not finite.
     """
     import fpsample  # here, since the CLI's quick commands do not need it
 
     if count < 1 or not len(points):
-        raise ValueError(f"{count} of {len(points)} points asked for, both must be 1 or more")
+        raise InputError(f"{count} of {len(points)} points asked for, both must be 1 or more")
     if not np.isfinite(points).all():
-        raise ValueError("points that are not finite have no furthest-point order")
+        raise InputError("points that are not finite have no furthest-point order")
     if len(points) == 1:
         return np.zeros(1, np.int32)
     size = min(count, len(points))

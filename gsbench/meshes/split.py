@@ -5,6 +5,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from gsbench.parsing import InputError
+
 SPLITS = ("train", "test")
 MESH_SUFFIXES = (".off", ".obj", ".ply", ".stl", ".glb")
 
@@ -34,21 +36,21 @@ def list_meshes(root: str | os.PathLike[str]) -> list[MeshFile]:
             meshes, hidden ones and folders without `train` or `test` are passed over.
 
     Raises:
-        ValueError: no such folder, no such layout, no meshes in it, two meshes with one object id, or a link that leads
+        InputError: no such folder, no such layout, no meshes in it, two meshes with one object id, or a link that leads
             out of the folder or nowhere. (The folder itself may be a link.)
     """
     root = Path(root)
     if not root.is_dir():
-        raise ValueError(f"{root}: no such folder; meshes are read from FOLDER/<label>/<train|test>/<object_id>.off")
+        raise InputError(f"{root}: no such folder; meshes are read from FOLDER/<label>/<train|test>/<object_id>.off")
     inner = [folder for name in ("ModelNet10", "ModelNet40") if _leads_inside(folder := root / name, root).is_dir()]
     meshes = [mesh for folder in (inner or [root]) for mesh in _list_classes(folder, root)]
     if not meshes:
-        raise ValueError(f"{root}: no meshes found, the layout must be <label>/<train|test>/<object_id>.off")
+        raise InputError(f"{root}: no meshes found, the layout must be <label>/<train|test>/<object_id>.off")
     seen: dict[str, MeshFile] = {}
     for mesh in meshes:
         other = seen.setdefault(mesh.object_id, mesh)
         if other is not mesh:
-            raise ValueError(f"{mesh.path}: object id {mesh.object_id!r} is taken by {other.path}, ids must be unique")
+            raise InputError(f"{mesh.path}: object id {mesh.object_id!r} is taken by {other.path}, ids must be unique")
     return meshes
 
 
@@ -79,9 +81,9 @@ def _list_visible(folder: Path) -> list[Path]:
 
 
 def _leads_inside(path: Path, root: Path) -> Path:
-    """The path itself; a ValueError if it is a link to anything that is not in `root`."""
+    """The path itself; an InputError if it is a link to anything that is not in `root`."""
     if path.is_symlink() and not (path.exists() and path.resolve().is_relative_to(root.resolve())):
-        raise ValueError(
+        raise InputError(
             f"{path}: a link to {os.readlink(path)}, which is not in {root} (put there what it leads to, or name the "
             "folder that holds it)"
         )

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 
+from gsbench.parsing import InputError
 from gsbench.types import Array
 
 MISSING_EGL = "renderer 'pyrender' needs OpenGL (EGL), install it: apt-get install -y libegl1 libgl1 libgl1-mesa-dri"
@@ -27,9 +28,9 @@ try:
         from pyrender.platforms import egl
         from pyrender.shader_program import ShaderProgram
 except ModuleNotFoundError:
-    raise ValueError(MISSING_PYRENDER) from None
+    raise InputError(MISSING_PYRENDER) from None
 except (ImportError, AttributeError, RuntimeError):
-    raise ValueError(MISSING_EGL) from None
+    raise InputError(MISSING_EGL) from None
 
 _VERTEX_SHADER = """#version 330 core
 layout(location = 0) in vec3 position;
@@ -119,7 +120,7 @@ def draw(
         One image a camera, premultiplied RGBA, four samples a pixel.
 
     Raises:
-        ValueError: no EGL; the message has the line that installs it.
+        InputError: no EGL; the message has the line that installs it.
     """
     renderer = _open_renderer(os.getpid())
     renderer.viewport_width, renderer.viewport_height = width, height
@@ -164,4 +165,4 @@ def _open_renderer(process: int) -> _Renderer:
         renderer = _Renderer(64)
         renderer.platform = platform  # the context lives as long as its renderer
         return renderer
-    raise ValueError(MISSING_EGL)
+    raise InputError(MISSING_EGL)

@@ -28,7 +28,7 @@ def render_views(mesh: Mesh, cameras: Cameras, setup: RenderSetup) -> Views:
         The views, straight alpha; where alpha is 0 the colour is 0.
 
     Raises:
-        ValueError: a mesh without faces, with a vertex that is not finite or a face that names no vertex, images of
+        InputError: a mesh without faces, with a vertex that is not finite or a face that names no vertex, images of
             more than 8,192 pixels a side; by pyrender: no pyrender or no EGL (the message has the line that installs
             it).
     """
@@ -50,6 +50,6 @@ def render_depth(mesh: Mesh, cameras: Cameras) -> Float32[Array, "v h w"]:
         z in the camera's frame at the centre of every pixel, in the mesh's units; 0 where nothing is.
 
     Raises:
-        ValueError: as `render_views` by software.
+        InputError: as `render_views` by software.
     """
     return software.draw_depth(mesh, cameras)

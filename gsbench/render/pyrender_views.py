@@ -6,6 +6,7 @@ The referee of the software rasteriser. Import this module inside functions: it 
 import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 
+from gsbench.parsing import InputError
 from gsbench.render import gl
 from gsbench.render.setup import RenderSetup, shade_matrix, supersampling, waves
 from gsbench.types import Array, Cameras, Mesh
@@ -17,7 +18,7 @@ def draw_views(mesh: Mesh, cameras: Cameras, setup: RenderSetup) -> UInt8[Array,
     The GL context is made once a process and kept; call from one thread of a process at a time.
     """
     if not len(mesh.faces):
-        raise ValueError("the mesh has no faces to draw")
+        raise InputError("the mesh has no faces to draw")
     triangles = mesh.vertices[mesh.faces]
     factor = supersampling(setup, cameras.width, cameras.height)
     poses, projections = _to_opengl(cameras, float(np.linalg.norm(triangles, axis=-1).max()))

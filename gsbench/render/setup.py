@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64
 
+from gsbench.parsing import InputError
 from gsbench.types import Array
 
 RENDERERS = ("software", "pyrender")
@@ -57,20 +58,20 @@ class RenderSetup:
     def __post_init__(self) -> None:
         for name in ("light_colour", "dark_colour"):
             if not all(0 <= value <= 1 for value in getattr(self, name)):
-                raise ValueError(f"{name} is {getattr(self, name)}, allowed are three values in 0..1")
+                raise InputError(f"{name} is {getattr(self, name)}, allowed are three values in 0..1")
         if not 0 <= self.frequency < math.inf:
-            raise ValueError(f"frequency is {self.frequency}, it must be 0 or more")
+            raise InputError(f"frequency is {self.frequency}, it must be 0 or more")
         if not all(math.hypot(*light[:3]) > 0 for light in self.lights):
-            raise ValueError("lights: a direction is zero, each light is (x, y, z, intensity)")
+            raise InputError("lights: a direction is zero, each light is (x, y, z, intensity)")
         if not min([self.ambient, *(light[3] for light in self.lights)]) >= 0:
-            raise ValueError("ambient and the lights' intensities must be 0 or more")
+            raise InputError("ambient and the lights' intensities must be 0 or more")
         brightest = float(np.linalg.eigvalsh(shade_matrix(self))[-1])
         if not brightest <= 1:
-            raise ValueError(f"ambient and lights reach a shade of {brightest:.3f}, at most 1 is allowed")
+            raise InputError(f"ambient and lights reach a shade of {brightest:.3f}, at most 1 is allowed")
         if self.supersample not in range(3):
-            raise ValueError(f"supersample is {self.supersample}, allowed are 0 (automatic), 1 and 2")
+            raise InputError(f"supersample is {self.supersample}, allowed are 0 (automatic), 1 and 2")
         if self.renderer not in RENDERERS:
-            raise ValueError(f"renderer is {self.renderer!r}, allowed are {', '.join(RENDERERS)}")
+            raise InputError(f"renderer is {self.renderer!r}, allowed are {', '.join(RENDERERS)}")
 
 
 def shade_matrix(setup: RenderSetup) -> Float64[Array, "3 3"]:

@@ -12,6 +12,7 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 
+from gsbench.parsing import InputError
 from gsbench.render import face_kernels, resolve_kernels, triangle_kernels
 from gsbench.render import triangle_layout as at
 from gsbench.render.setup import RenderSetup, shade_matrix, supersampling, waves
@@ -166,15 +167,15 @@ def _multiply(a: Float64[Array, "v i j"], b: Float64[Array, "v j k"]) -> Float64
 
 def _check(mesh: Mesh, cameras: Cameras) -> None:
     if not len(mesh.faces):
-        raise ValueError("the mesh has no faces to draw")
+        raise InputError("the mesh has no faces to draw")
     low, high = int(mesh.faces.min()), int(mesh.faces.max())
     if low < 0 or high >= len(mesh.vertices):
         wrong = low if low < 0 else high
-        raise ValueError(f"a face of the mesh names vertex {wrong}, allowed are 0 to {len(mesh.vertices) - 1}")
+        raise InputError(f"a face of the mesh names vertex {wrong}, allowed are 0 to {len(mesh.vertices) - 1}")
     if not (np.isfinite(mesh.vertices.min()) and np.isfinite(mesh.vertices.max())):
-        raise ValueError(f"vertex {np.flatnonzero(~np.isfinite(mesh.vertices).all(1))[0]} of the mesh is not finite")
+        raise InputError(f"vertex {np.flatnonzero(~np.isfinite(mesh.vertices).all(1))[0]} of the mesh is not finite")
     if not 0 < max(cameras.width, cameras.height) <= MAX_SIZE:
-        raise ValueError(f"images of {cameras.width} x {cameras.height} pixels, allowed are 1 to {MAX_SIZE} a side")
+        raise InputError(f"images of {cameras.width} x {cameras.height} pixels, allowed are 1 to {MAX_SIZE} a side")
 
 
 def draw_views(mesh: Mesh, cameras: Cameras, setup: RenderSetup) -> UInt8[Array, "v h w 4"]:

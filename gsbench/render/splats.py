@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from gsbench.geometry import sh_degree_of
+from gsbench.parsing import InputError
 from gsbench.render import splats_cpu, splats_cuda
 from gsbench.types import Array, Cameras, Gaussians
 
@@ -51,21 +52,21 @@ def rasterize(
         device: "cpu", or "cuda" (needs gsplat and a GPU).
 
     Raises:
-        ValueError: unknown device, CUDA without a GPU or gsplat, a background that is no colour, or an `sh_degree`
+        InputError: unknown device, CUDA without a GPU or gsplat, a background that is no colour, or an `sh_degree`
             beyond the Gaussians' own.
     """
     available = sh_degree_of(gaussians.sh.shape[1])
     degree = available if sh_degree is None else sh_degree
     if not 0 <= degree <= available:
-        raise ValueError(f"sh_degree: {sh_degree}, allowed 0 to {available} (what the Gaussians hold)")
+        raise InputError(f"sh_degree: {sh_degree}, allowed 0 to {available} (what the Gaussians hold)")
     colour = np.asarray(background, np.float32)
     if colour.shape != (3,):
-        raise ValueError(f"background: {background}, it must be three numbers: red, green, blue")
+        raise InputError(f"background: {background}, it must be three numbers: red, green, blue")
     if device == "cpu":
         return Rendered(*splats_cpu.rasterize(gaussians, cameras, colour, antialiased, degree))
     if device == "cuda":
         return Rendered(*splats_cuda.rasterize(gaussians, cameras, colour, antialiased, degree))
-    raise ValueError(f"device: {device!r}, allowed 'cpu' or 'cuda'")
+    raise InputError(f"device: {device!r}, allowed 'cpu' or 'cuda'")
 
 
 def colour_planes(
@@ -74,7 +75,7 @@ def colour_planes(
     """Red, green and blue over white, not clamped above, camera by camera; on CPU each in the memory of the last.
 
     Raises:
-        ValueError: as `rasterize`.
+        InputError: as `rasterize`.
     """
     if device == "cpu":
         degree = sh_degree_of(gaussians.sh.shape[1])

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float, Float32
 
+from gsbench.parsing import InputError
 from gsbench.render.splats_cpu import LOW_PASS
 from gsbench.types import Array, Cameras, Gaussians
 
@@ -17,16 +18,16 @@ def require_gsplat() -> ModuleType:
     """gsplat, ready to use on this machine.
 
     Raises:
-        ValueError: no CUDA device, or gsplat is not installed; the message holds the line that mends it.
+        InputError: no CUDA device, or gsplat is not installed; the message holds the line that mends it.
     """
     import torch
 
     if not torch.cuda.is_available():
-        raise ValueError("device: 'cuda' needs an NVIDIA GPU and a CUDA build of torch, use device 'cpu' without them")
+        raise InputError("device: 'cuda' needs an NVIDIA GPU and a CUDA build of torch, use device 'cpu' without them")
     try:
         import gsplat
     except ImportError as error:
-        raise ValueError("device: 'cuda' needs gsplat, install it: pip install 'gsbench-3d[cuda]'") from error
+        raise InputError("device: 'cuda' needs gsplat, install it: pip install 'gsbench-3d[cuda]'") from error
     return gsplat
 
 

@@ -16,6 +16,7 @@ from gsbench.evaluation.machine import choose_device
 from gsbench.evaluation.pretext import features_folder
 from gsbench.figures.embedding import Panel, draw_embedding
 from gsbench.figures.sheet import Sheet, require
+from gsbench.parsing import InputError
 from gsbench.recipe import Recipe
 from gsbench.reproduce.holdings import Holdings
 from gsbench.reproduce.run import How
@@ -41,7 +42,7 @@ def draw_figure7(data: str | Path, how: How, encoder: str | Path | None = None, 
         watch: told of the run while it goes on.
 
     Raises:
-        ValueError: no such data set, checkpoint or recipe, or one that learns from no pairs; a data set without images
+        InputError: no such data set, checkpoint or recipe, or one that learns from no pairs; a data set without images
             or Gaussians; or a package that the figure needs is not installed.
     """
     require("matplotlib", "openTSNE")
@@ -70,7 +71,7 @@ def _trained(
     name = encoder or published.recipe(how.variant)
     recipe, path = find_recipe(name)
     if recipe.supervision != "pairs":
-        raise ValueError(f"{path}: supervision is {recipe.supervision} (figure7 needs an encoder of pairs)")
+        raise InputError(f"{path}: supervision is {recipe.supervision} (figure7 needs an encoder of pairs)")
     (result,) = evaluate(
         name,
         holdings.folder.path,

@@ -8,6 +8,7 @@ from typing import Literal
 from gsbench.baseline import find_recipe
 from gsbench.evaluation import DEFAULT_POINTS, Watch, evaluate, make_task
 from gsbench.metrics import mean_and_std
+from gsbench.parsing import InputError
 from gsbench.recipe import Recipe
 from gsbench.reproduce.differences import differences
 from gsbench.reproduce.holdings import Holdings
@@ -111,7 +112,7 @@ def reproduce(
         The cells wanted, in the order of the table.
 
     Raises:
-        ValueError: no such table, cell or data set, or as `gsbench.evaluate`. What the data set lacks is said in the
+        InputError: no such table, cell or data set, or as `gsbench.evaluate`. What the data set lacks is said in the
             line of its cell and raises nothing.
     """
     published = load_table(table)
@@ -119,7 +120,7 @@ def reproduce(
     numbers = every if cells is None else sorted(set(cells))
     for number in numbers:
         if not 1 <= number <= len(published.cells):
-            raise ValueError(f"cells: no cell {number} in {table} (allowed: 1 to {len(published.cells)})")
+            raise InputError(f"cells: no cell {number} in {table} (allowed: 1 to {len(published.cells)})")
     holdings = Holdings(open_folder(resolve(str(data))))
     lines: dict[int, Line] = {}
     # Most views first: the features of fewer come with them.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from gsbench.parsing import parse, read_toml, suggest
+from gsbench.parsing import InputError, parse, read_toml, suggest
 from gsbench.tasks import CamerasOf, Features, Modality, Protocol, Sampling, ViewsFrom
 
 Variant = Literal["smoke", "short", "full"]
@@ -177,11 +177,11 @@ def load_table(name: str) -> Table:
     """A published table by its name.
 
     Raises:
-        ValueError: no such table.
+        InputError: no such table.
     """
     if name not in TABLES:
         allowed = ", ".join((*TABLES, FIGURE))
-        raise ValueError(f"{name}: no such table{suggest(name, (*TABLES, FIGURE))} (allowed: {allowed})")
+        raise InputError(f"{name}: no such table{suggest(name, (*TABLES, FIGURE))} (allowed: {allowed})")
     path = _FOLDER / f"{name}.toml"
     file, shared = parse(read_toml(path), _TableFile, str(path)), load_models()
     for cell in file.cells:

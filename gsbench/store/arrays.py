@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Float32, Int64
 
+from gsbench.parsing import InputError
 from gsbench.store.schema import Column, FloatType, Schema
 from gsbench.types import Array, Gaussians
 
@@ -25,7 +26,7 @@ def encode(schema: Schema, rows: Sequence[Row]) -> pa.Table:
     """The rows as a table of the config's Arrow schema.
 
     Raises:
-        ValueError: a value whose shape or dtype is not the column's; the message names the object and the column.
+        InputError: a value whose shape or dtype is not the column's; the message names the object and the column.
     """
     arrow = schema.arrow()
     columns = [_encode_column(schema, column, arrow.field(column.name), rows) for column in schema.columns]
@@ -55,18 +56,18 @@ def _check_array(value: Array, column: Column, shape: tuple[int | None, ...], ob
     dtype = "float32" if column.dtype == "gaussian" else column.dtype
     if not fits or value.dtype != dtype:
         expected = " ".join("n" if dim is None else str(dim) for dim in shape)
-        raise ValueError(
+        raise InputError(
             f"{object_id}: {column.name} is {value.dtype} {list(value.shape)} (must be {dtype} [{expected}])"
         )
 
 
 def _narrow(value: Array, dtype: np.dtype[Any], what: str) -> Array:
-    """The same numbers as `dtype`; ValueError if it does not hold them exactly."""
+    """The same numbers as `dtype`; InputError if it does not hold them exactly."""
     if value.dtype == dtype:
         return value
     narrow = value.astype(dtype)
     if not np.array_equal(narrow.astype(value.dtype), value, equal_nan=True):
-        raise ValueError(f"{what} holds numbers that {dtype} does not (round them by `round_gaussians` first)")
+        raise InputError(f"{what} holds numbers that {dtype} does not (round them by `round_gaussians` first)")
     return narrow
 
 
@@ -131,7 +132,7 @@ def round_floats(values: Float32[Array, "*shape"], bits: int) -> Float32[Array, 
     The dropped bits become zero, which is what lets the shards compress.
     """
     if not 0 <= bits <= _MANTISSA_BITS:
-        raise ValueError(f"bits: {bits} (allowed: 0 to {_MANTISSA_BITS})")
+        raise InputError(f"bits: {bits} (allowed: 0 to {_MANTISSA_BITS})")
     drop = _MANTISSA_BITS - bits
     if not drop:
         return values

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from gsbench.parsing import parse, read_versioned
+from gsbench.parsing import InputError, parse, read_versioned
 from gsbench.results import write_atomic
 
 AUDIT = "audit.json"
@@ -179,12 +179,12 @@ def load_audit(path: Path) -> Audit:
     """Reads an audit.
 
     Raises:
-        ValueError: it is no audit of a known version, or its counts are not those of its lists; the message names the
+        InputError: it is no audit of a known version, or its counts are not those of its lists; the message names the
             file and the key.
     """
     table = read_versioned(path, "format_version", FORMAT_VERSION)
     counts = table.pop("counts", None)
     audit = parse(table, Audit, str(path))
     if counts != audit.counts():
-        raise ValueError(f"{path}: counts are not those of the lists (run `gsbench audit` again)")
+        raise InputError(f"{path}: counts are not those of the lists (run `gsbench audit` again)")
     return audit

@@ -23,7 +23,7 @@ def audit_text(folder: Folder) -> str:
     """Markdown on duplicates, leaks and defects of the meshes that a data folder was made from.
 
     Raises:
-        ValueError: a shard of the folder that is missing or damaged.
+        InputError: a shard of the folder that is missing or damaged.
     """
     audit = shipped_audit(folder.manifest.name)
     if audit is None:

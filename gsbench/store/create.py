@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import gsbench
+from gsbench.parsing import InputError
 from gsbench.store.arrays import Row
 from gsbench.store.card import About, write_card
 from gsbench.store.folder import Folder
@@ -87,7 +88,7 @@ def create_folder(out: Path, contents: Contents, rows: Mapping[tuple[str, str], 
         The manifest as written.
 
     Raises:
-        ValueError: `out` is taken or cannot be written, rows out of order or not those of `contents`, or a row that
+        InputError: `out` is taken or cannot be written, rows out of order or not those of `contents`, or a row that
             does not fit the schema.
     """
     require_free(out)
@@ -156,20 +157,20 @@ def finish_folder(folder: Path, contents: Contents, written: Mapping[str, Writte
 
 
 def require_free(out: Path) -> None:
-    """Raises a ValueError if `out` exists and is not an empty folder that another can be renamed to."""
+    """Raises an InputError if `out` exists and is not an empty folder that another can be renamed to."""
     if out.is_mount():
-        raise ValueError(f"{out}: is a mount point (allowed: a new or an empty folder in it)")
+        raise InputError(f"{out}: is a mount point (allowed: a new or an empty folder in it)")
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise ValueError(f"{out}: exists already (allowed: a new or an empty folder)")
+        raise InputError(f"{out}: exists already (allowed: a new or an empty folder)")
 
 
 @contextlib.contextmanager
 def telling_of_failed_writes(out: Path) -> Iterator[None]:
-    """Turns an OSError of the block into a ValueError: `out` cannot be written, and why."""
+    """Turns an OSError of the block into an InputError: `out` cannot be written, and why."""
     try:
         yield
     except OSError as error:
-        raise ValueError(f"{out}: cannot be written ({error.strerror or error})") from error
+        raise InputError(f"{out}: cannot be written ({error.strerror or error})") from error
 
 
 def _fill(rows: Iterable[Row], labels: Mapping[str, str], columns: Mapping[str, Row]) -> Iterator[Row]:
@@ -179,8 +180,8 @@ def _fill(rows: Iterable[Row], labels: Mapping[str, str], columns: Mapping[str, 
     for row in rows:
         object_id = row["object_id"]
         if object_id != last and object_id != next(expected, None):
-            raise ValueError(f"{object_id}: row out of order, or of an object that the data set does not list")
+            raise InputError(f"{object_id}: row out of order, or of an object that the data set does not list")
         last = object_id
         yield {**row, **columns[object_id]}
     if (missing := next(expected, None)) is not None:
-        raise ValueError(f"{missing}: the data set lists this object, but there is no row of it")
+        raise InputError(f"{missing}: the data set lists this object, but there is no row of it")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gsbench.parsing import suggest
+from gsbench.parsing import InputError, suggest
 from gsbench.store.manifest import MANIFEST, Manifest, load_manifest
 from gsbench.store.schema import SPLITS, Schema
 
@@ -46,12 +46,12 @@ def open_folder(path: Path) -> Folder:
     """Opens a data folder.
 
     Raises:
-        ValueError: no such folder, or one that is no data set; the message names it.
+        InputError: no such folder, or one that is no data set; the message names it.
     """
     if not path.is_dir():
-        raise ValueError(f"{path}: no such folder (allowed: a folder that `gsbench build` wrote, {_known()})")
+        raise InputError(f"{path}: no such folder (allowed: a folder that `gsbench build` wrote, {_known()})")
     if not (path / MANIFEST).is_file():
-        raise ValueError(f"{path}: no data set, it has no {MANIFEST} (allowed: a folder that `gsbench build` wrote)")
+        raise InputError(f"{path}: no data set, it has no {MANIFEST} (allowed: a folder that `gsbench build` wrote)")
     return Folder(path, load_manifest(path))
 
 
@@ -68,7 +68,7 @@ def resolve(name_or_path: str, revision: str | None = None, configs: Sequence[st
         The folder; `open_folder` reads it.
 
     Raises:
-        ValueError: nothing of that name here or on the Hub, or the Hub cannot be reached.
+        InputError: nothing of that name here or on the Hub, or the Hub cannot be reached.
     """
     if name_or_path == MINI:
         return _local(Path(str(importlib.resources.files("gsbench") / "mini")), revision)
@@ -80,7 +80,7 @@ def resolve(name_or_path: str, revision: str | None = None, configs: Sequence[st
     if _REPO.fullmatch(name_or_path):
         return _download(name_or_path, revision, configs)
     close = suggest(name_or_path, NAMES)
-    raise ValueError(f"{name_or_path}: no such data set{close} (allowed: {_known()}, a folder, or ORG/NAME on the Hub)")
+    raise InputError(f"{name_or_path}: no such data set{close} (allowed: {_known()}, a folder, or ORG/NAME on the Hub)")
 
 
 def _known() -> str:
@@ -90,7 +90,7 @@ def _known() -> str:
 def _local(path: Path, revision: str | None) -> Path:
     folder = open_folder(path)
     if revision not in (None, folder.manifest.version):
-        raise ValueError(f"{path}: revision {revision} asked for, the folder is {folder.manifest.version}")
+        raise InputError(f"{path}: revision {revision} asked for, the folder is {folder.manifest.version}")
     return path
 
 
@@ -113,7 +113,7 @@ def _download(repo: str, revision: str | None, configs: Sequence[str] | None) ->
     except Exception as error:  # the Hub's client and the two HTTP libraries below it share no base class
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         at = f" at revision {revision}" if revision else ""
-        raise ValueError(
+        raise InputError(
             f"{repo}: no such folder, and not to be had from the Hugging Face Hub{at} (offline, or no such data set): "
             f"{reason}; the embedded data set `{MINI}` needs no network"
         ) from None
@@ -178,7 +178,7 @@ def load_dataset(
         What `datasets.load_dataset` returns: a Dataset for a split, else a DatasetDict.
 
     Raises:
-        ValueError: no such data set, config or split.
+        InputError: no such data set, config or split.
     """
     Schema(config, ())  # a config that no data set can have is refused before anything is downloaded
     path = resolve(name, revision, [config])
@@ -201,7 +201,7 @@ def read_table(folder: Folder, config: str, split: str, columns: Sequence[str] |
         The rows in order of object_id. `gsbench.store.arrays.ragged` turns its columns into numpy arrays.
 
     Raises:
-        ValueError: no such config, split or column, or a shard that is missing or damaged; the message names it.
+        InputError: no such config, split or column, or a shard that is missing or damaged; the message names it.
     """
     return pa.concat_tables([table for _, table in read_shards(folder, config, split, columns)])
 
@@ -213,11 +213,11 @@ def read_shards(
     schema = folder.manifest.schema(config)
     shards = folder.manifest.shards_of(config, split)
     if not shards:
-        raise ValueError(f"{folder.path}: config {config} has no split '{split}' (allowed: {', '.join(SPLITS)})")
+        raise InputError(f"{folder.path}: config {config} has no split '{split}' (allowed: {', '.join(SPLITS)})")
     names = [column.name for column in schema.columns]
     for column in columns or ():
         if column not in names:
-            raise ValueError(f"{config}: no column '{column}'{suggest(column, names)} (it has: {', '.join(names)})")
+            raise InputError(f"{config}: no column '{column}'{suggest(column, names)} (it has: {', '.join(names)})")
     for shard in shards:
         yield shard, _read_shard(folder.path / shard, columns)
 
@@ -236,14 +236,14 @@ def _read_shard(path: Path, columns: Sequence[str] | None) -> pa.Table:
             return pa.concat_tables(threads.map(read_group, range(metadata.num_row_groups)))
     except (OSError, pa.ArrowException) as error:
         reason = " ".join(str(error).split())
-        raise ValueError(f"{path}: shard is missing or damaged ({reason[:160]}); run `gsbench verify`") from None
+        raise InputError(f"{path}: shard is missing or damaged ({reason[:160]}); run `gsbench verify`") from None
 
 
 def read_labels(folder: Folder, split: str) -> dict[str, str]:
     """object_id -> class name of a split, sorted by object_id, from the first config that the folder has.
 
     Raises:
-        ValueError: no such split, or a damaged shard.
+        InputError: no such split, or a damaged shard.
     """
     config = next(iter(folder.manifest.counts))
     table = read_table(folder, config, split, ["object_id", "label"])

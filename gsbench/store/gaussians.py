@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gsbench.parsing import suggest
+from gsbench.parsing import InputError, suggest
 from gsbench.store.arrays import ragged
 from gsbench.store.folder import Folder, read_labels
 from gsbench.store.schema import SPLITS
@@ -23,7 +23,7 @@ def load_object(folder: Folder, object_id: str) -> Gaussians:
         object_id: of either split.
 
     Raises:
-        ValueError: the folder has no Gaussians, no such object, or a shard that is missing or damaged.
+        InputError: the folder has no Gaussians, no such object, or a shard that is missing or damaged.
     """
     schema = folder.manifest.schema(_CONFIG)
     inner = {"means": (3,), "quats": (4,), "scales": (3,), "opacities": (), "sh": (schema.sh_coefficients, 3)}
@@ -33,7 +33,7 @@ def load_object(folder: Folder, object_id: str) -> Gaussians:
             if row is not None:
                 return Gaussians(*(np.array(ragged(row[name], of)[0], np.float32) for name, of in inner.items()))
     close = suggest(object_id, [known for split in SPLITS for known in read_labels(folder, split)])
-    raise ValueError(f"{folder.path}: no object '{object_id}'{close}")
+    raise InputError(f"{folder.path}: no object '{object_id}'{close}")
 
 
 def _find(path: Path, object_id: str) -> pa.Table | None:
@@ -49,5 +49,5 @@ def _find(path: Path, object_id: str) -> pa.Table | None:
                     return file.read_row_group(group).slice(ids.index(object_id), 1)
     except (OSError, pa.ArrowException) as error:
         reason = " ".join(str(error).split())
-        raise ValueError(f"{path}: shard is missing or damaged ({reason[:160]}); run `gsbench verify`") from None
+        raise InputError(f"{path}: shard is missing or damaged ({reason[:160]}); run `gsbench verify`") from None
     return None

@@ -46,7 +46,7 @@ def leaks_of(folder: Folder) -> dict[Level, tuple[str, ...]]:
     are identical as distributed.
 
     Raises:
-        ValueError: a shard that is missing or damaged.
+        InputError: a shard that is missing or damaged.
     """
     train, test = (set(read_labels(folder, split)) for split in ("train", "test"))
     audit = shipped_audit(folder.manifest.name)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gsbench.parsing import parse, read_versioned
+from gsbench.parsing import InputError, parse, read_versioned
 from gsbench.results import write_atomic
 from gsbench.store.schema import FloatType, Schema
 from gsbench.tasks import fingerprint
@@ -77,10 +77,10 @@ class Manifest:
         """The schema of one of the data set's configs.
 
         Raises:
-            ValueError: the data set has no such config.
+            InputError: the data set has no such config.
         """
         if config not in self.counts:
-            raise ValueError(f"{self.name} has no config '{config}' (it has: {', '.join(self.counts)})")
+            raise InputError(f"{self.name} has no config '{config}' (it has: {', '.join(self.counts)})")
         return Schema(config, self.classes, self.sh_coefficients, self.float_type)
 
     def shards_of(self, config: str, split: str) -> list[str]:
@@ -98,9 +98,9 @@ def load_manifest(folder: Path) -> Manifest:
     """Reads the manifest of a data folder.
 
     Raises:
-        ValueError: there is none, or it is not a manifest of a known version; the message names the file.
+        InputError: there is none, or it is not a manifest of a known version; the message names the file.
     """
     path = folder / MANIFEST
     if not path.exists():
-        raise ValueError(f"{folder}: no data set, it has no {MANIFEST}")
+        raise InputError(f"{folder}: no data set, it has no {MANIFEST}")
     return parse(read_versioned(path, "format_version", FORMAT_VERSION), Manifest, str(path))

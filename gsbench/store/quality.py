@@ -43,7 +43,7 @@ def read_scores(folder: Folder) -> Scores:
     """Reads the scores of a folder; there are none where it has no Gaussians.
 
     Raises:
-        ValueError: a shard that is missing or damaged.
+        InputError: a shard that is missing or damaged.
     """
     ids: list[str] = []
     labels: list[str] = []

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
 
-from gsbench.parsing import suggest
+from gsbench.parsing import InputError, suggest
 
 if TYPE_CHECKING:
     import datasets
@@ -122,11 +122,11 @@ class Schema:
     def __post_init__(self) -> None:
         if self.config not in CONFIGS:
             close = suggest(self.config, CONFIGS)
-            raise ValueError(f"config: no '{self.config}'{close} (allowed: {', '.join(CONFIGS)})")
+            raise InputError(f"config: no '{self.config}'{close} (allowed: {', '.join(CONFIGS)})")
         if list(self.classes) != sorted(set(self.classes)):
-            raise ValueError(f"classes: {list(self.classes)} (must be distinct and in alphabetical order)")
+            raise InputError(f"classes: {list(self.classes)} (must be distinct and in alphabetical order)")
         if self.sh_coefficients not in (1, 4, 9, 16):
-            raise ValueError(f"sh_coefficients: {self.sh_coefficients} (allowed: 1, 4, 9, 16)")
+            raise InputError(f"sh_coefficients: {self.sh_coefficients} (allowed: 1, 4, 9, 16)")
 
     @property
     def columns(self) -> tuple[Column, ...]:

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from gsbench.parsing import InputError
 from gsbench.results import TEMPORARY_PREFIX, atomic_path
 from gsbench.store.arrays import Row, encode
 from gsbench.store.manifest import Shard
@@ -48,9 +49,9 @@ class ShardPlan:
     """
 
     def __init__(self, schema: Schema, max_shard_bytes: int = MAX_SHARD_BYTES) -> None:
-        """Begins with shard 0; `max_shard_bytes` is at most 500 MB, else ValueError."""
+        """Begins with shard 0; `max_shard_bytes` is at most 500 MB, else InputError."""
         if not 0 < max_shard_bytes <= MAX_SHARD_BYTES:
-            raise ValueError(f"max_shard_bytes: {max_shard_bytes} (allowed: 1 to {MAX_SHARD_BYTES})")
+            raise InputError(f"max_shard_bytes: {max_shard_bytes} (allowed: 1 to {MAX_SHARD_BYTES})")
         groups = 2 * max_shard_bytes // _ROW_GROUP_BYTES + 1
         arrow = schema.arrow()
         head = _HEAD_BYTES + sum(map(len, arrow.metadata.values())) * _METADATA_COPIES
@@ -62,11 +63,11 @@ class ShardPlan:
         """The number of the shard for the next object, whose rows have `size` bytes by `row_bytes`.
 
         Raises:
-            ValueError: the object alone is larger than a shard may be.
+            InputError: the object alone is larger than a shard may be.
         """
         if size + self._overhead > self._limit:
             most = self._limit - self._overhead
-            raise ValueError(f"{object_id}: {size} bytes do not fit a shard of {self._limit} (room for {most})")
+            raise InputError(f"{object_id}: {size} bytes do not fit a shard of {self._limit} (room for {most})")
         if self._used + size + self._overhead > self._limit:
             self._shard, self._used = self._shard + 1, 0
         self._used += size
@@ -101,7 +102,7 @@ def write_shards(
         What was written, by path inside the folder.
 
     Raises:
-        ValueError: no rows, a row that does not fit the schema, or an object that fits no shard.
+        InputError: no rows, a row that does not fit the schema, or an object that fits no shard.
         OSError: the folder cannot be written or the disk is full. No shard is left then.
     """
     plan = ShardPlan(schema, max_shard_bytes)
@@ -111,7 +112,7 @@ def write_shards(
             path = folder / schema.config / f"{TEMPORARY_PREFIX}{split}-{number:05d}.parquet"
             partial.append((path, write_shard(path, schema, (row for _, of_object in objects for row in of_object))))
         if not partial:
-            raise ValueError(f"{folder / schema.config}: no rows to write for split {split}")
+            raise InputError(f"{folder / schema.config}: no rows to write for split {split}")
         written = {}
         for index, (path, of_shard) in enumerate(partial):
             name = shard_name(schema.config, split, index, len(partial))
@@ -138,7 +139,7 @@ def write_shard(path: Path, schema: Schema, rows: Iterable[Row]) -> Written:
         rows: those that a `ShardPlan` put into this shard, in their final order.
 
     Raises:
-        ValueError: a row that does not fit the schema.
+        InputError: a row that does not fit the schema.
         OSError: the folder cannot be written or the disk is full; there is no shard then.
     """
     counts: Counter[str] = Counter()

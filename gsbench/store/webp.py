@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import UInt8
 
+from gsbench.parsing import InputError
 from gsbench.types import Array
 
 if TYPE_CHECKING:
@@ -25,12 +26,12 @@ def encode_webp(image: UInt8[Array, "h w c"], method: int) -> bytes:
         method: libwebp's effort, 0 (fast) to 6 (small).
 
     Raises:
-        ValueError: a size or a number of channels that the format does not hold.
+        InputError: a size or a number of channels that the format does not hold.
     """
     from PIL import Image  # takes .1 s, and most readers need none
 
     if image.ndim != 3 or image.shape[2] not in (3, 4):
-        raise ValueError(f"image: {list(image.shape)} (must be [h w 3] or [h w 4])")
+        raise InputError(f"image: {list(image.shape)} (must be [h w 3] or [h w 4])")
     buffer = io.BytesIO()
     # In lossless files `quality` is an effort, too: what more of it than this saves is not worth its time.
     Image.fromarray(np.ascontiguousarray(image)).save(
@@ -43,7 +44,7 @@ def decode_image(data: bytes) -> UInt8[Array, "h w c"]:
     """The pixels of an encoded image with the channels that it has.
 
     Raises:
-        ValueError: no image, or a damaged one.
+        InputError: no image, or a damaged one.
     """
     from PIL import Image  # takes .1 s, and most readers need none
 
@@ -51,7 +52,7 @@ def decode_image(data: bytes) -> UInt8[Array, "h w c"]:
         with Image.open(io.BytesIO(data), formats=["WEBP"]) as image:
             return np.asarray(image)
     except (OSError, SyntaxError) as error:  # what Pillow raises for damaged files
-        raise ValueError(f"image: no WebP that can be decoded ({error})") from None
+        raise InputError(f"image: no WebP that can be decoded ({error})") from None
 
 
 def decode_over_white(data: bytes, size: int | None = None) -> tuple[tuple[int, int], UInt8[Array, "h w 3"]]:
@@ -62,7 +63,7 @@ def decode_over_white(data: bytes, size: int | None = None) -> tuple[tuple[int, 
         size: height and width that it is resized to, bilinearly with antialiasing; None leaves it as it is.
 
     Raises:
-        ValueError: no image, a damaged one, or one to be resized that is not square.
+        InputError: no image, a damaged one, or one to be resized that is not square.
     """
     from PIL import Image  # takes .1 s, and most readers need none
 
@@ -71,10 +72,10 @@ def decode_over_white(data: bytes, size: int | None = None) -> tuple[tuple[int, 
             image.load()
             flat = _over_white(image)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # what Pillow raises
-        raise ValueError(f"no image that can be decoded ({error})") from None
+        raise InputError(f"no image that can be decoded ({error})") from None
     height, width = flat.height, flat.width
     if size is not None and height != width:
-        raise ValueError(f"{width} x {height} pixels (must be square to be resized to {size})")
+        raise InputError(f"{width} x {height} pixels (must be square to be resized to {size})")
     if size not in (None, width):
         flat = flat.resize((size, size), Image.Resampling.BILINEAR)
     return (height, width), np.asarray(flat)

@@ -48,7 +48,7 @@ def verify(
         not read any further, and what all shards together show is left out where a single one is wrong.
 
     Raises:
-        ValueError: `path` is no data folder, its manifest cannot be read, or `meshes` are no meshes.
+        InputError: `path` is no data folder, its manifest cannot be read, or `meshes` are no meshes.
     """
     folder = open_folder(path)
     surfaces = None if meshes is None else MeshSurfaces(meshes)

@@ -68,7 +68,7 @@ def measure_alignment(
         progress: is called with the objects done.
 
     Raises:
-        ValueError: whatever `surface_of` raises.
+        InputError: whatever `surface_of` raises.
     """
     if not set(_COLUMNS) <= set(folder.manifest.counts):
         return None

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import UInt8
 
+from gsbench.parsing import InputError
 from gsbench.store.arrays import GAUSSIAN_COLUMNS, ragged
 from gsbench.store.schema import IMAGE_CONFIGS, Schema
 from gsbench.store.webp import decode_image
@@ -61,7 +62,7 @@ class Sample:
                 object_id = table["object_id"][row].as_py()
                 try:
                     image = decode_image(table["image"][row].as_py()["bytes"])
-                except ValueError as error:
+                except InputError as error:
                     yield f"{object_id}: {error}"
                     continue
                 self.decoded += 1

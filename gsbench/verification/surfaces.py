@@ -16,7 +16,7 @@ class MeshSurfaces:
     """Gives the distances from an object's mesh, and remembers which meshes are not those of the data."""
 
     def __init__(self, meshes: Path) -> None:
-        """Lists the meshes of a folder in the official layout; ValueError if there are none."""
+        """Lists the meshes of a folder in the official layout; InputError if there are none."""
         self._root = meshes
         self._files: dict[str, MeshFile] = {file.object_id: file for file in list_meshes(meshes)}
 
@@ -24,7 +24,7 @@ class MeshSurfaces:
         """The distances from the object's surface in the world frame; None if there is no such mesh.
 
         Raises:
-            ValueError: the mesh cannot be read.
+            InputError: the mesh cannot be read.
             OSError: the file cannot be opened.
         """
         if object_id not in self._files:

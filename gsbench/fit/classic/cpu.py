@@ -23,7 +23,7 @@ def optimise(views: Views, recipe: ClassicRecipe, rng: np.random.Generator) -> G
     """Gaussians that look like `views`, whose cameras all see the unit ball about the origin.
 
     Raises:
-        ValueError: pruning left no Gaussian.
+        InputError: pruning left no Gaussian.
     """
     cameras, extent = views.cameras, scene_extent(views.cameras)
     vectors, targets = camera_vectors(cameras), target_planes(views, cameras.width, layout.TILE)

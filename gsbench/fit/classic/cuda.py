@@ -18,6 +18,7 @@ from gsbench.fit.cuda.scores import ssim
 from gsbench.fit.schedule import view_order
 from gsbench.fit.targets import target_planes
 from gsbench.geometry import normalize_quats
+from gsbench.parsing import InputError
 from gsbench.render.splats_cuda import require_gsplat
 from gsbench.types import Array, Gaussians, Views
 
@@ -29,11 +30,11 @@ def optimise(views: Views, recipe: ClassicRecipe, rng: np.random.Generator, devi
     """Gaussians that look like `views`, whose cameras all see the unit ball about the origin.
 
     Raises:
-        ValueError: no CUDA, a `split_shrink` that gsplat does not have, or pruning left no Gaussian.
+        InputError: no CUDA, a `split_shrink` that gsplat does not have, or pruning left no Gaussian.
     """
     gsplat = require_gsplat()
     if recipe.split_shrink != _SPLIT_SHRINK:
-        raise ValueError(f"split_shrink: {recipe.split_shrink}, on 'cuda' only {_SPLIT_SHRINK} is allowed (gsplat's)")
+        raise InputError(f"split_shrink: {recipe.split_shrink}, on 'cuda' only {_SPLIT_SHRINK} is allowed (gsplat's)")
     cameras, extent = views.cameras, scene_extent(views.cameras)
     planes = target_planes(views, cameras.width)[:, :3]
     targets = torch.from_numpy(np.moveaxis(planes, 1, -1)).contiguous().to(device)
@@ -56,7 +57,7 @@ def optimise(views: Views, recipe: ClassicRecipe, rng: np.random.Generator, devi
                 optimizer.zero_grad(set_to_none=True)
             strategy.step_post_backward(raw, optimizers, state, iteration, info)
             if not len(raw["means"]):
-                raise ValueError("views: pruning left no Gaussian, is there an object in them?")
+                raise InputError("views: pruning left no Gaussian, is there an object in them?")
             if resets_at(recipe, iteration):
                 gsplat.strategy.ops.reset_opa(raw, optimizers, state, recipe.reset_opacity)
     return _from_raw(raw)

@@ -6,6 +6,7 @@ from jaxtyping import Bool, Float32, Int, Int32
 from gsbench.fit.classic.density_kernels import add_gradients
 from gsbench.fit.classic.recipe import ClassicRecipe
 from gsbench.geometry import quats_to_matrices
+from gsbench.parsing import InputError
 from gsbench.render import layout
 from gsbench.render.lanes_kernels import WIDTH
 from gsbench.types import Array
@@ -45,7 +46,7 @@ class Population:
         What is born starts with moments of 0. A clone equals its original.
 
         Raises:
-            ValueError: no Gaussian is left.
+            InputError: no Gaussian is left.
         """
         chosen = self._chosen(recipe)
         large = self._largest(self.raw[:, : self.count]) > recipe.densify_scale * extent
@@ -55,7 +56,7 @@ class Population:
         stays = ~(chosen & large) & self._lasts(self.raw[:, : self.count], recipe, limit)
         self._keep(np.flatnonzero(stays), born[:, self._lasts(born, recipe, limit)])
         if not self.count:
-            raise ValueError("views: pruning left no Gaussian, is there an object in them?")
+            raise InputError("views: pruning left no Gaussian, is there an object in them?")
 
     def reset_opacities(self, most: float) -> None:
         """Lowers opacities to `most` and zeroes their moments."""

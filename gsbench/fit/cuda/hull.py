@@ -36,7 +36,7 @@ def hull_gaussians(
     Gaussians for the same `rng`.
 
     Raises:
-        ValueError: no voxel lies inside every silhouette.
+        InputError: no voxel lies inside every silhouette.
     """
     origin, voxel, occupied = carve(rgba, cameras, recipe.hull_resolution)
     surface, blurred = _surface(occupied).nonzero(), _blurred(occupied)

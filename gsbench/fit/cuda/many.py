@@ -9,6 +9,7 @@ from gsbench.fit.cuda.memory import free_bytes, objects_at_once
 from gsbench.fit.cuda.prepared import prepare
 from gsbench.fit.fitted import Fitted
 from gsbench.fit.recipe import FitRecipe
+from gsbench.parsing import InputError
 from gsbench.render.splats_cuda import rasterize_tensors, require_gsplat
 from gsbench.types import Views
 
@@ -23,15 +24,15 @@ def fit_many(
     """Fits objects in batches of `at_once`; None is as many as the GPU's memory holds.
 
     Raises:
-        ValueError: as `gsbench.fit.fit_many`, or `at_once` below 1.
+        InputError: as `gsbench.fit.fit_many`, or `at_once` below 1.
         torch.OutOfMemoryError: the GPU does not hold a single object.
     """
     require_gsplat()
     if at_once is not None and at_once < 1:
-        raise ValueError(f"at_once: {at_once}, it must be at least 1")
+        raise InputError(f"at_once: {at_once}, it must be at least 1")
     shapes = {each.rgba.shape for each in views}
     if len(shapes) > 1:
-        raise ValueError(f"views: a batch on CUDA needs equal numbers and sizes, it holds {sorted(shapes)}")
+        raise InputError(f"views: a batch on CUDA needs equal numbers and sizes, it holds {sorted(shapes)}")
     if not views:
         return []
     device = torch.device("cuda")

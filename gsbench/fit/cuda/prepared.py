@@ -47,7 +47,7 @@ def prepare(views: Views, held_out: Views, recipe: FitRecipe, seed: int, device:
     """Uploads the views once and makes everything of them there; the random numbers are those of the fit on CPU.
 
     Raises:
-        ValueError: as `gsbench.fit.fit`.
+        InputError: as `gsbench.fit.fit`.
         torch.OutOfMemoryError: the device is full.
     """
     center, radius = unit_frame(views)

@@ -15,6 +15,7 @@ from gsbench.meshes.shapes.seating import make_chair, make_sofa
 from gsbench.meshes.shapes.solids import move, scale
 from gsbench.meshes.shapes.storage import make_dresser, make_night_stand
 from gsbench.meshes.shapes.tables import make_desk, make_table
+from gsbench.parsing import InputError
 from gsbench.types import Mesh
 
 _MAKERS: dict[str, Callable[[Draw], Mesh]] = {
@@ -44,12 +45,12 @@ def make_shape(label: str, seed: int) -> Mesh:
         A closed-part mesh in metres, z up, standing on z = 0, its front towards -y; each axis stretched by up to 8 %.
 
     Raises:
-        ValueError: an unknown label or a negative seed.
+        InputError: an unknown label or a negative seed.
     """
     if label not in _MAKERS:
-        raise ValueError(f"no procedural shape {label!r}, allowed are {', '.join(LABELS)}")
+        raise InputError(f"no procedural shape {label!r}, allowed are {', '.join(LABELS)}")
     if seed < 0:
-        raise ValueError(f"seed is {seed}, it must be 0 or more")
+        raise InputError(f"seed is {seed}, it must be 0 or more")
     draw = Draw(seed, LABELS.index(label))
     stretch = [1 + draw.between(-_LARGEST_STRETCH, _LARGEST_STRETCH) for _ in range(3)]
     shape = scale(_MAKERS[label](draw), *stretch)

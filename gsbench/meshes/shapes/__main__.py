@@ -6,6 +6,7 @@ from pathlib import Path
 
 from gsbench.meshes.off import save_off
 from gsbench.meshes.shapes import LABELS, make_shape
+from gsbench.parsing import InputError
 
 _SEEDS_PER_RUN = 1_000_000  # so that runs with different --seed share no object
 
@@ -16,13 +17,13 @@ def write_shapes(out: Path, train: int, test: int, seed: int) -> None:
     Numbered as in ModelNet: test ids follow the train ids. An object depends on its number and `seed` alone.
 
     Raises:
-        ValueError: counts or seed out of range.
+        InputError: counts or seed out of range.
         OSError: a file cannot be written.
     """
     if train < 0 or test < 0 or not 0 < train + test < _SEEDS_PER_RUN:
-        raise ValueError(f"--train {train} --test {test}: allowed are 0 or more each, and one object at least")
+        raise InputError(f"--train {train} --test {test}: allowed are 0 or more each, and one object at least")
     if seed < 0:
-        raise ValueError(f"--seed {seed}: allowed are 0 or more")
+        raise InputError(f"--seed {seed}: allowed are 0 or more")
     for label in LABELS:
         for number in range(1, train + test + 1):
             folder = out / label / ("train" if number <= train else "test")
