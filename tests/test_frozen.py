@@ -7,12 +7,12 @@ of the task, and then on purpose.
 import hashlib
 from pathlib import Path
 
+import gsbench_baselines.pointnet2
 import llvmlite.binding
 import numpy as np
 import pytest
 import torch
 
-import gsbench_baselines.pointnet2
 from gsbench.baseline import build_model
 from gsbench.build import build
 from gsbench.checkpoints import weights_sha256
@@ -106,10 +106,21 @@ def test_regimes_hold_the_same_objects_as_ever() -> None:
     ],
 )
 def test_tasks_are_called_as_ever(changes: dict, slug: str) -> None:
-    plain = dict(
-        dataset="tiny", revision="1", fingerprint="a" * 64, split="test", modality="gaussians", protocol="supervised",
-        regime=100, draw=0, features="xyz", sampling="fps", num_points=1024, num_views=None, views_from=None,
-    )  # fmt: skip
+    plain = {
+        "dataset": "tiny",
+        "revision": "1",
+        "fingerprint": "a" * 64,
+        "split": "test",
+        "modality": "gaussians",
+        "protocol": "supervised",
+        "regime": 100,
+        "draw": 0,
+        "features": "xyz",
+        "sampling": "fps",
+        "num_points": 1024,
+        "num_views": None,
+        "views_from": None,
+    }
     assert Task(**plain | changes).slug() == slug
 
 
