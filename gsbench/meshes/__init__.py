@@ -5,15 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from gsbench.meshes.off import NotFiniteError, load_off, save_off
+from gsbench.meshes.off import MAX_MESH_BYTES, NotFiniteError, load_off, save_off
 from gsbench.meshes.split import MESH_SUFFIXES
-from gsbench.parsing import InputError
+from gsbench.parsing import InputError, file_size
 from gsbench.types import Mesh
 
 __all__ = ["MAX_MESH_BYTES", "NotFiniteError", "load_mesh", "load_off", "save_off"]
-
-MAX_MESH_BYTES = 1_000_000_000
-"""Largest mesh file that is read. OFF takes six times its size of memory: 10 million faces (400 MB) take 2.3 GB."""
 
 
 def load_mesh(path: str | os.PathLike[str]) -> Mesh:
@@ -37,8 +34,7 @@ def load_mesh(path: str | os.PathLike[str]) -> Mesh:
     suffix = path.suffix.lower()
     if suffix not in MESH_SUFFIXES:
         raise InputError(f"{path}: unknown mesh format {suffix!r}, allowed are {', '.join(MESH_SUFFIXES)}")
-    if (size := path.stat().st_size) > MAX_MESH_BYTES:
-        raise InputError(f"{path}: {size} bytes, files of at most {MAX_MESH_BYTES} are read")
+    file_size(path, MAX_MESH_BYTES)
     return load_off(path) if suffix == ".off" else _load_with_trimesh(path, suffix)
 
 
