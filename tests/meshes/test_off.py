@@ -1,7 +1,11 @@
 """OFF in every form found in the wild, and every way in which a file can be wrong."""
 
+import json
 import os
+import struct
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -230,6 +234,48 @@ def test_other_formats_fail_in_one_line(tmp_path: Path, name: str, content: byte
     with pytest.raises(ValueError, match=name) as caught:
         load_mesh(tmp_path / name)
     assert "\n" not in str(caught.value)
+
+
+def glb_with(change: Callable[[dict[str, Any]], object], path: Path) -> Path:
+    """A .glb file of a box whose JSON was changed."""
+    data = trimesh.creation.box((1, 1, 1)).export(file_type="glb")
+    size = int.from_bytes(data[12:16], "little")
+    document = json.loads(data[20 : 20 + size])
+    change(document)
+    text = json.dumps(document).encode()
+    text += b" " * (-len(text) % 4)
+    rest = data[20 + size :]
+    head = struct.pack("<4sIII4s", b"glTF", 2, 20 + len(text) + len(rest), len(text), b"JSON")
+    path.write_bytes(head + text + rest)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: d["accessors"][0].update(count=4 * 10**9), "its accessors announce 40000000[0-9]+ values"),
+        (
+            lambda d: d["bufferViews"].extend([d["bufferViews"][0] | {"byteLength": 1000}] * 10**5),
+            "its buffer views announce [0-9]+ bytes",
+        ),
+        (
+            lambda d: (
+                d.update(nodes=[{"mesh": 0}] * 10_001),
+                d["scenes"][0].update(nodes=list(range(10_001))),
+            ),
+            "its nodes draw 10001 meshes",
+        ),
+        (
+            lambda d: [one.pop("bufferView") for one in d["accessors"]],  # as Draco leaves them, to trimesh all zeros
+            "accessor [0-9] is sparse, empty, of matrices or in another file",
+        ),
+        (lambda d: d["meshes"][0]["primitives"][0]["attributes"].update(POSITION=-1), "not valid glTF: TypeError -1"),
+    ],
+)
+def test_small_glb_files_that_memory_could_not_hold(tmp_path: Path, change: Callable, message: str) -> None:
+    path = glb_with(change, tmp_path / "small.glb")
+    with pytest.raises(InputError, match=rf"small\.glb: {message}"):
+        load_mesh(path)
 
 
 def test_unknown_suffix_names_the_allowed(tmp_path: Path) -> None:
