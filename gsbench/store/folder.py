@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from gsbench.memory import available_cores
 from gsbench.parsing import InputError, suggest
 from gsbench.store.manifest import MANIFEST, Manifest, load_manifest
 from gsbench.store.schema import SPLITS, Schema
@@ -232,7 +233,7 @@ def _read_shard(path: Path, columns: Sequence[str] | None) -> pa.Table:
 
     try:
         metadata = pq.read_metadata(path)
-        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
+        with ThreadPoolExecutor(available_cores()) as threads:
             return pa.concat_tables(threads.map(read_group, range(metadata.num_row_groups)))
     except (OSError, pa.ArrowException) as error:
         reason = " ".join(str(error).split())
