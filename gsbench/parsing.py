@@ -42,9 +42,9 @@ def check_range(
     if (low < value if above else low <= value) and (value < high if below else value <= high) and value != math.inf:
         return
     if high == math.inf:
-        allowed = f"must be {'above' if above else 'at least'} {low:g}{', and finite' if value == math.inf else ''}"
+        allowed = f"must be {'above' if above else 'at least'} {low}{', and finite' if value == math.inf else ''}"
     else:
-        allowed = f"allowed: {'above ' if above else ''}{low:g} {'to below' if below else 'to'} {high:g}"
+        allowed = f"allowed: {'above ' if above else ''}{low} {'to below' if below else 'to'} {high}"
     raise InputError(f"{key} is {value} ({allowed})")
 
 
