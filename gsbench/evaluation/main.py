@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from gsbench.baseline import find_recipe, load_class
+from gsbench.calls import ModelError
 from gsbench.data import check_views, render_psnr, training_ids
 from gsbench.evaluation.data import Data, training_task
 from gsbench.evaluation.job import (
@@ -97,6 +98,8 @@ def evaluate(
             if out is not None:
                 save_result(result, Path(out) / f"{job.task.slug()}-{result.file_name()}")
             results.append(result)
+    except ModelError as error:
+        raise InputError(f"{job.recipe_path}: {error}") from error
     except torch.OutOfMemoryError:
         raise InputError(
             f"{job.recipe.name}: the memory of {job.device} ends while objects are scored "
