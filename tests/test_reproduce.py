@@ -55,8 +55,9 @@ class StandIn:
         images, pairs = task["modality"] == "images", recipe.supervision == "pairs"
         shape = (task["features"], task["sampling"], task["num_views"] if images else task["num_points"])
         scored = run.make_task(
-            folder, task["modality"], task["regime"], 0, *shape, task["views_from"], task["cameras"], task["protocol"]
-        )
+            folder, task["modality"], task["regime"], 0, *shape,
+            task["views_from"], task["cameras"] or "train", task["protocol"],
+        )  # fmt: skip
         labels = read_labels(folder, "test")
         classes = sorted(set(labels.values()))
         predictions = {i: [self.right, 1 - self.right] for i in labels}

@@ -3,7 +3,7 @@
 import pytest
 
 from gsbench.baseline import find_recipe, load_class
-from gsbench.evaluation import evaluate
+from gsbench.evaluation import Watch, evaluate
 from gsbench.parsing import InputError
 from tests.tiny_training import OBJECTS, make_folder, make_pairs_recipe, make_recipe
 
@@ -28,6 +28,24 @@ from tests.tiny_training import OBJECTS, make_folder, make_pairs_recipe, make_re
         ({"modality": "images", "cameras": "novel"}, r"cameras is 'novel' \(allowed: train\)|from novel cameras"),
         ({"pretext_views": 5}, r"num_views is 5 for the views of train \(allowed: up to 4"),
         ({"num_points": 61}, "num_points is 61"),
+        ({"num_points": 10**12}, rf"num_points is {10**12} \(allowed: up to 4096"),
+        ({"num_points": 10**12, "sampling": "uniform"}, rf"num_points is {10**12} \(allowed: up to \d\d, the most"),
+        ({"num_points": 10**30, "sampling": "uniform"}, rf"num_points is {10**30} \(allowed: up to \d\d, the most"),
+        ({"num_points": 0}, r"num_points is 0 \(must be a whole number of at least 1\)"),
+        ({"num_points": True}, r"num_points is True \(must be a whole number"),
+        ({"pretext_views": 10**12}, rf"num_views is {10**12} for the views of train \(allowed: up to 4"),
+        ({"pretext_views": -1}, r"num_views is -1 \(must be a whole number"),
+        (
+            {"modality": "images", "num_views": 10**30},
+            rf"num_views is {10**30} for the views of train \(allowed: up to 4",
+        ),
+        ({"views_from": "meshes"}, r"views_from is meshes, and pairs sees gaussians \(allowed: leave it out\)"),
+        ({"cameras": "train"}, r"cameras is train, and pairs sees gaussians \(allowed: leave it out\)"),
+        ({"regime": 20}, r"regime is 20 \(allowed: 100, 50, 10, 1\)"),
+        ({"seeds": ()}, r"seeds is \[\] \(must be distinct whole numbers, one at least\)"),
+        ({"seeds": (1, 1)}, r"seeds is \[1, 1\] \(must be distinct"),
+        ({"seeds": (-1,)}, r"seeds: one is -1 \(allowed: 0 to 4294967295\)"),
+        ({"seeds": (2**70,)}, rf"seeds: one is {2**70} \(allowed: 0 to 4294967295\)"),
     ],
 )
 def test_bad_arguments_are_refused_before_training(run, changes, message, monkeypatch):
@@ -35,6 +53,24 @@ def test_bad_arguments_are_refused_before_training(run, changes, message, monkey
     with pytest.raises(ValueError, match=message) as caught:
         run(**changes)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["features", "sampling", "num_points"])
+def test_what_a_model_of_images_never_sees_is_refused(data, tmp_path, name):
+    recipe = make_recipe(tmp_path, "model:Flat")
+    value = {"features": "xyz", "sampling": "fps", "num_points": 8}[name]
+    with pytest.raises(InputError, match=rf"{name} is {value}, and mine sees images \(allowed: leave it out\)"):
+        evaluate(str(recipe), data, modality="images", **{name: value})
+
+
+def test_the_default_data_set_is_told_where_it_is_the_mini(recipe, monkeypatch):
+    monkeypatch.setattr("gsbench.evaluation.main.default_data", lambda: ("nowhere", "using the embedded one."))
+    with pytest.warns(UserWarning, match=r"using the embedded one\."), pytest.raises(InputError, match="nowhere"):
+        evaluate(recipe)
+    told: list[str] = []
+    with pytest.raises(InputError, match="nowhere"):
+        evaluate(recipe, watch=Watch(notice=told.append))
+    assert told == ["using the embedded one."]
 
 
 def test_pairs_of_one_view(run):
