@@ -182,3 +182,8 @@ def build_model(recipe: Recipe, path: Path, in_channels: int, num_classes: int, 
         return net
     except ValueError as error:
         raise InputError(f"{path}: {'pretrained or ' if recipe.pretrained else ''}options: {error}") from None
+    except Exception as error:  # an option of a type that the class cannot take ends anywhere in it
+        raise InputError(
+            f"{path}: {'pretrained or ' if recipe.pretrained else ''}options: {kind.__name__} raises "
+            f"{type(error).__name__}: {error} (allowed: values that it takes)"
+        ) from error

@@ -121,6 +121,12 @@ class Result:
     pretext: Pretext | None = None
     stated: dict[str, float] = field(default_factory=dict)
 
+    @property
+    def precision(self) -> str:
+        """Of the products in training: `fp32`, unless that by labels, or without them, was in another."""
+        used = (self.pretext.precision if self.pretext else "fp32", self.run.precision)
+        return next((precision for precision in used if precision != "fp32"), "fp32")
+
     def file_name(self) -> str:
         """`<model>-s<seed>.json`, or `<model>-<pretext>-s<seed>.json`, with what file systems dislike replaced."""
         name = self.model.name.replace(":", "-").replace("/", "-")

@@ -19,7 +19,7 @@ ROWS = (
     ("reproduce",),
     ("build", "evaluation", "leaderboard", "figures", "doctor", "audit", "verification"),
     ("train", "features", "probe"),
-    ("fit", "data", "augment", "checkpoints"),
+    ("fit", "data", "augment", "checkpoints", "calls", "precision"),
     ("meshes", "render", "store"),
     ("formats",),
     ("geometry", "metrics", "image_metrics", "baseline", "classifier"),

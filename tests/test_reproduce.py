@@ -39,6 +39,9 @@ PRETEXT_SCORES = {
 }
 
 
+DEFAULTS = {"features": "xyz", "sampling": "fps", "views_from": "meshes", "cameras": "train"}
+
+
 class StandIn:
     """In place of `evaluate`: guesses the first class, writes Result files as it does, and counts."""
 
@@ -51,9 +54,10 @@ class StandIn:
         if len(self.calls) == self.stop_at:
             raise KeyboardInterrupt
         self.calls.append({"model": model, "seeds": seeds, "checkpoints": checkpoints, **task})
+        task = DEFAULTS | {key: value for key, value in task.items() if value is not None}
         folder, (recipe, _), (seed,) = open_folder(Path(data)), find_recipe(model), seeds
         images, pairs = task["modality"] == "images", recipe.supervision == "pairs"
-        shape = (task["features"], task["sampling"], task["num_views"] if images else task["num_points"])
+        shape = (task["features"], task["sampling"], task.get("num_views" if images else "num_points"))
         scored = run.make_task(
             folder, task["modality"], task["regime"], 0, *shape, task["views_from"], task["cameras"], task["protocol"]
         )

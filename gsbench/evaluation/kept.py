@@ -82,7 +82,8 @@ def train_once(
     torch.manual_seed(training.seed)
     net = build(given).to(job.device)
     unfinished = folder and _unfinished(folder)
-    trained = train(net, given, training.by, training.seed, job.device, unfinished, job.watch.progress)
+    told, precision = job.watch.progress, job.precision
+    trained = train(net, given, training.by, training.seed, job.device, unfinished, told, precision)
     about = Checkpoint(
         recipe=training.recipe,
         tasks=training.tasks,

@@ -12,6 +12,7 @@ from jaxtyping import Float64, Int64
 from torch import nn
 
 from gsbench.baseline import build_model
+from gsbench.calls import features_of
 from gsbench.checkpoints import weights_sha256
 from gsbench.classifier import Classifier
 from gsbench.data import Objects, training_ids
@@ -80,7 +81,7 @@ def finetune(job: Job, seed: int, data: Data, encoder: Encoder) -> Scored:
 
     def build(objects: Objects) -> nn.Module:
         with torch.no_grad():
-            width = encoder.net.eval().embed(objects.batch(objects.labels.new_zeros(1))).shape[1]  # type: ignore[operator]
+            width = features_of(encoder.net.eval(), objects.batch(objects.labels.new_zeros(1))).shape[1]
         return Classifier(copy.deepcopy(encoder.net), width, job.num_classes)
 
     return _predicted(job, data, *_trained(job, training, data, build))
@@ -89,11 +90,15 @@ def finetune(job: Job, seed: int, data: Data, encoder: Encoder) -> Scored:
 def _predicted(job: Job, data: Data, net: nn.Module, trained: Trained) -> Scored:
     test = data.test()
     start = time.perf_counter()
-    probabilities = predict(net, test)
+    probabilities = predict(net, test, job.num_classes)
     seconds = time.perf_counter() - start
     labels = test.labels.cpu().numpy()
     first = {"accuracy": _accuracy(probabilities, labels)}
-    stated = _over_draws(job, first, lambda draw: {"accuracy": _accuracy(predict(net, data.test(draw)), labels)})
+
+    def ask(draw: int) -> dict[str, float]:
+        return {"accuracy": _accuracy(predict(net, data.test(draw), job.num_classes), labels)}
+
+    stated = _over_draws(job, first, ask)
     count = len(training_ids(job.folder, job.task.regime, job.task.draw))
     return Scored(net, trained, count, test.ids, labels, probabilities, seconds, stated)
 

@@ -70,7 +70,7 @@ class How:
         device: where to run.
         num_points: points or Gaussians an object; None is the published number for `full`, else 1024, or the most that
             there are.
-        pretext_views: images an object that encoders learn from; None is all, or what memory allows.
+        pretext_views: images an object that encoders learn from; None is all.
         found_only: whether cells without Result files are left empty, and nothing is trained.
     """
 
@@ -173,12 +173,12 @@ def _score(cell: Cell, recipe: Recipe, holdings: Holdings, how: How, points: int
                 holdings.folder.path,
                 modality=cell.modality,
                 regime=cell.regime,
-                features=cell.features,
-                sampling=cell.sampling,
+                features=cell.features if pairs or not images else None,
+                sampling=cell.sampling if pairs or not images else None,
                 num_points=points if pairs or not images else None,
                 num_views=cell.num_views if images else None,
-                views_from=cell.views_from,
-                cameras=cell.cameras,
+                views_from=cell.views_from if images else None,
+                cameras=cell.cameras if images else None,
                 protocol=cell.protocol,
                 pretext_views=how.pretext_views if pairs else None,
                 seeds=(seed,),
