@@ -60,14 +60,20 @@ def read_json(path: Path) -> Any:
         raise InputError(f"{path}: not JSON: {error}") from None
 
 
-def read_versioned(path: Path, key: str, version: int) -> dict[str, Any]:
-    """The table in a JSON file whose `key` names its version; an InputError as `read_json`, or for another version."""
+def read_versioned(path: Path, key: str, version: int, oldest: int | None = None) -> dict[str, Any]:
+    """The table in a JSON file whose `key` names its version: `version`, or one from `oldest` on where that is given.
+
+    Raises:
+        InputError: as `read_json`, or for another version.
+    """
     table = read_json(path)
     found = table.get(key) if isinstance(table, dict) else None
-    if found != version:
-        newer = isinstance(found, int) and found > version
+    first = version if oldest is None else oldest
+    if type(found) is not int or not first <= found <= version:
+        newer = type(found) is int and found > version
         hint = "; it was written by a newer gsbench, which reads it" if newer else ""
-        raise InputError(f"{path}: {key} is {found!r} (allowed: {version}{hint})")
+        allowed = f"{first} to {version}" if first < version else f"{version}"
+        raise InputError(f"{path}: {key} is {found!r} (allowed: {allowed}{hint})")
     return dict(table)
 
 

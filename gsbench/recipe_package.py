@@ -4,7 +4,7 @@ import builtins
 import hashlib
 import importlib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.machinery import FileFinder, ModuleSpec, SourceFileLoader
 from pathlib import Path
 from types import CodeType, ModuleType
@@ -65,12 +65,12 @@ class _Finder:
     """Finds recipes' packages and the modules in them."""
 
     @staticmethod
-    def find_spec(name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
+    def find_spec(name: str, path: Iterable[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
         package, _, inside = name.partition(".")
         if package not in _FOLDERS:
             return None
         if inside:
-            return FileFinder((path or [""])[0], (_Loader, [".py"])).find_spec(name)
+            return FileFinder(next(iter(path or ()), ""), (_Loader, [".py"])).find_spec(name)
         folder = _FOLDERS[package]
         own = folder / "__init__.py"
         spec = ModuleSpec(name, _Loader(name, str(own)) if own.is_file() else None, origin=str(own), is_package=True)

@@ -204,11 +204,11 @@ def test_damaged_files(saved, recipe_path, tmp_path):
     for file, content, message in (
         ("model.safetensors", b"\0" * 100, "not the weights that config.json is about"),
         ("config.json", b"{", "config.json: not JSON"),
-        ("config.json", b"[]", r"format_version is None \(allowed: 1\)"),
+        ("config.json", b"[]", r"format_version is None \(allowed: 1 to 2\)"),
         (
             "config.json",
-            b'{"format_version": 2}',
-            r"format_version is 2 \(allowed: 1; it was written",
+            b'{"format_version": 3}',
+            r"format_version is 3 \(allowed: 1 to 2; it was written",
         ),
         ("config.json", b'{"format_version": 1}', "key 'weights_sha256' is missing"),
     ):

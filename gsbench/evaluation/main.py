@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from gsbench.baseline import find_recipe, load_class
+from gsbench.baseline import code_sha256, find_recipe, load_class
 from gsbench.data import check_views, render_psnr, training_ids
 from gsbench.evaluation.data import Data, training_task
 from gsbench.evaluation.job import (
@@ -123,14 +123,14 @@ def _make_job(
     regime, shape = (wanted.regime, wanted.draw), (wanted.features, wanted.sampling)
     task = make_task(folder, modality, *regime, *shape, count, wanted.views_from, wanted.cameras, protocol)
     _check_inputs(folder, task)
-    pairs = None
+    pairs, code = None, code_sha256(recipe, path)
     if recipe.supervision == "pairs":
 
         def begun(pairs: Pairs) -> bool:
-            return any(pretext_training(recipe, seed, pairs).is_begun(checkpoints) for seed in seeds)
+            return any(pretext_training(recipe, code, seed, pairs).is_begun(checkpoints) for seed in seeds)
 
         pairs = plan(folder, recipe, inputs, wanted, begun, watch.notice)
-    return Job(model, recipe, path, folder, task, pairs, choose_device(device), checkpoints, watch)
+    return Job(model, recipe, path, code, folder, task, pairs, choose_device(device), checkpoints, watch)
 
 
 def _check_inputs(folder: Folder, task: Task) -> None:
@@ -165,7 +165,7 @@ def _as_result(job: Job, seed: int, scored: Scored, encoder: Encoder | None) -> 
     return Result(
         schema_version=SCHEMA_VERSION,
         task=job.task,
-        model=ModelInfo(recipe.name, recipe.title, recipe.sha256(), params, recipe.pretrained),
+        model=ModelInfo(recipe.name, recipe.title, recipe.sha256(), params, recipe.pretrained, job.code),
         run=run_info(seed, job.device, scored.trained, scored.train_objects, scored.seconds),
         metrics=classification_metrics(scored.probabilities, scored.labels),
         reported=find_reported(recipe, job.task, pretext),
