@@ -77,6 +77,8 @@ class Checkpoint:
         for key in ("seed", "epochs", "seconds"):
             if not 0 <= getattr(self, key) < math.inf:
                 raise InputError(f"{key} is {getattr(self, key)} (must be finite and at least 0)")
+        if not self.tasks:
+            raise InputError("tasks is empty (must name what the model was trained on)")
 
 
 @dataclass(frozen=True, slots=True)

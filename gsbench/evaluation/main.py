@@ -28,7 +28,7 @@ from gsbench.evaluation.scores import find_reported
 from gsbench.metrics import classification_metrics
 from gsbench.parsing import InputError
 from gsbench.probe import check_classes
-from gsbench.results import SCHEMA_VERSION, ModelInfo, Result, save_result
+from gsbench.results import SCHEMA_VERSION, ModelInfo, Result, load_result, save_result
 from gsbench.store.folder import Folder, default_data, open_folder, read_labels, resolve
 from gsbench.tasks import CamerasOf, Features, Modality, Protocol, Sampling, Task, ViewsFrom
 
@@ -76,7 +76,8 @@ def evaluate(
         pretext_views: images an object that a recipe of pairs learns from; None is all, or what memory allows.
         seeds: one run each.
         device: where to run; `auto` is CUDA where there is a GPU.
-        out: folder for the Result files, named for their task, model and seed, or None.
+        out: folder for the Result files, named for their task, model and seed, or None. One that another recipe or
+            other code made stays, and the new one's name then has a hash of both.
         checkpoints: folder from which an interrupted run goes on, and where trained models are kept and found, or None.
         watch: told of the run while it goes on.
 
@@ -95,7 +96,7 @@ def evaluate(
     try:
         for result in _results(job, seeds):
             if out is not None:
-                save_result(result, Path(out) / f"{job.task.slug()}-{result.file_name()}")
+                save_result(result, _choose_path(Path(out), job, result))
             results.append(result)
     except torch.OutOfMemoryError:
         raise InputError(
@@ -103,6 +104,27 @@ def evaluate(
             "(allowed: fewer points or views, or a smaller images.size)"
         ) from None
     return results
+
+
+def _choose_path(out: Path, job: Job, result: Result) -> Path:
+    """Where a Result goes: under the name of its task, model and seed; beside one there that something else made."""
+    path = out / f"{job.task.slug()}-{result.file_name()}"
+    if not path.exists() or _made_alike(path, result):
+        return path
+    name, _, seed = path.stem.rpartition("-s")
+    apart = path.with_name(f"{name}-{result.model.recipe_sha256[:8]}-{job.code[:8]}-s{seed}.json")
+    if job.watch.notice:
+        job.watch.notice(f"{path} is of another recipe or by other code, and stays; this Result is {apart}.")
+    return apart
+
+
+def _made_alike(path: Path, result: Result) -> bool:
+    try:
+        model = load_result(path).model
+    except InputError:
+        return False
+    ours = result.model
+    return (model.name, model.recipe_sha256, model.code_sha256) == (ours.name, ours.recipe_sha256, ours.code_sha256)
 
 
 def _make_job(
