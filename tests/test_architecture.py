@@ -23,8 +23,8 @@ ROWS = (
     ("meshes", "render", "store"),
     ("formats",),
     ("geometry", "metrics", "image_metrics", "baseline", "classifier"),
-    ("results",),
-    ("types", "recipe", "tasks", "image_kernels", "environment"),
+    ("results", "recipe_package"),
+    ("types", "recipe", "tasks", "image_kernels", "environment", "source"),
     ("parsing", "memory"),
 )
 LEVELS = {name: level for level, row in enumerate(ROWS) for name in row}
