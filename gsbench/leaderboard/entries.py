@@ -105,30 +105,31 @@ def check_reproduced(target: Path, result: Result, where: Path) -> None:
     differs = _differences(entry, result)
     if differs:
         raise CheckError(
-            f"{target}: is on the board already, and {where} does not reproduce it: {'; '.join(differs)} (the same seed "
-            f"may round differently on another kind of CPU; another seed is another entry, --board DIR another board; "
-            f"to replace the entry, remove it first)"
+            f"{target}: is on the board already, and {where} does not reproduce it: {'; '.join(differs)} (the same "
+            f"seed may round differently on another kind of CPU; another seed is another entry, --board DIR another "
+            f"board; to replace the entry, remove it first)"
         )
 
 
 def _differences(entry: Result, result: Result) -> list[str]:
-    """In which respects a Result is another one than an entry of the same objects, in words."""
+    """In which respects a verified Result is another one than an entry that stands in its place, in words."""
     ours, theirs = entry.predictions, result.predictions
-    other = [object_id for object_id in ours if ours[object_id] != theirs[object_id]]
+    other = [object_id for object_id in theirs if ours.get(object_id) != theirs[object_id]]
     if other:
-        flipped = sum(np.argmax(ours[object_id]) != np.argmax(theirs[object_id]) for object_id in other)
-        metrics = ", ".join(
-            f"{key} {_text(entry.metrics[key])} and {_text(result.metrics[key])}" for key in entry.metrics
-        )
-        return [f"{len(other)} of {len(ours)} predictions differ, {flipped} of them in the class; {metrics}"]
-    stated = entry.stated, result.stated
-    pretext = tuple(each.pretext.metrics if each.pretext else {} for each in (entry, result))
+        flipped = sum(_guess(ours.get(object_id)) != _guess(theirs[object_id]) for object_id in other)
+        metrics = [f"{key} {_text(entry.metrics.get(key))} and {_text(result.metrics[key])}" for key in result.metrics]
+        return [f"{len(other)} of {len(theirs)} predictions differ, {flipped} of them in the class", *metrics]
+    pretext = [each.pretext.metrics if each.pretext else {} for each in (entry, result)]
     return [
         f"{table}.{key} is {_text(a.get(key))} on the board and {_text(b.get(key))} here"
-        for table, (a, b) in (("stated", stated), ("pretext.metrics", pretext))
+        for table, (a, b) in (("stated", (entry.stated, result.stated)), ("pretext.metrics", pretext))
         for key in sorted(a.keys() | b.keys())
         if key not in a or key not in b or not abs(a[key] - b[key]) <= TOLERANCE
     ]
+
+
+def _guess(probabilities: list[float] | None) -> int | None:
+    return None if probabilities is None else int(np.argmax(probabilities))
 
 
 def verify(result: Result, probabilities: Float64[Array, "n c"], truth: Truth, where: str) -> Bool[Array, " n"]:
