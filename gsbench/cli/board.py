@@ -18,8 +18,9 @@ def add_commands(commands: Any) -> None:
     submit = commands.add_parser(
         "submit",
         help="check Result files and put them on the board",
-        description="Recomputes every metric of each Result from its predictions, then puts the file on the board. "
-        "What it states beside its metrics, predictions do not give: that is not checked.",
+        description="Recomputes every metric of each Result from its predictions, puts the file on the board, and "
+        "renders the tables. What it states beside its metrics, predictions do not give: that is not checked. The same "
+        "predictions again reproduce the entry that is there, which stays as it is.",
         allow_abbrev=False,
     )
     submit.add_argument("results", metavar="RESULT.json", type=Path, nargs="+", help="what `gsbench eval` wrote")
@@ -45,14 +46,27 @@ def _submit(args: argparse.Namespace) -> int:
     from gsbench.leaderboard import CheckError, submit
     from gsbench.results import load_result
 
-    for path in args.results:
-        task = load_result(path).task
-        try:
-            entry = submit(path, args.board, _truth(task, args.board, args.data))
-        except CheckError as error:
-            return failed_check(str(error))
-        print(entry)
+    accepted = False
+    try:
+        for path in args.results:
+            truth = _truth(load_result(path).task, args.board, args.data)
+            entry, new = submit(path, args.board, truth)
+            accepted = True
+            print(entry if new else f"{entry} (on the board already: reproduced)")
+    except CheckError as error:
+        return failed_check(str(error))
+    finally:
+        if accepted:  # also where a later one was refused, or an earlier submit was killed before it came to this
+            _publish(args.board)
     return 0
+
+
+def _publish(board: Path) -> None:
+    """Renders the tables, and the block of the README beside the board; prints what changed."""
+    from gsbench.leaderboard import publish
+
+    for path in publish(board, board.parent / "README.md"):
+        print(path)
 
 
 def _truth(task: "Task", board: Path, data: str | None) -> "Truth":
@@ -68,15 +82,13 @@ def _truth(task: "Task", board: Path, data: str | None) -> "Truth":
 
 
 def _leaderboard(args: argparse.Namespace) -> int:
-    from gsbench.leaderboard import CheckError, check, publish
+    from gsbench.leaderboard import CheckError, check
 
-    readme = args.board.parent / "README.md"
     if not args.check:
-        for path in publish(args.board, readme):
-            print(path)
+        _publish(args.board)
         return 0
     try:
-        check(args.board, readme)
+        check(args.board, args.board.parent / "README.md")
     except CheckError as error:
         return failed_check(str(error))
     return 0

@@ -1,5 +1,6 @@
 """The board: entries checked against their own predictions, and tables that are rendered from them alone."""
 
+import re
 from pathlib import Path
 
 from gsbench.leaderboard.csv_table import to_csv
@@ -14,19 +15,22 @@ __all__ = ["CheckError", "Truth", "check", "load_truth", "make_truth", "publish"
 
 START, END = "<!-- leaderboard:start -->", "<!-- leaderboard:end -->"
 
+_TABLES = re.compile(r"\]\(([^()]*)/TABLE\.md\)")
+
 
 def publish(board: Path, readme: Path) -> list[Path]:
     """Verifies every entry, then renders TABLE.md, table.csv and, in short, the README's block.
 
     Args:
         board: the board's folder.
-        readme: the file whose block between `START` and `END` is rendered; left alone where there is no such file.
+        readme: the file whose block between `START` and `END` is rendered; left alone where there is no such file, or
+            no such block in it, or where the block is another board's: links to its tables.
 
     Returns:
         The files that changed.
 
     Raises:
-        InputError: an entry that does not hold (`CheckError`) or is no Result, or a README without the markers.
+        InputError: an entry that does not hold (`CheckError`) or is no Result, or a README with one marker of two.
         OSError: a file cannot be written.
     """
     changed = {path: text for path, text in _render(board, readme).items() if _read(path) != text}
@@ -55,9 +59,15 @@ def _render(board: Path, readme: Path) -> dict[Path, str]:
     tables = [(truth, make_rows(truth, entries)) for truth, entries in load_entries(board)]
     rendered = {board / "TABLE.md": f"# Leaderboard\n\n{markdown(tables)}", board / "table.csv": to_csv(tables)}
     page = _read(readme)
-    if page is not None:
+    if page is not None and _is_of(board, page):
         rendered[readme] = _with_block(page, summary(tables, f"{board.name}/TABLE.md"), readme)
     return rendered
+
+
+def _is_of(board: Path, page: str) -> bool:
+    """Whether a page is to show this board: it has a marker, and a block that links to no other board's tables."""
+    linked = _TABLES.findall(page.partition(START)[2].partition(END)[0])
+    return (START in page or END in page) and (not linked or board.name in linked)
 
 
 def _with_block(page: str, block: str, readme: Path) -> str:

@@ -54,7 +54,7 @@ def entry_path(board: Path, result: Result) -> Path:
     return board / "entries" / safe_name("task", result.task.slug()) / name
 
 
-def submit(result_path: Path, board: Path, truth: Truth) -> Path:
+def submit(result_path: Path, board: Path, truth: Truth) -> tuple[Path, bool]:
     """Puts a Result on the board after recomputing its metrics.
 
     Args:
@@ -63,23 +63,25 @@ def submit(result_path: Path, board: Path, truth: Truth) -> Path:
         truth: the labels of the Result's data set; they are written to the board if it lacks them.
 
     Returns:
-        The entry's path. An identical entry that is there already is left as it is.
+        The entry's path, and whether it is new. One that is there already stays as it is where this Result reproduces
+        it: the same predictions, however long they took, on whatever machine and with whatever versions.
 
     Raises:
         InputError: not a Result file, or a name that cannot be part of a path.
         CheckError: the Result does not hold: wrong data, an object missing or unknown, a metric that its predictions do
-            not give, another entry in its place, or sibling seeds from another recipe.
+            not give, an entry in its place that it does not reproduce, or sibling seeds from another recipe.
         OSError: the board cannot be written.
     """
     data = result_path.read_bytes()
     result, probabilities = load_scored(result_path)
     target = entry_path(board, result)
     verify(result, probabilities, truth, str(result_path))
-    if target.exists() and target.read_bytes() != data:
-        raise CheckError(f"{target}: another entry of this model, task and seed is on the board already")
     name = target.stem.rpartition("-s")[0]
     siblings = [path for path in sorted(target.parent.glob("*.json")) if path.stem.rpartition("-s")[0] == name]
     check_one_recipe([*((path, load_result(path)) for path in siblings), (result_path, result)])
+    if target.exists():
+        check_reproduced(target, result, result_path)
+        return target, False
     known = truth_path(board, result.task)
     if not known.exists():
         save_truth(truth, known)
@@ -88,7 +90,46 @@ def submit(result_path: Path, board: Path, truth: Truth) -> Path:
             if getattr(load_truth(known), key) != getattr(truth, key):
                 raise CheckError(f"{known}: {key} differ from those of the data set with the same fingerprint")
     write_atomic(target, data)
-    return target
+    return target, True
+
+
+def check_reproduced(target: Path, result: Result, where: Path) -> None:
+    """Checks that a verified Result says what the entry in its place says: predictions, and all that follows from them.
+
+    How long it took, where, and with which versions and commit is no part of that.
+
+    Raises:
+        CheckError: how far the two are apart, and what can be done.
+    """
+    entry = load_result(target)
+    differs = _differences(entry, result)
+    if differs:
+        raise CheckError(
+            f"{target}: is on the board already, and {where} does not reproduce it: {'; '.join(differs)} (the same "
+            f"seed may round differently on another kind of CPU; another seed is another entry, --board DIR another "
+            f"board; to replace the entry, remove it first)"
+        )
+
+
+def _differences(entry: Result, result: Result) -> list[str]:
+    """In which respects a verified Result is another one than an entry that stands in its place, in words."""
+    ours, theirs = entry.predictions, result.predictions
+    other = [object_id for object_id in theirs if ours.get(object_id) != theirs[object_id]]
+    if other:
+        flipped = sum(_guess(ours.get(object_id)) != _guess(theirs[object_id]) for object_id in other)
+        metrics = [f"{key} {_text(entry.metrics.get(key))} and {_text(result.metrics[key])}" for key in result.metrics]
+        return [f"{len(other)} of {len(theirs)} predictions differ, {flipped} of them in the class", *metrics]
+    pretext = [each.pretext.metrics if each.pretext else {} for each in (entry, result)]
+    return [
+        f"{table}.{key} is {_text(a.get(key))} on the board and {_text(b.get(key))} here"
+        for table, (a, b) in (("stated", (entry.stated, result.stated)), ("pretext.metrics", pretext))
+        for key in sorted(a.keys() | b.keys())
+        if key not in a or key not in b or not abs(a[key] - b[key]) <= TOLERANCE
+    ]
+
+
+def _guess(probabilities: list[float] | None) -> int | None:
+    return None if probabilities is None else int(np.argmax(probabilities))
 
 
 def verify(result: Result, probabilities: Float64[Array, "n c"], truth: Truth, where: str) -> Bool[Array, " n"]:

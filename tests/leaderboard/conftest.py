@@ -22,6 +22,7 @@ def put(board, tmp_path):
     def submit_result(result: Result, leaked: dict[str, tuple[str, ...]] | None = None):
         path = tmp_path / "incoming.json"
         save_result(result, path)
-        return submit(path, board, dataclasses.replace(TRUTH, dataset=result.task.dataset, leaked=leaked or {}))
+        entry, _ = submit(path, board, dataclasses.replace(TRUTH, dataset=result.task.dataset, leaked=leaked or {}))
+        return entry
 
     return submit_result

@@ -4,8 +4,8 @@ import dataclasses
 
 import pytest
 
-from gsbench.leaderboard import CheckError, load_truth, truth_path
-from gsbench.results import Result, load_result
+from gsbench.leaderboard import CheckError, load_truth, submit, truth_path
+from gsbench.results import Result, load_result, save_result
 from tests.leaderboard.making import FINGERPRINT, TASK, TRUTH, edit_json, files, make_result, rows
 
 
@@ -18,13 +18,41 @@ def test_an_entry_and_its_truth_stand_where_they_belong(board, put):
     assert sorted(files(board)) == sorted([f"datasets/mini@{FINGERPRINT[:8]}.json", str(entry.relative_to(board))])
 
 
-def test_submitting_again_changes_nothing_and_another_result_is_refused(board, put):
-    put(make_result())
+def test_the_same_predictions_again_reproduce_the_entry_and_change_nothing(board, put, tmp_path):
+    """Whatever machine they come from: times, memory, versions and commit are of the run, not of the score."""
+    entry = put(make_result())
     before = files(board)
-    put(make_result())
+    again = make_result()
+    elsewhere = dataclasses.replace(
+        again.run, train_seconds=9.0, eval_seconds=9.0, peak_memory_mb=9.0, versions={"torch": "9"}, commit="ab" * 20
+    )
+    save_result(dataclasses.replace(again, run=elsewhere), tmp_path / "again.json")
+    assert submit(tmp_path / "again.json", board, TRUTH) == (entry, False)
     assert files(board) == before
-    with pytest.raises(CheckError, match=r"net-s0\.json: another entry"):
-        put(make_result(wrong=5))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda r: make_result(wrong=5),
+            r"1 of 60 predictions differ, 1 of them in the class; accuracy 0\.9 and 0\.9166",
+        ),
+        (
+            lambda r: dataclasses.replace(r, predictions=r.predictions | {"bed_0001": [0.19, 0.21, 0.6]}),
+            r"1 of 60 predictions differ, 0 of them in the class; accuracy 0\.9 and 0\.9, class_acc",
+        ),
+        (lambda r: dataclasses.replace(r, stated={"psnr": 9.0}), r"stated\.psnr is missing on the board and 9 here"),
+    ],
+)
+def test_another_result_of_the_same_seed_is_refused_with_what_differs(board, put, change, message):
+    entry = put(make_result())
+    before = files(board)
+    with pytest.raises(CheckError, match=message) as caught:
+        put(change(make_result()))
+    assert str(caught.value).startswith(f"{entry}: is on the board already, and ")
+    assert "to replace the entry, remove it first" in str(caught.value)
+    assert "\n" not in str(caught.value)
     assert files(board) == before
 
 

@@ -105,9 +105,23 @@ def test_a_board_that_is_not_there(board):
         publish(board, board.parent / "README.md")
 
 
-@pytest.mark.parametrize("text", ["no markers", "<!-- leaderboard:end --> <!-- leaderboard:start -->"])
-def test_a_readme_without_its_markers(board, put, text):
+@pytest.mark.parametrize("text", ["<!-- leaderboard:end --> <!-- leaderboard:start -->", "<!-- leaderboard:end -->"])
+def test_a_readme_with_half_of_its_markers(board, put, text):
     put(make_result())
     (board.parent / "README.md").write_text(text)
     with pytest.raises(ValueError, match=r"README\.md: the block for the table is missing"):
         publish(board, board.parent / "README.md")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["no markers", "<!-- leaderboard:start -->\nthe [whole table](other/TABLE.md).\n<!-- leaderboard:end -->\n"],
+)
+def test_a_readme_of_something_else_is_left_alone(board, put, text):
+    """A page without a board, or with another board of the same folder, which `--board` did not name."""
+    put(make_result())
+    readme = board.parent / "README.md"
+    readme.write_text(text)
+    assert publish(board, readme) == [board / "TABLE.md", board / "table.csv"]
+    check(board, readme)
+    assert readme.read_text() == text
