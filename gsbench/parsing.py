@@ -96,14 +96,14 @@ def check_text(key: str, value: str) -> None:
 def check_name(key: str, value: str) -> None:
     """Raises an InputError unless a text can be part of a path."""
     if not _NAME.fullmatch(value):
-        raise InputError(f"{key} is {value[:MAX_TEXT]!a} (allowed: a letter or digit, then up to 99 more or . _ @ + -)")
+        raise InputError(f"{key} is {shown(value)} (allowed: a letter or digit, then up to 99 more or . _ @ + -)")
 
 
 def check_hex(key: str, value: str, lengths: tuple[int, ...] = (64,)) -> None:
     """Raises an InputError unless a text is a hash: so many hexadecimal digits, in small letters."""
     if len(value) not in lengths or not set(value) <= set("0123456789abcdef"):
         digits = " or ".join(map(str, lengths))
-        raise InputError(f"{key} is {value[:MAX_TEXT]!a} (allowed: {digits} hexadecimal digits)")
+        raise InputError(f"{key} is {shown(value)} (allowed: {digits} hexadecimal digits)")
 
 
 def overlay(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from gsbench.parsing import (
     check_hex,
     check_range,
     check_text,
+    file_size,
     parse,
     read_versioned,
 )
@@ -162,15 +163,18 @@ class Pretext:
             check_range(key, getattr(self, key), key not in ("epochs", "train_seconds"), _MOST[key])
         check_choice("precision", self.precision, PRECISIONS)
         known = {"cross_modality_floor": 1.0, **_OF_PAIRS}
-        bounds = [f"{key}_{end}" for key in _OF_PAIRS for end in ("low", "high")]
+        ends = [f"{key}_{end}" for key in _OF_PAIRS for end in ("low", "high")]
         for key, value in self.metrics.items():
-            check_choice("a key of metrics", key, (*known, *bounds))
+            check_choice("a key of metrics", key, (*known, *ends))
             # An interval about a mean may reach beyond what the mean can be.
             check_range(f"metrics.{key}", value, 0 if key in known else -math.inf, known.get(key, math.inf))
         for key in _OF_PAIRS:
-            low, value, high = (self.metrics.get(name) for name in (f"{key}_low", key, f"{key}_high"))
-            if (low, high) != (None, None) and not (None not in (low, value, high) and low <= value <= high):
-                raise InputError(f"metrics.{key} is {value}, its interval {low} to {high} (must hold it)")
+            stated = [self.metrics.get(name) for name in (f"{key}_low", key, f"{key}_high")]
+            found = [value for value in stated if value is not None]
+            if found != sorted(found) or len(found) == 2 or (len(found) == 1 and stated[1] is None):
+                raise InputError(
+                    f"metrics.{key} is {stated[1]}, its interval {stated[0]} to {stated[2]} (must hold it)"
+                )
 
     def slug(self) -> str:
         """A name of what it saw."""
@@ -302,6 +306,10 @@ def load_scored(path: Path) -> tuple[Result, Float64[Array, "n c"]]:
     Raises:
         InputError: names the file, the key, what is wrong and what is allowed.
     """
+    try:
+        file_size(path, MAX_BYTES)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     record = read_versioned(path, "schema_version", SCHEMA_VERSION)
     predictions = record.pop("predictions", None)
     if not isinstance(predictions, dict) or not predictions:

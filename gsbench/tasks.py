@@ -74,7 +74,7 @@ class Task:
         if self.modality == "images":
             check_choice("views_from", self.views_from, get_args(ViewsFrom))
             _positive("num_views", self.num_views)
-            others = ("features", "sampling", "num_points")
+            others: tuple[str, ...] = ("features", "sampling", "num_points")
         else:
             check_choice("features", self.features, get_args(Features) if self.modality == "gaussians" else ("xyz",))
             check_choice("sampling", self.sampling, get_args(Sampling))
@@ -127,8 +127,17 @@ def regime_ids(labels: Mapping[str, str], regime: int, draw: int) -> list[str]:
     chosen: list[str] = []
     for ids in by_class.values():
         ranked = sorted(ids, key=lambda object_id: hashlib.sha256(f"{draw}/{object_id}".encode()).digest())
-        chosen += ranked[: max(1, math.floor(len(ids) * regime / 100))]
+        chosen += ranked[: _kept(len(ids), regime)]
     return sorted(chosen)
+
+
+def regime_count(class_counts: Iterable[int], regime: int) -> int:
+    """How many training objects `regime_ids` chooses, of so many objects in each class that has any."""
+    return sum(_kept(count, regime) for count in class_counts)
+
+
+def _kept(count: int, regime: int) -> int:
+    return max(1, math.floor(count * regime / 100))
 
 
 def describe_share(regime: int, train_objects: int, of: int | None = None) -> str:
