@@ -202,7 +202,7 @@ def test_wrong_images_and_stages_are_refused(path, extra, message):
         ("augment.point_dropout = 7", "augment: point_dropout is 7.0 (allowed: 0 to 1)"),
         ("augment.scale = [1.25, 0.8]", "augment: scale is 1.25 to 0.8 (allowed: above 0, up to 100, smaller first)"),
         ("augment.scale = [0, 1]", "augment: scale is 0 to 1 (allowed: above 0"),
-        ("augment.scale = [1, nan]", "augment: scale[1] is nan (must be finite"),
+        ("augment.scale = [1, nan]", "augment: scale[1] is nan (must be finite)"),
         ("augment.shift = -1", "augment: shift is -1.0 (allowed: 0 to 100)"),
         ("augment.jitter = 1e30", "augment: jitter is 1e+30 (allowed: 0 to 100)"),
         ("images.size = 1000000", "images: size is 1000000 (allowed: 1 to 4096)"),

@@ -1,18 +1,42 @@
 """The board: entries checked against their own predictions, and tables that are rendered from them alone."""
 
+import contextlib
+import re
+import time
 from pathlib import Path
 
 from gsbench.leaderboard.csv_table import to_csv
-from gsbench.leaderboard.entries import CheckError, load_entries, submit
+from gsbench.leaderboard.entries import CheckError, listing, load_entries, unfinished_files
+from gsbench.leaderboard.submission import submit
 from gsbench.leaderboard.summary import summary
 from gsbench.leaderboard.table import make_rows, markdown
 from gsbench.leaderboard.truth import Truth, load_truth, make_truth, truth_path
-from gsbench.parsing import InputError
+from gsbench.parsing import InputError, read_bytes
 from gsbench.results import write_atomic
 
-__all__ = ["CheckError", "Truth", "check", "load_truth", "make_truth", "publish", "submit", "truth_path"]
+__all__ = [
+    "CheckError",
+    "Truth",
+    "check",
+    "load_truth",
+    "make_truth",
+    "publish",
+    "submit",
+    "truth_path",
+    "unfinished_files",
+]
 
 START, END = "<!-- leaderboard:start -->", "<!-- leaderboard:end -->"
+
+MAX_BYTES = 100_000_000
+"""Of a table or README that is read."""
+
+_TRIES = 10
+
+_UNFINISHED_SECONDS = 3600
+"""No file of a board takes so long to write: what is older was left by a process that was killed."""
+
+_TABLES = re.compile(r"\]\(([^()]*)/TABLE\.md\)")
 
 
 def publish(board: Path, readme: Path) -> list[Path]:
@@ -20,19 +44,35 @@ def publish(board: Path, readme: Path) -> list[Path]:
 
     Args:
         board: the board's folder.
-        readme: the file whose block between `START` and `END` is rendered; left alone where there is no such file.
+        readme: the file whose block between `START` and `END` is rendered; left alone where there is no such file, or
+            no such block in it, or where the block is another board's: links to its tables.
 
     Returns:
-        The files that changed.
+        The files that changed. What killed processes left unfinished an hour ago or before is gone.
 
     Raises:
-        InputError: an entry that does not hold (`CheckError`) or is no Result, or a README without the markers.
+        InputError: an entry that does not hold (`CheckError`) or is no Result, or a README with one marker of two.
         OSError: a file cannot be written.
     """
-    changed = {path: text for path, text in _render(board, readme).items() if _read(path) != text}
-    for path, text in changed.items():
-        write_atomic(path, text.encode())
-    return list(changed)
+    _remove_old(unfinished_files(board))
+    changed: dict[Path, None] = {}
+    for _ in range(_TRIES):
+        before = listing(board)
+        for path, text in _render(board, readme).items():
+            if _read(path) != text:
+                write_atomic(path, text.encode())
+                changed[path] = None
+        # Of several that publish at once, the last one to write sees what the others saw, and what came since.
+        if listing(board) == before:
+            return list(changed)
+    raise InputError(f"{board}: its entries change while they are read (run `gsbench leaderboard` again)")
+
+
+def _remove_old(unfinished: list[Path]) -> None:
+    for path in unfinished:
+        with contextlib.suppress(FileNotFoundError):  # another has been faster
+            if time.time() - path.stat().st_mtime > _UNFINISHED_SECONDS:
+                path.unlink()
 
 
 def check(board: Path, readme: Path) -> None:
@@ -43,11 +83,11 @@ def check(board: Path, readme: Path) -> None:
     """
     try:
         rendered = _render(board, readme)
+        on_disk = {path: _read(path) for path in rendered}
     except InputError as error:
         raise CheckError(str(error)) from None
     for path, text in rendered.items():
-        found = _read(path)
-        if found != text:
+        if (found := on_disk[path]) != text:
             raise CheckError(f"{path}: {_first_difference(found, text)} (run `gsbench leaderboard`)")
 
 
@@ -55,9 +95,15 @@ def _render(board: Path, readme: Path) -> dict[Path, str]:
     tables = [(truth, make_rows(truth, entries)) for truth, entries in load_entries(board)]
     rendered = {board / "TABLE.md": f"# Leaderboard\n\n{markdown(tables)}", board / "table.csv": to_csv(tables)}
     page = _read(readme)
-    if page is not None:
+    if page is not None and _is_of(board, page):
         rendered[readme] = _with_block(page, summary(tables, f"{board.name}/TABLE.md"), readme)
     return rendered
+
+
+def _is_of(board: Path, page: str) -> bool:
+    """Whether a page is to show this board: it has a marker, and a block that links to no other board's tables."""
+    linked = _TABLES.findall(page.partition(START)[2].partition(END)[0])
+    return (START in page or END in page) and (not linked or board.name in linked)
 
 
 def _with_block(page: str, block: str, readme: Path) -> str:
@@ -69,7 +115,12 @@ def _with_block(page: str, block: str, readme: Path) -> str:
 
 
 def _read(path: Path) -> str | None:
-    return path.read_text(encoding="utf-8") if path.exists() else None
+    if not path.exists():
+        return None
+    try:
+        return read_bytes(path, MAX_BYTES).decode()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: byte {error.start} is no UTF-8") from None
 
 
 def _first_difference(found: str | None, expected: str) -> str:

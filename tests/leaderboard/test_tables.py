@@ -77,7 +77,7 @@ def test_each_data_set_has_a_heading_of_its_own(board, put):
 
 def test_titles_cannot_break_the_table(board, put):
     result = make_result()
-    put(dataclasses.replace(result, model=dataclasses.replace(result.model, title="a|b\nc")))
+    put(dataclasses.replace(result, model=dataclasses.replace(result.model, title="a|b c")))
     rows(board)
     line = next(line for line in (board / "TABLE.md").read_text().splitlines() if "a\\|b c" in line)
     assert line.replace("\\|", "").count("|") == 12
@@ -105,9 +105,23 @@ def test_a_board_that_is_not_there(board):
         publish(board, board.parent / "README.md")
 
 
-@pytest.mark.parametrize("text", ["no markers", "<!-- leaderboard:end --> <!-- leaderboard:start -->"])
-def test_a_readme_without_its_markers(board, put, text):
+@pytest.mark.parametrize("text", ["<!-- leaderboard:end --> <!-- leaderboard:start -->", "<!-- leaderboard:end -->"])
+def test_a_readme_with_half_of_its_markers(board, put, text):
     put(make_result())
     (board.parent / "README.md").write_text(text)
     with pytest.raises(ValueError, match=r"README\.md: the block for the table is missing"):
         publish(board, board.parent / "README.md")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["no markers", "<!-- leaderboard:start -->\nthe [whole table](other/TABLE.md).\n<!-- leaderboard:end -->\n"],
+)
+def test_a_readme_of_something_else_is_left_alone(board, put, text):
+    """A page without a board, or with another board of the same folder, which `--board` did not name."""
+    put(make_result())
+    readme = board.parent / "README.md"
+    readme.write_text(text)
+    assert publish(board, readme) == [board / "TABLE.md", board / "table.csv"]
+    check(board, readme)
+    assert readme.read_text() == text
