@@ -126,6 +126,24 @@ def regime_ids(labels: Mapping[str, str], regime: int, draw: int) -> list[str]:
     return sorted(chosen)
 
 
+def describe_share(regime: int, train_objects: int, of: int | None = None) -> str:
+    """A regime in words, with the objects that it is: of few, one a class is more than the share says.
+
+    Args:
+        regime: per cent, one of `REGIMES`.
+        train_objects: that were trained on.
+        of: the whole training split's, where that is known.
+
+    Returns:
+        Such as `100 %`, `50 % (30 of 60 objects)` and `1 % (10 of 60 objects, at least one a class)`.
+    """
+    if regime == 100:
+        return "100 %"
+    whole = "" if of is None else f" of {of}"
+    least = ", at least one a class" if of is not None and train_objects > of * regime / 100 else ""
+    return f"{regime} % ({train_objects}{whole} objects{least})"
+
+
 def all_regimes() -> list[tuple[int, int]]:
     """Every (regime, draw) that a manifest freezes; regime 100 has one draw."""
     return [(regime, draw) for regime in REGIMES for draw in range(1 if regime == 100 else DRAWS)]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from gsbench.cli.arguments import positive_int, seed_list
 from gsbench.cli.messages import notice
 from gsbench.cli.progress import progress_bar
-from gsbench.tasks import DRAWS, REGIMES, CamerasOf, Features, Modality, Protocol, Sampling, ViewsFrom
+from gsbench.tasks import DRAWS, REGIMES, CamerasOf, Features, Modality, Protocol, Sampling, ViewsFrom, describe_share
 
 if TYPE_CHECKING:
     from gsbench.leaderboard import Truth
@@ -105,14 +105,16 @@ def _eval(args: argparse.Namespace) -> int:
             watch=Watch(progress, partial(progress, what="reading images"), partial(progress, what="features"), notice),
         )
     from gsbench.leaderboard import make_truth
-    from gsbench.store.folder import resolve
+    from gsbench.store.folder import open_folder, read_labels, resolve
 
-    truth = make_truth(resolve(str(data)), "test")
-    print(_as_json(results, truth) if args.json else _as_table(results, truth))
+    path = resolve(str(data))
+    truth = make_truth(path, "test")
+    whole = len(read_labels(open_folder(path), "train"))
+    print(_as_json(results, truth) if args.json else _as_table(results, truth, whole))
     return 0
 
 
-def _as_table(results: "list[Result]", truth: "Truth") -> str:
+def _as_table(results: "list[Result]", truth: "Truth", whole: int) -> str:
     import numpy as np
     from tabulate import tabulate
 
@@ -122,7 +124,8 @@ def _as_table(results: "list[Result]", truth: "Truth") -> str:
 
     first = results[0]
     without = accuracy_without(truth, np.stack([correct_objects(result, truth) for result in results]))
-    regime = f"{first.task.regime} %" + ("" if first.task.regime == 100 else f", draw {first.task.draw}")
+    share = describe_share(first.task.regime, first.run.train_objects, whole)
+    regime = share if first.task.regime == 100 else f"{share}, draw {first.task.draw}"
     row = {
         "model": first.model.name,
         "data": f"{first.task.dataset} ({len(first.predictions)} test objects)",
