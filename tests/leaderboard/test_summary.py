@@ -37,7 +37,7 @@ def test_shares_of_the_labels_stand_side_by_side(lines):
     )
     seen = "1024 gaussians xyz, fps"
     assert found == [
-        ("Model", "Input", "100 %", "50 %", "Published"),
+        ("Model", "Input", "100 %", "50 % (240 objects)", "Published"),
         ("Other `other`", seen, "95.0", DASH, DASH),
         ("Net `net`", seen, "90.0", "80.0 ± 7.1 (2)", DASH),
     ]
