@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gsbench.cli.messages import failed_check
+from gsbench.cli.messages import failed_check, notice
 
 if TYPE_CHECKING:
     from gsbench.leaderboard import Truth
@@ -18,9 +18,9 @@ def add_commands(commands: Any) -> None:
     submit = commands.add_parser(
         "submit",
         help="check Result files and put them on the board",
-        description="Recomputes every metric of each Result from its predictions, puts the file on the board, and "
-        "renders the tables. What it states beside its metrics, predictions do not give: that is not checked. The same "
-        "predictions again reproduce the entry that is there, which stays as it is.",
+        description="Recomputes every metric of each Result from its predictions, puts the files on the board "
+        "(all of them, or none), and renders the tables. What a Result states beside its metrics, predictions do not "
+        "give: that is not checked. The same predictions again reproduce the entry that is there, which stays.",
         allow_abbrev=False,
     )
     submit.add_argument("results", metavar="RESULT.json", type=Path, nargs="+", help="what `gsbench eval` wrote")
@@ -43,21 +43,24 @@ def add_commands(commands: Any) -> None:
 
 
 def _submit(args: argparse.Namespace) -> int:
-    from gsbench.leaderboard import CheckError, submit
+    from gsbench.leaderboard import CheckError, submit, truth_path
     from gsbench.results import load_result
 
-    accepted = False
+    truths: dict[Path, Truth] = {}
+    results = []
+    for path in args.results:
+        task = load_result(path).task
+        known = truth_path(args.board, task)
+        if known not in truths:
+            truths[known] = _truth(task, args.board, args.data)
+        results.append((path, truths[known]))
     try:
-        for path in args.results:
-            truth = _truth(load_result(path).task, args.board, args.data)
-            entry, new = submit(path, args.board, truth)
-            accepted = True
-            print(entry if new else f"{entry} (on the board already: reproduced)")
+        entries = submit(results, args.board)
     except CheckError as error:
         return failed_check(str(error))
-    finally:
-        if accepted:  # also where a later one was refused, or an earlier submit was killed before it came to this
-            _publish(args.board)
+    for entry, new in entries:
+        print(entry if new else f"{entry} (on the board already: reproduced)")
+    _publish(args.board)
     return 0
 
 
@@ -67,6 +70,14 @@ def _publish(board: Path) -> None:
 
     for path in publish(board, board.parent / "README.md"):
         print(path)
+    _tell_unfinished(board)
+
+
+def _tell_unfinished(board: Path) -> None:
+    from gsbench.leaderboard import unfinished_files
+
+    for path in unfinished_files(board):
+        notice(f"{path}: passed over, it is unfinished (if no gsbench is running, remove it)")
 
 
 def _truth(task: "Task", board: Path, data: str | None) -> "Truth":
@@ -91,4 +102,5 @@ def _leaderboard(args: argparse.Namespace) -> int:
         check(args.board, args.board.parent / "README.md")
     except CheckError as error:
         return failed_check(str(error))
+    _tell_unfinished(args.board)
     return 0

@@ -18,7 +18,7 @@ from gsbench.evaluation.job import Job, Pairs, Wanted, are_drawn, make_task
 from gsbench.evaluation.kept import Training, train_once, without_labels
 from gsbench.evaluation.matching import pretext_scores
 from gsbench.memory import free_memory
-from gsbench.parsing import InputError, parse
+from gsbench.parsing import InputError, parse, read_json
 from gsbench.recipe import Recipe
 from gsbench.results import Pretext, write_atomic
 from gsbench.store.folder import Folder
@@ -195,9 +195,9 @@ def _scores(job: Job, net: nn.Module, test: Callable[[], Objects], folder: Path 
 
 def _load_scores(path: Path) -> _Scores:
     try:
-        return parse(json.loads(path.read_bytes()), _Scores, str(path))
-    except (OSError, AttributeError, TypeError, json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: no scores ({type(error).__name__}), remove it to make them anew") from None
+        return parse(read_json(path), _Scores, str(path))
+    except InputError as error:
+        raise InputError(f"{error}: no scores, remove it to make them anew") from None
 
 
 def _describe(job: Job, about: Checkpoint, metrics: dict[str, float]) -> Pretext:

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float32, Float64
 
 from gsbench.geometry import quats_to_matrices
-from gsbench.parsing import InputError
+from gsbench.parsing import InputError, parse_json
 from gsbench.types import Array
 
 _HEADER = struct.Struct("<4sII")
@@ -52,9 +52,9 @@ def parse(data: bytes) -> Document:
         chunks.setdefault(kind, memoryview(data)[position : position + length])
         position += length
     try:
-        document = json.loads(bytes(chunks.get(b"JSON", b"")))
-    except ValueError as error:
-        raise InputError(f"its JSON chunk is no JSON: {error}") from None
+        document = parse_json(bytes(chunks.get(b"JSON", b"")))
+    except InputError as error:
+        raise InputError(f"its JSON chunk: {error}") from None
     if not isinstance(document, dict):
         raise InputError("its JSON chunk is no JSON object")
     return Document(document, chunks.get(b"BIN\0", memoryview(b"")))

@@ -1,19 +1,40 @@
 """The board: entries checked against their own predictions, and tables that are rendered from them alone."""
 
+import contextlib
 import re
+import time
 from pathlib import Path
 
 from gsbench.leaderboard.csv_table import to_csv
-from gsbench.leaderboard.entries import CheckError, load_entries, submit
+from gsbench.leaderboard.entries import CheckError, listing, load_entries, unfinished_files
+from gsbench.leaderboard.submission import submit
 from gsbench.leaderboard.summary import summary
 from gsbench.leaderboard.table import make_rows, markdown
 from gsbench.leaderboard.truth import Truth, load_truth, make_truth, truth_path
-from gsbench.parsing import InputError
+from gsbench.parsing import InputError, read_bytes
 from gsbench.results import write_atomic
 
-__all__ = ["CheckError", "Truth", "check", "load_truth", "make_truth", "publish", "submit", "truth_path"]
+__all__ = [
+    "CheckError",
+    "Truth",
+    "check",
+    "load_truth",
+    "make_truth",
+    "publish",
+    "submit",
+    "truth_path",
+    "unfinished_files",
+]
 
 START, END = "<!-- leaderboard:start -->", "<!-- leaderboard:end -->"
+
+MAX_BYTES = 100_000_000
+"""Of a table or README that is read."""
+
+_TRIES = 10
+
+_UNFINISHED_SECONDS = 3600
+"""No file of a board takes so long to write: what is older was left by a process that was killed."""
 
 _TABLES = re.compile(r"\]\(([^()]*)/TABLE\.md\)")
 
@@ -27,16 +48,31 @@ def publish(board: Path, readme: Path) -> list[Path]:
             no such block in it, or where the block is another board's: links to its tables.
 
     Returns:
-        The files that changed.
+        The files that changed. What killed processes left unfinished an hour ago or before is gone.
 
     Raises:
         InputError: an entry that does not hold (`CheckError`) or is no Result, or a README with one marker of two.
         OSError: a file cannot be written.
     """
-    changed = {path: text for path, text in _render(board, readme).items() if _read(path) != text}
-    for path, text in changed.items():
-        write_atomic(path, text.encode())
-    return list(changed)
+    _remove_old(unfinished_files(board))
+    changed: dict[Path, None] = {}
+    for _ in range(_TRIES):
+        before = listing(board)
+        for path, text in _render(board, readme).items():
+            if _read(path) != text:
+                write_atomic(path, text.encode())
+                changed[path] = None
+        # Of several that publish at once, the last one to write sees what the others saw, and what came since.
+        if listing(board) == before:
+            return list(changed)
+    raise InputError(f"{board}: its entries change while they are read (run `gsbench leaderboard` again)")
+
+
+def _remove_old(unfinished: list[Path]) -> None:
+    for path in unfinished:
+        with contextlib.suppress(FileNotFoundError):  # another has been faster
+            if time.time() - path.stat().st_mtime > _UNFINISHED_SECONDS:
+                path.unlink()
 
 
 def check(board: Path, readme: Path) -> None:
@@ -79,7 +115,12 @@ def _with_block(page: str, block: str, readme: Path) -> str:
 
 
 def _read(path: Path) -> str | None:
-    return path.read_text(encoding="utf-8") if path.exists() else None
+    if not path.exists():
+        return None
+    try:
+        return read_bytes(path, MAX_BYTES).decode()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: byte {error.start} is no UTF-8") from None
 
 
 def _first_difference(found: str | None, expected: str) -> str:

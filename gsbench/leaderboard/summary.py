@@ -8,6 +8,7 @@ from gsbench.leaderboard.table import (
     NONE,
     Row,
     as_cells,
+    as_markdown,
     describe_data,
     describe_figure,
     describe_input,
@@ -53,7 +54,7 @@ def _section(truth: Truth, rows: list[Row]) -> str:
         for by_regime in lines.values()
     ]
     table = tabulate(as_cells(body), headers="keys", tablefmt="github", disable_numparse=True)
-    return f"### {truth.dataset}\n\n{describe_data(truth)}\n\n{table}\n"
+    return f"### {as_markdown(truth.dataset)}\n\n{describe_data(truth)}\n\n{table}\n"
 
 
 def _line(result: Result) -> str:
@@ -67,7 +68,7 @@ def _names(result: Result) -> dict[str, str]:
     seen = describe_input(result.task)
     if result.task.modality == "images" and result.pretext is not None:
         seen = f"{seen}; learnt from {describe_pretext(result.pretext)}"
-    return {"Model": f"{result.model.title} `{result.model.name}`", "Input": seen}
+    return {"Model": f"{as_markdown(result.model.title)} `{result.model.name}`", "Input": seen}
 
 
 def _accuracy(row: Row | None) -> str:
@@ -80,5 +81,5 @@ def _accuracy(row: Row | None) -> str:
 def _published(by_regime: dict[int, Row]) -> str:
     """The published figure of the most labels that there is one of."""
     regime = max((regime for regime, row in by_regime.items() if row.first.reported), default=100)
-    figure = describe_figure(by_regime[regime].first.reported) if regime in by_regime else NONE
+    figure = as_markdown(describe_figure(by_regime[regime].first.reported)) if regime in by_regime else NONE
     return figure if regime == 100 else f"{figure}, {regime} % of the labels"

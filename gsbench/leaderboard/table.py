@@ -1,6 +1,7 @@
 """The board's tables: rows of entries that differ only in seed and draw, and their Markdown."""
 
 import dataclasses
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -170,7 +171,7 @@ def _section(truth: Truth, rows: list[Row]) -> str:
     pairs, draws = _learns_from_pairs(rows), _over_draws(rows)
     body = [
         {
-            "Model": f"{row.first.model.title} `{row.first.model.name}`",
+            "Model": f"{as_markdown(row.first.model.title)} `{row.first.model.name}`",
             **({"Learnt before from": describe_pretext(row.first.pretext)} if pairs else {}),
             "Input": describe_input(row.first.task),
             "Labels": _labels(row),
@@ -188,7 +189,7 @@ def _section(truth: Truth, rows: list[Row]) -> str:
         for row in rows
     ]
     table = tabulate(as_cells(body), headers="keys", tablefmt="github", disable_numparse=True)
-    return f"### {truth.dataset}\n\n{describe_data(truth)}\n\n{table}\n"
+    return f"### {as_markdown(truth.dataset)}\n\n{describe_data(truth)}\n\n{table}\n"
 
 
 def as_cells(lines: list[dict[str, str]]) -> list[dict[str, str]]:
@@ -196,10 +197,20 @@ def as_cells(lines: list[dict[str, str]]) -> list[dict[str, str]]:
     return [{key: " ".join(cell.split()).replace("|", "\\|") for key, cell in line.items()} for line in lines]
 
 
+_MARKUP = re.compile(r"[&<>*`~$\[\]\\]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|^(?:[#+=-]|[0-9]+(?=[.)] ))")
+_LINK = re.compile(r"https?://[A-Za-z0-9][^\s()<>\[\]{}\"'`\\|]*")
+
+
+def as_markdown(text: str) -> str:
+    """A text of others as Markdown that shows it as it is: what would be markup or HTML stands as entities."""
+    return _MARKUP.sub(lambda found: "".join(f"&#{ord(character)};" for character in found[0]), text)
+
+
 def describe_data(truth: Truth) -> str:
-    """What scores were made on, and what of it is known to have leaked, in sentences."""
-    about = f"{truth.description} {len(truth.labels)} test objects, fingerprint `{truth.fingerprint[:8]}`."
-    return about + _leaks(truth)
+    """What scores were made on, and what of it is known to have leaked, in sentences of Markdown."""
+    about = f"{as_markdown(truth.description)} {len(truth.labels)} test objects, fingerprint `{truth.fingerprint[:8]}`."
+    whose = "" if truth.is_known() else " The labels are as they were submitted."
+    return about + whose + _leaks(truth)
 
 
 def _leaked_levels(truth: Truth) -> list[Level]:
@@ -268,8 +279,9 @@ def describe_figure(reported: Reported | None) -> str:
 def _published(reported: Reported | None) -> str:
     if reported is None:
         return NONE
-    source = f"[source]({reported.source})" if reported.source.startswith("http") else reported.source
-    return f"{describe_figure(reported)} ({source})"
+    link = _LINK.fullmatch(reported.source)
+    source = f"[source]({reported.source})" if link else as_markdown(reported.source)
+    return f"{as_markdown(describe_figure(reported))} ({source})"
 
 
 def _labels(row: Row) -> str:

@@ -271,7 +271,7 @@ def test_refuses_in_one_line_that_names_the_file(tmp_path: Path, name: str) -> N
         (b"", "not a .glb file"),
         (b"{}", "not a .glb file"),
         (struct.pack("<4sII", b"glTF", 1, 12), "glTF version 1 .allowed: 2"),
-        (struct.pack("<4sII", b"glTF", 2, 12), "its JSON chunk is no JSON"),
+        (struct.pack("<4sII", b"glTF", 2, 12), "its JSON chunk: not JSON"),
         (struct.pack("<4sIII4s", b"glTF", 2, 22, 2, b"JSON") + b"[]", "its JSON chunk is no JSON object"),
         (struct.pack("<4sIII4s", b"glTF", 2, 22, 9, b"JSON") + b"{}", "truncated: a chunk of 9 bytes announced, 2"),
     ],

