@@ -12,12 +12,12 @@ from gsbench.leaderboard.table import (
     describe_data,
     describe_figure,
     describe_input,
+    describe_labels,
     describe_pretext,
     percent,
 )
 from gsbench.leaderboard.truth import Truth
 from gsbench.results import Result
-from gsbench.tasks import describe_share
 
 _NOTES = (
     "Accuracy in per cent on the test objects, by the share of the training labels. A number alone is of one seed; "
@@ -40,15 +40,15 @@ def summary(tables: list[tuple[Truth, list[Row]]], whole: str) -> str:
 
 
 def _section(truth: Truth, rows: list[Row]) -> str:
-    objects = {row.first.task.regime: row.first.run.train_objects for row in rows}  # as many in each draw
-    shares = {regime: describe_share(regime, objects[regime]) for regime in sorted(objects, reverse=True)}
+    shares = {row.first.task.regime: describe_labels(truth, row) for row in rows}  # all draws have as many objects
+    regimes = sorted(shares, reverse=True)
     lines: dict[str, dict[int, Row]] = {}
     for row in rows:
         lines.setdefault(_line(row.first), {})[row.first.task.regime] = row
     body = [
         {
             **_names(next(iter(by_regime.values())).first),
-            **{shares[regime]: _accuracy(by_regime.get(regime)) for regime in shares},
+            **{shares[regime]: _accuracy(by_regime.get(regime)) for regime in regimes},
             "Published": _published(by_regime),
         }
         for by_regime in lines.values()

@@ -174,7 +174,7 @@ def _section(truth: Truth, rows: list[Row]) -> str:
             "Model": f"{as_markdown(row.first.model.title)} `{row.first.model.name}`",
             **({"Learnt before from": describe_pretext(row.first.pretext)} if pairs else {}),
             "Input": describe_input(row.first.task),
-            "Labels": _labels(row),
+            "Labels": _labels(truth, row),
             "Accuracy": percent(*row.metrics["accuracy"]),
             "Class acc.": percent(*row.metrics["class_accuracy"]),
             **({"Over draws": _draws(row)} if draws else {}),
@@ -284,8 +284,13 @@ def _published(reported: Reported | None) -> str:
     return f"{as_markdown(describe_figure(reported))} ({source})"
 
 
-def _labels(row: Row) -> str:
-    share = describe_share(row.first.task.regime, row.first.run.train_objects)
+def describe_labels(truth: Truth, row: Row) -> str:
+    """The share of the labels that a row was trained on, and how many objects that are, in a table's words."""
+    return describe_share(row.first.task.regime, row.first.run.train_objects, truth.train_objects(100))
+
+
+def _labels(truth: Truth, row: Row) -> str:
+    share = describe_labels(truth, row)
     if row.first.task.regime == 100:
         return share
     return f"{share}, draw {row.first.task.draw}" if row.draws == 1 else f"{share}, {row.draws} draws"
