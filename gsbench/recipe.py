@@ -163,7 +163,7 @@ class Reported:
         check_text("dataset", self.dataset)
         check_text("source", self.source)
         check_range("accuracy", self.accuracy, 0, 1)
-        check_range("num_views", 1 if self.num_views is None else self.num_views, 1)
+        check_range("num_views", 1 if self.num_views is None else self.num_views, 1, 10**6)
 
 
 @dataclass(frozen=True, slots=True)

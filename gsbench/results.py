@@ -337,12 +337,14 @@ def _probabilities(predictions: Mapping[str, Any], where: str) -> Float64[Array,
     except OverflowError:
         raise InputError(f"{where}: predictions holds a number that is too large (must be in 0..1)") from None
     rows = flat.reshape(len(predictions), width)
-    valid = (rows >= 0).all(axis=1) & (np.abs(rows.sum(axis=1) - 1) <= width * 10.0**-PROBABILITY_DIGITS)
+    with np.errstate(over="ignore", invalid="ignore"):  # of numbers that are far too large
+        sums = rows.sum(axis=1)
+    valid = (rows >= 0).all(axis=1) & (np.abs(sums - 1) <= width * 10.0**-PROBABILITY_DIGITS)
     if not valid.all():
         bad = int(np.argmin(valid))
         object_id = list(predictions)[bad]
         raise InputError(
             f"{where}: predictions.{object_id} is {str(predictions[object_id])[:MAX_TEXT]} "
-            f"(must be finite, in 0..1, and sum to 1; sums to {rows[bad].sum():.6g})"
+            f"(must be finite, in 0..1, and sum to 1; sums to {sums[bad]:.6g})"
         )
     return rows

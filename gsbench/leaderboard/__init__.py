@@ -87,11 +87,11 @@ def check(board: Path, readme: Path) -> None:
     """
     try:
         rendered = _render(board, readme)
+        on_disk = {path: _read(path) for path in rendered}
     except InputError as error:
         raise CheckError(str(error)) from None
     for path, text in rendered.items():
-        found = _read(path)
-        if found != text:
+        if (found := on_disk[path]) != text:
             raise CheckError(f"{path}: {_first_difference(found, text)} (run `gsbench leaderboard`)")
 
 

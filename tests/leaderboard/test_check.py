@@ -1,8 +1,13 @@
 """A change of any file of the board is found."""
 
+import os
+
 import pytest
 
-from gsbench.leaderboard import CheckError, check, load_truth, publish, truth_path
+from gsbench import leaderboard
+from gsbench.leaderboard import CheckError, check, load_truth, publish, truth_path, unfinished_files
+from gsbench.parsing import InputError
+from gsbench.results import TEMPORARY_PREFIX, write_atomic
 from tests.leaderboard.making import LABELS, TASK, edit_json, files, make_result
 
 
@@ -133,3 +138,66 @@ def test_check_writes_nothing(published):
     with pytest.raises(CheckError):
         check(published, published.parent / "README.md")
     assert files(published) == before | {"TABLE.md": b"stale"}
+
+
+def linked(path) -> None:
+    elsewhere = path.rename(path.parents[2] / "elsewhere")
+    path.symlink_to(elsewhere)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (linked, "is a link"),
+        (lambda folder: linked(folder / "net-s1.json"), "net-s1.json: is a link"),
+        (lambda folder: (folder / "net-s1.json").rename(folder / "net-s1.JSON"), "net-s1.JSON: is no entry"),
+        (lambda folder: (folder / "net-s1.json.orig").write_text(""), "net-s1.json.orig: is no entry"),
+        (lambda folder: (folder / "more").mkdir(), r"more: is no entry \(allowed in .*: a \*\.json file\)"),
+        (
+            lambda folder: folder.with_suffix(".json").write_text("{}"),
+            r"is no entry \(allowed .*: a task's folder\)",
+        ),
+        (lambda folder: os.mkfifo(folder / "net-s2.json"), "net-s2.json: is no entry"),
+    ],
+)
+def test_what_would_be_left_out_in_silence_is_refused(published, change, message):
+    before = files(published)
+    change(published / "entries" / TASK.slug())
+    for look in (check, publish):
+        with pytest.raises(InputError, match=message):
+            look(published, published.parent / "README.md")
+    assert (published / "TABLE.md").read_bytes() == before["TABLE.md"]
+
+
+def test_what_is_unfinished_is_passed_over_and_goes_when_it_is_old(published):
+    folder = published / "entries" / TASK.slug()
+    young, old = folder / f"{TEMPORARY_PREFIX}1.json", published / "datasets" / f"{TEMPORARY_PREFIX}2.json"
+    for path in (young, old):
+        path.write_text("{")
+    os.utime(old, (0, 0))
+    check(published, published.parent / "README.md")
+    assert unfinished_files(published) == [old, young]
+    assert publish(published, published.parent / "README.md") == []
+    assert unfinished_files(published) == [young]
+
+
+def test_a_page_holds_what_came_while_it_was_rendered(published, put, monkeypatch):
+    """Of several that render at once, the last one to write may be the first one to have read."""
+    waiting = [make_result("late")]
+
+    def write(path, data) -> None:
+        write_atomic(path, data)
+        if waiting:
+            put(waiting.pop())
+
+    monkeypatch.setattr(leaderboard, "write_atomic", write)
+    put(make_result("early"))
+    publish(published, published.parent / "README.md")
+    check(published, published.parent / "README.md")
+    assert "`late`" in (published / "TABLE.md").read_text()
+
+
+def test_a_page_that_is_no_text(published):
+    (published / "table.csv").write_bytes(b"\xff")
+    with pytest.raises(CheckError, match=r"table\.csv: byte 0 is no UTF-8"):
+        check(published, published.parent / "README.md")
