@@ -3,6 +3,8 @@
 import contextlib
 import re
 import time
+from collections import Counter
+from itertools import zip_longest
 from pathlib import Path
 
 from gsbench.leaderboard.csv_table import to_csv
@@ -35,6 +37,8 @@ _TRIES = 10
 
 _UNFINISHED_SECONDS = 3600
 """No file of a board takes so long to write: what is older was left by a process that was killed."""
+
+_BLANKS = {" ": "space", "\t": "tab", "\r": "carriage return"}
 
 _TABLES = re.compile(r"\]\(([^()]*)/TABLE\.md\)")
 
@@ -124,12 +128,39 @@ def _read(path: Path) -> str | None:
 
 
 def _first_difference(found: str | None, expected: str) -> str:
+    """Where a file differs from what the entries give: in more than the widths of columns, if there is such a place."""
     if found is None:
         return "is missing"
-    ours, theirs = found.split("\n"), expected.split("\n")
-    line = next((i for i, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b), min(len(ours), len(theirs)))
-    return f"line {line + 1} is {_line(ours, line)}, the entries give {_line(theirs, line)}"
+    lines = list(zip_longest(found.split("\n"), expected.split("\n")))
+    differing = [number for number, (ours, theirs) in enumerate(lines) if ours != theirs]
+    number = next((each for each in differing if _said(lines[each][0]) != _said(lines[each][1])), differing[0])
+    ours, theirs = lines[number]
+    if ours is None or theirs is None:
+        return f"line {number + 1} is {_excerpt(ours, 0)}, the entries give {_excerpt(theirs, 0)}"
+    at = next((i for i, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b), min(len(ours), len(theirs)))
+    if ours.split() == theirs.split():
+        return f"line {number + 1} has {_blanks(ours, at)}, the entries give {_blanks(theirs, at)}"
+    return f"line {number + 1} is {_excerpt(ours, at)}, the entries give {_excerpt(theirs, at)}"
 
 
-def _line(lines: list[str], index: int) -> str:
-    return repr(lines[index]) if index < len(lines) else "nothing"
+def _said(line: str | None) -> str | None:
+    """A line of a table whatever the widths of its columns."""
+    return None if line is None else " ".join(re.sub("-+", "-", line).split())
+
+
+def _excerpt(line: str | None, at: int) -> str:
+    """A line's part around a position."""
+    if line is None:
+        return "nothing"
+    start, end = max(0, at - 40), at + 80
+    return repr(f"{'...' if start else ''}{line[start:end]}{'...' if end < len(line) else ''}")
+
+
+def _blanks(line: str, at: int) -> str:
+    """The blanks around a position, in words: they look alike where they are printed, or are folded."""
+    start, end = len(line[:at].rstrip()), len(line) - len(line[at:].lstrip())
+    counts = Counter(line[start:end])
+    names = [f"{count} {_BLANKS.get(blank, repr(blank))}{'s' * (count > 1)}" for blank, count in counts.items()]
+    return f"{' and '.join(names) or 'no blank'} " + (
+        f"before {line[end : end + 40]!r}" if line[end:] else "at its end"
+    )

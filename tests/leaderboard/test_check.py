@@ -52,6 +52,39 @@ def test_check_finds_a_changed_table(published, name):
         check(published, published.parent / "README.md")
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda text: f"{text}  ", r"line 5 has 2 spaces at its end, the entries give no blank at its end"),
+        (lambda text: f"{text}\r", r"line 5 has 1 carriage return at its end, the entries give no blank at its end"),
+        (lambda text: text.replace("ral ", "ral  "), r"line 5 has 2 spaces before 'shapes.*, .* 1 space before"),
+        (
+            lambda text: text.replace("ral ", "ral \t"),
+            r"line 5 has 1 space and 1 tab before 'shapes.*, .* 1 space before",
+        ),
+        (lambda text: text.replace("ral ", "ra l"), r"line 5 is 'Procedura lshapes.*', .* 'Procedural shapes"),
+    ],
+    ids=["two at the end", "carriage return", "two", "tab", "elsewhere"],
+)
+def test_check_tells_blanks_apart(published, change, message):
+    """Printed as they are, or folded by whoever prints them, such lines look the same."""
+    path = published / "TABLE.md"
+    lines = path.read_text().split("\n")
+    path.write_text("\n".join([*lines[:4], change(lines[4]), *lines[5:]]), newline="")
+    with pytest.raises(CheckError, match=rf"TABLE\.md: {message}"):
+        check(published, published.parent / "README.md")
+
+
+def test_check_names_the_cell_and_not_the_columns_that_it_widens(published):
+    entries = published / "entries" / TASK.slug()
+    for name in ("net-s0.json", "net-s1.json"):
+        edit_json(entries / name, lambda record: record["model"].update(title="Net of a longer name"))
+    with pytest.raises(
+        CheckError, match=r"TABLE\.md: line 9 is '\| Net `net` .*', the entries give '\| Net of a longer"
+    ):
+        check(published, published.parent / "README.md")
+
+
 def test_check_finds_a_line_that_is_missing(published):
     path = published / "table.csv"
     path.write_text(path.read_text().rstrip("\n"))
