@@ -23,9 +23,9 @@ from torch import Tensor, nn
 
 from gsbench.baseline import build_model, find_recipe, shipped_recipes
 from gsbench.classifier import Classifier
+from gsbench.files import TEMPORARY_PREFIX, write_atomic
 from gsbench.parsing import InputError, parse, read_versioned
 from gsbench.recipe import Recipe
-from gsbench.results import TEMPORARY_PREFIX, write_atomic
 from gsbench.tasks import Task
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"

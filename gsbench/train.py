@@ -17,10 +17,10 @@ from torch import nn
 from gsbench.augment import augment, augment_images
 from gsbench.calls import blamed, loss_of
 from gsbench.data import Objects, check_pairs, draw_pairs
+from gsbench.files import write_atomic
 from gsbench.parsing import InputError
 from gsbench.precision import Precision, exact_float32, resolve_precision, training_precision
 from gsbench.recipe import Recipe, Train
-from gsbench.results import write_atomic
 from gsbench.tasks import ids_sha256
 from gsbench.types import Batch
 

@@ -25,7 +25,7 @@ ROWS = (
     ("geometry", "metrics", "image_metrics", "baseline", "classifier"),
     ("results", "recipe_package"),
     ("types", "recipe", "tasks", "image_kernels", "environment", "source"),
-    ("parsing", "memory"),
+    ("parsing", "files", "memory"),
 )
 LEVELS = {name: level for level, row in enumerate(ROWS) for name in row}
 FOR_BASELINES = {"types", "geometry", "baseline", "parsing"}

@@ -16,10 +16,10 @@ from PIL import Image
 from gsbench.build import build
 from gsbench.build.objects import build_object, load_rows, save_object
 from gsbench.build.preset import Preset, load_preset
+from gsbench.files import TEMPORARY_PREFIX
 from gsbench.meshes.off import save_off
 from gsbench.meshes.shapes import make_shape
 from gsbench.meshes.split import MeshFile, list_meshes, mesh_sha256
-from gsbench.results import TEMPORARY_PREFIX
 from gsbench.store.arrays import rows_of
 from gsbench.store.folder import open_folder, read_labels, read_table
 from gsbench.store.manifest import Manifest

@@ -16,8 +16,8 @@ from gsbench.build.description import Description, Source, code_sha256, describe
 from gsbench.build.outcome import Outcome, keep_outcome, load_outcomes, rows_path
 from gsbench.build.preset import load_preset
 from gsbench.build.work import Work, open_work, work_path
+from gsbench.files import TEMPORARY_PREFIX
 from gsbench.meshes.split import list_meshes
-from gsbench.results import TEMPORARY_PREFIX
 
 HERE = Source("chair", "train", "ab", 1, 2)
 BUILD = Description(1, {"fit": {"steps": [1, 2]}, "limit": None}, "c0de", {"numpy": "2"}, {"a": HERE, "b": HERE})

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gsbench.build.objects import ObjectRows, load_rows, save_object
+from gsbench.files import atomic_path, write_atomic
 from gsbench.parsing import parse, parse_json
-from gsbench.results import atomic_path, write_atomic
 from gsbench.store.schema import CONFIGS
 from gsbench.store.shards import row_bytes
 

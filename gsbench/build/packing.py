@@ -12,8 +12,8 @@ from gsbench.build.engine import Task
 from gsbench.build.objects import load_rows
 from gsbench.build.outcome import Outcome, rows_path
 from gsbench.build.work import Work
+from gsbench.files import write_atomic
 from gsbench.parsing import InputError, parse, parse_json
-from gsbench.results import write_atomic
 from gsbench.store.arrays import Row
 from gsbench.store.create import Contents
 from gsbench.store.schema import CONFIGS, SPLITS, Schema

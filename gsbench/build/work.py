@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from gsbench.build.description import FORMAT, Description, Source, first_difference
+from gsbench.files import TEMPORARY_PREFIX, write_atomic
 from gsbench.parsing import InputError, parse, parse_json
-from gsbench.results import TEMPORARY_PREFIX, write_atomic
 from gsbench.store.create import require_free, telling_of_failed_writes
 from gsbench.store.manifest import MANIFEST
 

@@ -14,8 +14,8 @@ from torch import nn
 from gsbench.checkpoints import weights_sha256
 from gsbench.data import Objects, most_inputs
 from gsbench.features import extract
+from gsbench.files import write_atomic
 from gsbench.parsing import InputError
-from gsbench.results import write_atomic
 from gsbench.store.folder import Folder
 from gsbench.tasks import Task
 from gsbench.types import Array

@@ -17,10 +17,11 @@ from gsbench.evaluation.embedding import embed_once
 from gsbench.evaluation.job import Job, Pairs, Wanted, are_drawn, make_task
 from gsbench.evaluation.kept import Training, train_once, without_labels
 from gsbench.evaluation.matching import pretext_scores
+from gsbench.files import write_atomic
 from gsbench.memory import free_memory
 from gsbench.parsing import InputError, parse, read_json
 from gsbench.recipe import Recipe
-from gsbench.results import Pretext, write_atomic
+from gsbench.results import Pretext
 from gsbench.store.folder import Folder
 from gsbench.tasks import Modality, Task
 from gsbench.types import Array

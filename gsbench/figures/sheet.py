@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from gsbench.files import atomic_path
 from gsbench.parsing import InputError
-from gsbench.results import atomic_path
 from gsbench.types import Array
 
 SUFFIXES = (".png", ".pdf", ".svg")

@@ -97,7 +97,7 @@ def save_splats(
         InputError: another suffix, no Gaussians, values that no Gaussian has, an unknown `axes`.
         OSError: the file cannot be written.
     """
-    from gsbench.results import write_atomic
+    from gsbench.files import write_atomic
 
     path = Path(path)
     suffix = suffix_of(path)

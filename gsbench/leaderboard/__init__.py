@@ -7,6 +7,7 @@ from collections import Counter
 from itertools import zip_longest
 from pathlib import Path
 
+from gsbench.files import write_atomic
 from gsbench.leaderboard.csv_table import to_csv
 from gsbench.leaderboard.entries import CheckError, listing, load_entries, unfinished_files
 from gsbench.leaderboard.submission import submit
@@ -14,7 +15,6 @@ from gsbench.leaderboard.summary import summary
 from gsbench.leaderboard.table import make_rows, markdown
 from gsbench.leaderboard.truth import Truth, load_truth, make_truth, truth_path
 from gsbench.parsing import InputError, read_bytes
-from gsbench.results import write_atomic
 
 __all__ = [
     "CheckError",

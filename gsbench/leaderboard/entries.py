@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float64
 
+from gsbench.files import TEMPORARY_PREFIX
 from gsbench.leaderboard.truth import Truth, load_truth, some_of, truth_path
 from gsbench.metrics import classification_metrics
 from gsbench.parsing import InputError
-from gsbench.results import TEMPORARY_PREFIX, Result, load_scored
+from gsbench.results import Result, load_scored
 from gsbench.types import Array
 
 TOLERANCE = 1e-9

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from gsbench.files import TEMPORARY_PREFIX, write_atomic
 from gsbench.leaderboard.csv_table import to_csv
 from gsbench.leaderboard.entries import (
     TOLERANCE,
@@ -26,7 +27,7 @@ from gsbench.leaderboard.summary import summary
 from gsbench.leaderboard.table import make_rows, markdown
 from gsbench.leaderboard.truth import Truth, check_known, load_truth, truth_json, truth_path
 from gsbench.parsing import InputError, read_bytes
-from gsbench.results import MAX_BYTES, TEMPORARY_PREFIX, Result, load_result, load_scored, write_atomic
+from gsbench.results import MAX_BYTES, Result, load_result, load_scored
 
 _Groups = dict[Path, tuple[Truth, list[Entry]]]
 """Truth file of a data set -> what it says, and the data set's entries."""

@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float64, Int64
 
+from gsbench.files import write_atomic
 from gsbench.parsing import InputError, read_bytes, shown
-from gsbench.results import write_atomic
 from gsbench.types import Array, Mesh
 
 MAX_MESH_BYTES = 1_000_000_000

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from gsbench.files import write_atomic
 from gsbench.parsing import InputError, parse, read_versioned
-from gsbench.results import write_atomic
 
 AUDIT = "audit.json"
 FORMAT_VERSION = 1

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gsbench.files import write_atomic
 from gsbench.parsing import InputError, parse, read_versioned
-from gsbench.results import write_atomic
 from gsbench.store.schema import SHARD, SPLITS, FloatType, Schema, check_text
 from gsbench.tasks import fingerprint
 

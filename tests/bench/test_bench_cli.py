@@ -6,11 +6,12 @@ import sys
 import numpy as np
 import pytest
 
+from gsbench.files import write_atomic
 from gsbench.leaderboard import Truth, check, publish
 from gsbench.leaderboard.entries import entry_path
 from gsbench.leaderboard.truth import truth_json, truth_path
 from gsbench.metrics import classification_metrics
-from gsbench.results import ModelInfo, Result, RunInfo, save_result, write_atomic
+from gsbench.results import ModelInfo, Result, RunInfo, save_result
 from gsbench.tasks import Task
 
 CLASSES = tuple("abcdefghij")

@@ -5,9 +5,9 @@ import os
 import pytest
 
 from gsbench import leaderboard
+from gsbench.files import TEMPORARY_PREFIX, write_atomic
 from gsbench.leaderboard import CheckError, check, load_truth, publish, truth_path, unfinished_files
 from gsbench.parsing import InputError
-from gsbench.results import TEMPORARY_PREFIX, write_atomic
 from tests.leaderboard.making import LABELS, TASK, edit_json, files, make_result
 
 
