@@ -54,6 +54,7 @@ def check(board: Path, readme: Path) -> None:
 def _render(board: Path, readme: Path) -> dict[Path, str]:
     tables = [(truth, make_rows(truth, entries)) for truth, entries in load_entries(board)]
     rendered = {board / "TABLE.md": f"# Leaderboard\n\n{markdown(tables)}", board / "table.csv": to_csv(tables)}
+    rendered = {path: _with_ends_of(_read(path), text) for path, text in rendered.items()}
     page = _read(readme)
     if page is not None:
         rendered[readme] = _with_block(page, summary(tables, f"{board.name}/TABLE.md"), readme)
@@ -65,11 +66,16 @@ def _with_block(page: str, block: str, readme: Path) -> str:
     _, end, after = rest.partition(END)
     if not start or not end:
         raise InputError(f"{readme}: the block for the table is missing (must hold {START} and, below it, {END})")
-    return f"{before}{START}\n\n{block}\n{END}{after}"
+    return before + _with_ends_of(page, f"{START}\n\n{block}\n{END}") + after
+
+
+def _with_ends_of(page: str | None, text: str) -> str:
+    """The text with lines that end as those of a page do: a checkout on Windows may have them end in CR LF."""
+    return text.replace("\n", "\r\n") if page and "\r\n" in page else text
 
 
 def _read(path: Path) -> str | None:
-    return path.read_text(encoding="utf-8") if path.exists() else None
+    return path.read_bytes().decode() if path.exists() else None  # its line ends as they are
 
 
 def _first_difference(found: str | None, expected: str) -> str:
