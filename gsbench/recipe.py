@@ -4,11 +4,18 @@ import dataclasses
 import functools
 import hashlib
 import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from gsbench.parsing import InputError, overlay, parse, read_toml, suggest
+from gsbench.parsing import InputError, check_range, overlay, parse, read_toml, suggest
+
+MOST_EPOCHS, MOST_PIXELS = 100_000, 4096
+"""Of a schedule, and along the side of an image: more is a slip, and ends in days or in the memory's end."""
+
+MOST_SHIFTED = 100
+"""Radii of an object: augmentation beyond it has left what float32 tells apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,19 +23,20 @@ class Train:
     """How a baseline is trained. One epoch is one pass over the regime's training objects.
 
     Attributes:
-        epochs: passes over the training set; the last epoch's weights are scored.
+        epochs: passes over the training set; the last epoch's weights are scored. 0 trains nothing.
         batch_size: objects a step.
         optimizer: `adam`, `adamw` or `sgd` (momentum .9).
-        lr: learning rate at the first step.
-        weight_decay: as the optimizer defines it.
+        lr: learning rate at the first step, above 0.
+        weight_decay: as the optimizer defines it, at least 0.
         schedule: `cosine` to `lr_floor` per step, `step` (x `step_factor` every `step_epochs`), or `constant`.
-        step_epochs: epochs between drops of the `step` schedule; may be a fraction.
-        step_factor: factor of each drop of the `step` schedule.
-        lr_floor: the learning rate never goes below this.
-        bn_momentum: batch-norm momentum (PyTorch's sense) at the first step, or None for the model's own.
-        bn_momentum_floor: batch-norm momentum after decay; it decays by half with every drop of the `step` schedule.
-        label_smoothing: cross-entropy label smoothing.
-        precision: `fp32`, or `bf16` for mixed precision, or `auto`: bf16 where the device multiplies it natively.
+        step_epochs: epochs between drops of the `step` schedule; may be a fraction, above 0.
+        step_factor: factor of each drop of the `step` schedule, above 0 to 1.
+        lr_floor: the learning rate never goes below this, 0 to `lr`.
+        bn_momentum: batch-norm momentum (PyTorch's sense) at the first step, 0..1, or None for the model's own.
+        bn_momentum_floor: batch-norm momentum after decay, 0..1; it decays by half with every drop of the `step`
+            schedule.
+        label_smoothing: cross-entropy label smoothing, 0 to below 1.
+        precision: `fp32`, or `bf16` for mixed precision, or `auto`: fp32 on CPUs, bf16 on CUDA.
         views_per_sample: deals an object's views to samples of so many, each spread evenly along the rig; it divides
             their number. None: one sample.
     """
@@ -49,8 +57,17 @@ class Train:
     views_per_sample: int | None = None
 
     def __post_init__(self) -> None:
-        if self.views_per_sample is not None and self.views_per_sample < 1:
-            raise InputError(f"views_per_sample is {self.views_per_sample} (must be at least 1)")
+        check_range("epochs", self.epochs, 0, MOST_EPOCHS)
+        check_range("batch_size", self.batch_size, 1)
+        check_range("lr", self.lr, 0, above=True)
+        check_range("lr_floor", self.lr_floor, 0, self.lr)
+        check_range("weight_decay", self.weight_decay, 0)
+        check_range("step_epochs", self.step_epochs, 0, above=True)
+        check_range("step_factor", self.step_factor, 0, 1, above=True)
+        check_range("bn_momentum", 0 if self.bn_momentum is None else self.bn_momentum, 0, 1)
+        check_range("bn_momentum_floor", self.bn_momentum_floor, 0, 1)
+        check_range("label_smoothing", self.label_smoothing, 0, 1, below=True)
+        check_range("views_per_sample", 1 if self.views_per_sample is None else self.views_per_sample, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +75,10 @@ class Augment:
     """Training-time augmentation of point clouds and Gaussians; the defaults change nothing.
 
     Attributes:
-        point_dropout: largest share of points that may be masked out, never the first one; drawn per object.
-        scale: lowest and highest isotropic scale.
-        shift: largest shift along each axis.
-        jitter: standard deviation of the noise on positions, clipped at five of them.
+        point_dropout: largest share of points that may be masked out, 0..1, never the first one; drawn per object.
+        scale: lowest and highest isotropic scale, above 0.
+        shift: largest shift along each axis, in radii of the object.
+        jitter: standard deviation of the noise on positions, in radii of the object, clipped at five of them.
         rotate_z: whether objects turn about the z axis by a uniform angle.
         halves: whether each object's points are split at random into two halves, which are augmented apart from each
             other and handed on one after the other: for models of pairs that compare them.
@@ -73,6 +90,14 @@ class Augment:
     jitter: float = 0.0
     rotate_z: bool = False
     halves: bool = False
+
+    def __post_init__(self) -> None:
+        check_range("point_dropout", self.point_dropout, 0, 1)
+        low, high = self.scale
+        if not 0 < low <= high <= MOST_SHIFTED:
+            raise InputError(f"scale is {low:g} to {high:g} (allowed: above 0, up to {MOST_SHIFTED}, smaller first)")
+        check_range("shift", self.shift, 0, MOST_SHIFTED)
+        check_range("jitter", self.jitter, 0, MOST_SHIFTED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +111,7 @@ class Points:
     min_opacity: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.min_opacity < 1:
-            raise InputError(f"min_opacity is {self.min_opacity:g} (allowed: 0 up to, not including, 1)")
+        check_range("min_opacity", self.min_opacity, 0, 1, below=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,30 +132,36 @@ class Images:
     def __post_init__(self) -> None:
         low, high = self.crop_scale
         if not 0 < low <= high <= 1:
-            raise InputError(f"crop_scale is {low:g} to {high:g} (allowed: above 0, up to 1, the smaller one first)")
-        if self.size < 1:
-            raise InputError(f"size is {self.size} (must be at least 1)")
+            raise InputError(f"crop_scale is {low:g} to {high:g} (allowed: above 0, up to 1, the smaller first)")
+        check_range("size", self.size, 1, MOST_PIXELS)
 
 
 @dataclass(frozen=True, slots=True)
 class Reported:
-    """A published figure: on what it was scored and where it stands; None of a key is any value of the task's."""
+    """A published figure, 0..1: on what it was scored and where it stands; None of a key is any value of the task's."""
 
     dataset: str
     modality: Literal["points", "gaussians", "images"]
     accuracy: float
     source: str
-    regime: int = 100
-    features: str = "xyz"
+    regime: Literal[100, 50, 10, 1] = 100
+    features: Literal["xyz", "xyz+geo", "xyz+geo+sh"] = "xyz"
     protocol: Literal["supervised", "probe", "finetune"] = "supervised"
     sampling: Literal["fps", "uniform"] | None = None
     num_views: int | None = None
     views_from: Literal["meshes", "gaussians"] | None = None
 
+    def __post_init__(self) -> None:
+        check_range("accuracy", self.accuracy, 0, 1)
+        check_range("num_views", 1 if self.num_views is None else self.num_views, 1)
+
 
 @dataclass(frozen=True, slots=True)
 class ReportedPretext:
-    """Published scores of pretext tasks; a mean paired distance is None where the source has it of another model."""
+    """Published scores of pretext tasks; a mean paired distance is None where the source has it of another model.
+
+    The accuracy is in 0..1, and distances are at least 0.
+    """
 
     dataset: str
     features: str
@@ -141,6 +171,13 @@ class ReportedPretext:
     mpd_positive: float | None = None
     mpd_negative: float | None = None
 
+    def __post_init__(self) -> None:
+        check_range("cross_modality_accuracy", self.cross_modality_accuracy, 0, 1)
+        for name in ("mpd_positive", "mpd_negative"):
+            check_range(name, getattr(self, name) or 0, 0)
+
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+:/-]{0,79}")
 
 _DECISIVE = ("model", "options", "train", "augment")
 _DECISIVE_LATER = {
@@ -159,7 +196,8 @@ class Recipe:
     """A baseline as data: the model's class and options, its training, and the published figures.
 
     Attributes:
-        name: what `--model` takes; a variant is written `name:variant`.
+        name: what `--model` takes; a variant is written `name:variant`. A part of file names: a letter or digit of
+            ASCII, then up to 79 more and `._+:/-`.
         title: the name in tables.
         model: `module:Class` of the Baseline.
         paper: link or citation.
@@ -195,6 +233,8 @@ class Recipe:
     variants: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise InputError(f"name is {self.name[:99]!r} (allowed: a letter or digit, then up to 79 more or ._+:/-)")
         if self.augment.halves and self.supervision != "pairs":
             raise InputError(f"augment.halves is true with supervision {self.supervision} (allowed: with pairs)")
 

@@ -7,6 +7,7 @@ import functools
 import json
 import math
 import os
+import re
 import secrets
 import stat
 import time
@@ -24,7 +25,8 @@ from gsbench.recipe import Reported
 from gsbench.tasks import Features, Sampling, Task
 from gsbench.types import Array
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""Of Result files; those of version 1, which are read as well, say nothing of the code."""
 
 PROBABILITY_DIGITS = 6
 """Decimals kept of each probability; the sums below are checked with that rounding in mind."""
@@ -37,13 +39,27 @@ _ABANDONED_SECONDS = 24 * 3600
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """Which model was scored. `pretrained` names the weights it started from, or is None."""
+    """Which model was scored.
+
+    Attributes:
+        name: of its recipe.
+        title: in tables.
+        recipe_sha256: of what decides a score in the recipe, see `Recipe.sha256`.
+        num_params: numbers that it learnt.
+        pretrained: the weights it started from, or None.
+        code_sha256: of the code that made the score, see `gsbench.baseline.code_sha256`; None where it is unknown.
+    """
 
     name: str
     title: str
     recipe_sha256: str
     num_params: int
     pretrained: str | None = None
+    code_sha256: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.code_sha256 is not None and not re.fullmatch("[0-9a-f]{64}", self.code_sha256):
+            raise InputError(f"code_sha256 is {self.code_sha256!r} (must be 64 digits 0-9a-f, or left out)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +136,12 @@ class Result:
     predictions: dict[str, list[float]]
     pretext: Pretext | None = None
     stated: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def precision(self) -> str:
+        """Of the products in training: `fp32`, unless that by labels, or without them, was in another."""
+        used = (self.pretext.precision if self.pretext else "fp32", self.run.precision)
+        return next((precision for precision in used if precision != "fp32"), "fp32")
 
     def file_name(self) -> str:
         """`<model>-s<seed>.json`, or `<model>-<pretext>-s<seed>.json`, with what file systems dislike replaced."""
@@ -237,12 +259,14 @@ def load_scored(path: Path) -> tuple[Result, Float64[Array, "n c"]]:
     Raises:
         InputError: names the file, the key, what is wrong and what is allowed.
     """
-    record = read_versioned(path, "schema_version", SCHEMA_VERSION)
+    record = read_versioned(path, "schema_version", SCHEMA_VERSION, oldest=1)
     predictions = record.pop("predictions", None)
     if not isinstance(predictions, dict) or not predictions:
         raise InputError(f"{path}: predictions is missing or empty (must map object_id to class probabilities)")
     probabilities = _probabilities(predictions, str(path))
     header = parse({**record, "predictions": {}}, Result, str(path))
+    if header.schema_version == 1 and header.model.code_sha256 is not None:
+        raise InputError(f"{path}: model.code_sha256 is set at schema_version 1 (allowed: from 2 on)")
     _check_finite(header, str(path))
     return dataclasses.replace(header, predictions=predictions), probabilities
 

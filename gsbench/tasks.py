@@ -77,7 +77,10 @@ class Task:
         _check("cameras", self.cameras, get_args(CamerasOf) if self.views_from == "gaussians" else ("train",))
 
     def slug(self) -> str:
-        """The name of the task's folder under `leaderboard/entries`, made of everything that tells tasks apart."""
+        """The name of the task's folder under `leaderboard/entries`, made of everything that tells tasks apart.
+
+        Frozen: a change moves every entry of the board.
+        """
         shape = (
             f"{self.views_from}{'-novel' if self.cameras == 'novel' else ''}-v{self.num_views}"
             if self.modality == "images"
@@ -104,6 +107,8 @@ def _positive(key: str, value: object) -> None:
 def regime_ids(labels: Mapping[str, str], regime: int, draw: int) -> list[str]:
     """The training objects of a regime: stratified by class, nested, the same on every machine.
 
+    Frozen: a change changes every fingerprint and what every score below 100 % means.
+
     Each class keeps its first `int(share * n)` objects, at least one, in the order of sha256("draw/object_id"). So the
     1 % set lies inside the 10 % set of the same draw, and an object's rank does not depend on the other objects.
 
@@ -124,6 +129,24 @@ def regime_ids(labels: Mapping[str, str], regime: int, draw: int) -> list[str]:
         ranked = sorted(ids, key=lambda object_id: hashlib.sha256(f"{draw}/{object_id}".encode()).digest())
         chosen += ranked[: max(1, math.floor(len(ids) * regime / 100))]
     return sorted(chosen)
+
+
+def describe_share(regime: int, train_objects: int, of: int | None = None) -> str:
+    """A regime in words, with the objects that it is: of few, one a class is more than the share says.
+
+    Args:
+        regime: per cent, one of `REGIMES`.
+        train_objects: that were trained on.
+        of: the whole training split's, where that is known.
+
+    Returns:
+        Such as `100 %`, `50 % (30 of 60 objects)` and `1 % (10 of 60 objects, at least one a class)`.
+    """
+    if regime == 100:
+        return "100 %"
+    whole = "" if of is None else f" of {of}"
+    least = ", at least one a class" if of is not None and train_objects > of * regime / 100 else ""
+    return f"{regime} % ({train_objects}{whole} objects{least})"
 
 
 def all_regimes() -> list[tuple[int, int]]:

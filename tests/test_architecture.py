@@ -19,11 +19,12 @@ ROWS = (
     ("reproduce",),
     ("build", "evaluation", "leaderboard", "figures", "doctor", "audit", "verification"),
     ("train", "features", "probe"),
-    ("fit", "data", "augment", "checkpoints"),
-    ("meshes", "render", "store", "formats"),
+    ("fit", "data", "augment", "checkpoints", "calls", "precision"),
+    ("meshes", "render", "store"),
+    ("formats",),
     ("geometry", "metrics", "image_metrics", "baseline", "classifier"),
-    ("results",),
-    ("types", "recipe", "tasks", "image_kernels", "environment"),
+    ("results", "recipe_package"),
+    ("types", "recipe", "tasks", "image_kernels", "environment", "source"),
     ("parsing", "memory"),
 )
 LEVELS = {name: level for level, row in enumerate(ROWS) for name in row}

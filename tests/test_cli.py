@@ -153,12 +153,17 @@ def test_eval_as_json(run, recipe, data):
     assert 0 <= record["metrics"]["accuracy"] <= 1
 
 
+def test_a_share_that_is_less_than_one_a_class_is_told(run, recipe, data):
+    done = run("eval", "--model", recipe, "--data", data, "--regime", 1)
+    assert "| 1 % (2 of 12 objects, at least one a class), draw 0 |" in done.out
+
+
 def test_eval_of_a_model_of_pairs(run, tmp_path):
     data = make_folder(tmp_path / "tiny", ("gaussians", "views", "reconstructions"))
     common = ("eval", "--model", make_pairs_recipe(tmp_path / "pairs"), "--data", data, "--num-points", 16)
     first = run(*common, "--checkpoints", "kept", "--regime", 50)
     assert (first.status, first.err) == (0, "")
-    assert "| 16 gaussians xyz, fps, probe | 50 %, draw 0 |" in first.out
+    assert "| 16 gaussians xyz, fps, probe | 50 % (12 of 24 objects), draw 0 |" in first.out
     assert re.search(
         r"\nbeside it, over 5 draws of the test objects' points: accuracy [\d.]+ ± [\d.]+, 5 nearest", first.out
     )

@@ -1,11 +1,28 @@
 """Tables to dataclasses: what is refused, and how the message says it."""
 
 import dataclasses
-from typing import Literal
+import os
+import time
+from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 
-from gsbench.parsing import InputError, overlay, parse, read_json, read_toml, read_versioned, suggest
+from gsbench.parsing import (
+    MAX_JSON_BYTES,
+    MAX_TOML_BYTES,
+    InputError,
+    check_range,
+    overlay,
+    parse,
+    parse_json,
+    read_json,
+    read_toml,
+    read_versioned,
+    suggest,
+)
+
+READ = {".json": read_json, ".toml": read_toml}
 
 
 @pytest.mark.parametrize("content", [None, b"\xff\xfe"])
@@ -29,6 +46,34 @@ def test_errors_of_a_dataclass_itself_name_the_file():
     assert parse({"number": 2}, Even, "x.toml") == Even(2)
     with pytest.raises(ValueError, match=r"x\.toml: number is odd"):
         parse({"number": 3}, Even, "x.toml")
+
+
+INF, NAN = float("inf"), float("nan")
+
+
+@pytest.mark.parametrize(
+    ("value", "limits", "refused"),
+    [
+        (0, {"low": 0, "high": 1}, None),
+        (1, {"low": 0, "high": 1}, None),
+        (10**400, {"low": 0}, None),
+        (2, {"low": 0, "high": 1}, "k is 2 (allowed: 0 to 1)"),
+        (NAN, {"low": 0, "high": 1}, "k is nan (allowed: 0 to 1)"),
+        (INF, {"low": 0}, "k is inf (must be at least 0, and finite)"),
+        (-INF, {"low": 0}, "k is -inf (must be at least 0)"),
+        (0.0, {"low": 0, "above": True}, "k is 0.0 (must be above 0)"),
+        (0.0, {"low": 0, "high": 1, "above": True}, "k is 0.0 (allowed: above 0 to 1)"),
+        (1, {"low": 0, "high": 1, "below": True}, "k is 1 (allowed: 0 to below 1)"),
+        (10**30, {"low": 1, "high": 4096}, f"k is {10**30} (allowed: 1 to 4096)"),
+    ],
+)
+def test_ranges(value, limits, refused):
+    if refused is None:
+        check_range("k", value, **limits)
+        return
+    with pytest.raises(InputError) as caught:
+        check_range("k", value, **limits)
+    assert str(caught.value) == refused
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,3 +171,125 @@ def test_tables_of_another_version(tmp_path, content, message):
 def test_a_table_of_the_version(tmp_path):
     (tmp_path / "x.json").write_text('{"version": 3, "more": [1]}')
     assert read_versioned(tmp_path / "x.json", "version", 3) == {"version": 3, "more": [1]}
+
+
+DEEP = 100_000
+HOSTILE = {
+    "brackets": (".json", b"[" * DEEP, "more than 64 deep"),
+    "closed brackets": (".json", b"[" * DEEP + b"]" * DEEP, "more than 64 deep"),
+    "tables in tables": (".json", b'{"a":' * DEEP, "more than 64 deep"),
+    "just too deep": (".json", b"[" * 65 + b"]" * 65, "more than 64 deep"),
+    "brackets in TOML": (".toml", b"a = " + b"[" * DEEP, "more than 64 deep"),
+    "a long dotted key": (".toml", b"a." * DEEP + b"a = 1", "a key of 64 parts or more"),
+    "a long dotted key in quotes": (".toml", b'"a" . ' * DEEP + b"a = 1", "a key of 64 parts or more"),
+    "a long dotted table": (".toml", b"[" + b"a." * DEEP + b"a]", "a key of 64 parts or more"),
+    "400 digits": (".json", b"[" + b"9" * 400 + b"]", "a whole number of more than 64 bits"),
+    "a bit too many": (".json", b'{"a": -9223372036854775809}', "a whole number of more than 64 bits"),
+    "9,000 digits": (".json", b"[" + b"9" * 9000 + b"]", "not JSON: Exceeds the limit"),
+    "400 digits in TOML": (".toml", b"a = " + b"9" * 400, "a whole number of more than 64 bits"),
+    "9,000 hexadecimal digits": (".toml", b"a = 0x" + b"f" * 9000, "a whole number of more than 64 bits"),
+    "a key twice": (".json", b'{"a": 1, "b": [], "a": 1}', "key 'a' stands twice in one object"),
+    "a key twice in TOML": (".toml", b"a = 1\na = 1", "not TOML: Cannot overwrite a value"),
+    "a key twice, inside": (".json", b'[{"a": {"b\\n": 1, "b\\u000a": 2}}]', r"key 'b\\n' stands twice"),
+    "half of a pair": (".json", b'{"a": "\\ud800"}', r"'\\ud800' holds a character of no text"),
+    "half of a pair as key": (".json", b'{"\\uDFFF": 1}', r"'\\udfff' holds a character of no text"),
+    "half of a pair in TOML": (".toml", b'a = "\\ud800"', "not TOML"),
+    "half of a pair as it is": (".json", b'"\xed\xa0\x80"', "not JSON: byte 1 is no UTF-8"),
+    "NUL": (".json", b'["\\u0000"]', r"'\\x00' holds a character of no text"),
+    "NUL in TOML": (".toml", b'a = ["\\u0000"]', r"'\\x00' holds a character of no text"),
+    "NUL as it is": (".json", b'["\0"]', "not JSON"),
+    "NUL as it is in TOML": (".toml", b'a = "\0"', "not TOML"),
+    "UTF-16": (".json", "{}".encode("utf-16"), "not JSON: byte 0 is no UTF-8"),
+    "UTF-16 without a mark": (".json", "{}".encode("utf-16-le"), "not JSON"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_files_are_refused_at_once_in_one_line_that_names_them(tmp_path: Path, name: str) -> None:
+    suffix, content, message = HOSTILE[name]
+    path = tmp_path / f"x{suffix}"
+    path.write_bytes(content)
+    start = time.perf_counter()
+    with pytest.raises(InputError, match=message) as caught:
+        READ[suffix](path)
+    assert time.perf_counter() - start < 5
+    assert str(caught.value).startswith(f"{path}: ")
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize(("suffix", "most"), [(".json", MAX_JSON_BYTES), (".toml", MAX_TOML_BYTES)])
+def test_files_that_memory_could_not_hold_are_not_opened(tmp_path: Path, suffix: str, most: int) -> None:
+    path = tmp_path / f"x{suffix}"
+    with path.open("wb") as file:
+        file.truncate(most + 1)  # takes no room on the disk
+    with pytest.raises(InputError, match=rf"x\{suffix}: {most + 1} bytes, files of at most {most} are read"):
+        READ[suffix](path)
+    with pytest.raises(InputError, match="at most"):
+        parse_json(b" " * (MAX_JSON_BYTES + 1))
+
+
+@pytest.mark.parametrize("suffix", READ)
+def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path: Path, suffix: str) -> None:
+    os.mkfifo(tmp_path / f"pipe{suffix}")
+    (tmp_path / f"folder{suffix}").mkdir()
+    (tmp_path / f"loop{suffix}").symlink_to(tmp_path / f"loop{suffix}")
+    for name, message in (
+        ("pipe", "is no regular file .allowed: a file"),
+        ("folder", "is a folder .allowed: a file"),
+        ("loop", "cannot be read"),
+    ):
+        with pytest.raises(InputError, match=rf"{name}\{suffix}: {message}"):
+            READ[suffix](tmp_path / f"{name}{suffix}")
+
+
+@pytest.mark.parametrize(
+    ("suffix", "content", "expected"),
+    [
+        (".json", b'\xef\xbb\xbf{"a": 1}', {"a": 1}),
+        (".toml", b"\xef\xbb\xbfa = 1\r\n", {"a": 1}),
+        (".json", b"[" * 64 + b"]" * 64, None),
+        (".json", b"[9223372036854775807, -9223372036854775808]", [2**63 - 1, -(2**63)]),
+        (".json", b'["\\ud83d\\ude00", "\\\\u0000", 1.00000000000000000000001]', ["\U0001f600", "\\u0000", 1.0]),
+        (".toml", b"a.b.c.d.e = 0.1\nf = [1.5, 2.5, 3.5]", None),
+        (".toml", b"a = '" + b"1.5, " * 1000 + b"'", {"a": "1.5, " * 1000}),
+    ],
+)  # fmt: skip
+def test_what_stays_allowed(tmp_path: Path, suffix: str, content: bytes, expected: Any) -> None:
+    (tmp_path / f"x{suffix}").write_bytes(content)
+    value = READ[suffix](tmp_path / f"x{suffix}")
+    assert expected is None or value == expected
+
+
+@dataclasses.dataclass(frozen=True)
+class Numbers:
+    lr: float = 0.1
+    by_name: dict[str, float] = dataclasses.field(default_factory=dict)
+    level: Literal[1, 2] = 1
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ({"lr": float("nan")}, r"^x\.toml: lr is nan \(must be finite\)$"),
+        ({"lr": float("-inf")}, "lr is -inf .must be finite"),
+        ({"by_name": {"a": float("inf")}}, r"by_name\.a is inf .must be finite"),
+        ({"level": True}, "level: True is not allowed .must be 1 | 2"),
+        ({"level": 1.0}, "level: 1.0 is not allowed"),
+        ({"lr": "a" * 10_000}, r"^x\.toml: lr: 'a{99}\.\.\. is not allowed"),
+        ({"b" * 1_000_000: 1}, r"^x\.toml: unknown key 'b{99}\.\.\. .allowed: lr"),
+        ({"line\nend": 1}, r"^x\.toml: unknown key 'line\\nend' .allowed: lr"),
+        ([1], r"^x\.toml: \[1\] is not allowed .must be a table"),
+        (None, r"^x\.toml: None is not allowed .must be a table"),
+    ],
+)
+def test_values_that_no_table_of_ours_holds(table: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        parse(table, Numbers, "x.toml")
+
+
+@pytest.mark.parametrize("content", [b'{"version": true}', b'{"version": 1.0}'])
+def test_a_version_is_a_whole_number(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "x.json").write_bytes(content)
+    with pytest.raises(InputError, match=r"version is .* .allowed: 1"):
+        read_versioned(tmp_path / "x.json", "version", 1)

@@ -2,12 +2,14 @@
 
 import dataclasses
 import json
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from gsbench.baseline import find_recipe
-from gsbench.recipe import Images, load_recipe
+from gsbench.parsing import InputError, overlay, parse
+from gsbench.recipe import Images, Recipe, load_recipe
 
 ENTRIES = Path(__file__).resolve().parent.parent / "leaderboard" / "entries"
 
@@ -165,7 +167,7 @@ def test_stages_are_read_in_their_order(path):
     [
         ("[images]\ncrop_scale = [0, 1]", r"images: crop_scale is 0 to 1 \(allowed: above 0, up to 1"),
         ("[images]\ncrop_scale = [1, 0.5]", r"images: crop_scale is 1 to 0\.5"),
-        ("[images]\nsize = 0", r"images: size is 0 \(must be at least 1\)"),
+        ("[images]\nsize = 0", r"images: size is 0 \(allowed: 1 to 4096\)"),
         ("[images]\nsizes = 64", r"images: unknown key 'sizes'; did you mean 'size'"),
         ("[[pretraining]]\nepochs = 1", r"pretraining\[0\]: key 'batch_size' is missing"),
         (
@@ -178,6 +180,71 @@ def test_wrong_images_and_stages_are_refused(path, extra, message):
     path.write_text(f"{GOOD}\n{extra}\n")
     with pytest.raises(ValueError, match=message):
         load_recipe(path)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("epochs = -1", "train: epochs is -1 (allowed: 0 to 100000)"),
+        (f"epochs = {10**12}", f"train: epochs is {10**12} (allowed: 0 to 100000)"),
+        ("batch_size = 0", "train: batch_size is 0 (must be at least 1)"),
+        ("lr = 0", "train: lr is 0.0 (must be above 0)"),
+        ("lr = nan", "train: lr is nan (must be above 0)"),
+        ("lr = inf", "train: lr is inf (must be above 0, and finite)"),
+        ("lr_floor = 2", "train: lr_floor is 2.0 (allowed: 0 to 1.0)"),
+        ("weight_decay = -0.1", "train: weight_decay is -0.1 (must be at least 0)"),
+        ("step_epochs = 0", "train: step_epochs is 0.0 (must be above 0)"),
+        ("step_factor = 1.5", "train: step_factor is 1.5 (allowed: above 0 to 1)"),
+        ("bn_momentum = -0.5", "train: bn_momentum is -0.5 (allowed: 0 to 1)"),
+        ("bn_momentum_floor = 2", "train: bn_momentum_floor is 2.0 (allowed: 0 to 1)"),
+        ("label_smoothing = 2", "train: label_smoothing is 2.0 (allowed: 0 to below 1)"),
+        ("views_per_sample = -1", "train: views_per_sample is -1 (must be at least 1)"),
+        ("augment.point_dropout = 7", "augment: point_dropout is 7.0 (allowed: 0 to 1)"),
+        ("augment.scale = [1.25, 0.8]", "augment: scale is 1.25 to 0.8 (allowed: above 0, up to 100, smaller first)"),
+        ("augment.scale = [0, 1]", "augment: scale is 0 to 1 (allowed: above 0"),
+        ("augment.scale = [1, nan]", "augment: scale is 1 to nan (allowed: above 0"),
+        ("augment.shift = -1", "augment: shift is -1.0 (allowed: 0 to 100)"),
+        ("augment.jitter = 1e30", "augment: jitter is 1e+30 (allowed: 0 to 100)"),
+        ("images.size = 1000000", "images: size is 1000000 (allowed: 1 to 4096)"),
+        ("points.min_opacity = nan", "points: min_opacity is nan (allowed: 0 to below 1)"),
+        ("finetune.batch_size = 0", "finetune: batch_size is 0 (must be at least 1)"),
+        ("pretraining.step_epochs = 0", "pretraining[0]: step_epochs is 0.0 (must be above 0)"),
+        ("reported.accuracy = 91.9", "reported[0]: accuracy is 91.9 (allowed: 0 to 1)"),
+        ("reported.regime = 20", "reported[0]: regime: 20 is not allowed (must be 100 | 50 | 10 | 1)"),
+        ("reported.num_views = 0", "reported[0]: num_views is 0 (must be at least 1)"),
+        ('name = "../up"', "name is '../up' (allowed: a letter or digit"),
+        (f'name = "{"n" * 81}"', f"name is '{'n' * 81}' (allowed: a letter or digit"),
+    ],
+)
+def test_values_out_of_range_are_refused_where_they_are_read(path, line, message):
+    """In the recipe and in a variant alike: in one line that says what is allowed."""
+    needed = {"finetune": {"epochs": 1, "batch_size": 8, "lr": 1.0}}
+    needed["pretraining"] = needed["finetune"]
+    needed["reported"] = {"dataset": "d", "modality": "points", "accuracy": 0.5, "source": "s"}
+    table, _, key = line.partition(" = ")[0].rpartition(".")
+    value = tomllib.loads(f"x = {line.partition(' = ')[2]}")["x"]
+    over = {key: value} if key == "name" else {table or "train": needed.get(table, {}) | {key: value}}
+    over = {name: [keys] if name in ("pretraining", "reported") else keys for name, keys in over.items()}
+    with pytest.raises(InputError) as caught:
+        parse(overlay(tomllib.loads(GOOD), over), Recipe, "r.toml")
+    assert str(caught.value).startswith(f"r.toml: {message}")
+    if key != "name":  # a variant's is its own
+        path.write_text(f"{GOOD}\n[variants.odd]\n{as_toml(over)}\n")
+        with pytest.raises(InputError, match="variant odd: ") as caught:
+            load_recipe(path)
+        assert message in str(caught.value)
+
+
+def as_toml(table: dict) -> str:
+    return "\n".join(f"{key} = {inline(value)}" for key, value in table.items())
+
+
+def inline(value) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {inline(inner)}" for key, inner in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(inline, value)) + "]"
+    return f'"{value}"' if isinstance(value, str) else str(value)
 
 
 @pytest.mark.parametrize(

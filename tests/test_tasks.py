@@ -84,6 +84,20 @@ def test_a_regime_is_stratified_and_keeps_one_of_each_class_at_least():
     assert count(1) == {"chair": 1, "sofa": 1, "table": 1}
 
 
+@pytest.mark.parametrize(
+    ("regime", "used", "of", "words"),
+    [
+        (100, 60, 60, "100 %"),
+        (50, 30, 60, "50 % (30 of 60 objects)"),
+        (10, 395, 3991, "10 % (395 of 3991 objects)"),
+        (1, 10, 60, "1 % (10 of 60 objects, at least one a class)"),
+        (1, 10, None, "1 % (10 objects)"),
+    ],
+)
+def test_a_regime_in_words_says_how_many_objects_it_is(regime, used, of, words):
+    assert tasks.describe_share(regime, used, of) == words
+
+
 @pytest.mark.parametrize("draw", range(tasks.DRAWS))
 def test_regimes_of_a_draw_are_nested(draw):
     sets = [set(tasks.regime_ids(LABELS, regime, draw)) for regime in sorted(tasks.REGIMES)]

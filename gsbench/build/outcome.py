@@ -2,13 +2,12 @@
 
 import dataclasses
 import json
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from gsbench.build.objects import ObjectRows, load_rows, save_object
-from gsbench.parsing import parse
+from gsbench.parsing import parse, parse_json
 from gsbench.results import atomic_path, write_atomic
 from gsbench.store.schema import CONFIGS
 from gsbench.store.shards import row_bytes
@@ -27,8 +26,8 @@ class Outcome:
         final: whether it would go the same way again; False for what is wrong with the machine, not with the mesh.
     """
 
-    psnr: float = math.nan
-    ssim: float = math.nan
+    psnr: float = 0.0
+    ssim: float = 0.0
     file_bytes: int = 0
     row_bytes: dict[str, int] = field(default_factory=dict)
     reason: str | None = None
@@ -64,7 +63,7 @@ def load_outcomes(objects: Path, object_ids: Iterable[str]) -> dict[str, Outcome
     for object_id in object_ids:
         path = _outcome_path(objects, object_id)
         try:
-            outcome = parse(json.loads(path.read_bytes()), Outcome, str(path))
+            outcome = parse(parse_json(path.read_bytes()), Outcome, str(path))
             whole = outcome.reason or rows_path(objects, object_id).stat().st_size == outcome.file_bytes
         except (OSError, ValueError):
             continue

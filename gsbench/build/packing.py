@@ -12,7 +12,7 @@ from gsbench.build.engine import Task
 from gsbench.build.objects import load_rows
 from gsbench.build.outcome import Outcome, rows_path
 from gsbench.build.work import Work
-from gsbench.parsing import InputError, parse
+from gsbench.parsing import InputError, parse, parse_json
 from gsbench.results import write_atomic
 from gsbench.store.arrays import Row
 from gsbench.store.create import Contents
@@ -99,7 +99,7 @@ def load_written(tasks: Sequence[Task]) -> dict[str, Written]:
         work, name, schema, columns = task.arguments
         path = _record_path(work, name)
         try:
-            record: dict[str, Any] = json.loads(path.read_bytes())
+            record: dict[str, Any] = parse_json(path.read_bytes())
             found = parse(record["written"], Written, str(path))
             same = record["asked"] == _asked(schema, columns)
             if same and (work / "folder" / name).stat().st_size == found.shard.bytes:

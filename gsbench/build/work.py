@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from gsbench.build.description import FORMAT, Description, Source, first_difference
-from gsbench.parsing import InputError, parse
+from gsbench.parsing import InputError, parse, parse_json
 from gsbench.results import TEMPORARY_PREFIX, write_atomic
 from gsbench.store.create import require_free, telling_of_failed_writes
 from gsbench.store.manifest import MANIFEST
@@ -148,7 +148,7 @@ def _remove_unfinished(folder: Path) -> None:
 def _load_description(path: Path) -> Description | None:
     """The description in a work folder; None if it was killed before that was written."""
     try:
-        table: Any = json.loads((path / _DESCRIPTION).read_bytes())
+        table: Any = parse_json((path / _DESCRIPTION).read_bytes())
     except FileNotFoundError:
         return None
     except ValueError:
@@ -165,7 +165,7 @@ def _load_description(path: Path) -> Description | None:
 def _is_placed(path: Path, out: Path) -> bool:
     """Whether the build was killed after its output had appeared."""
     try:
-        placed = json.loads((path / _PLACED).read_bytes())
+        placed = parse_json((path / _PLACED).read_bytes())
         return bool(placed == {"manifest": _sha256(out / MANIFEST), "build": _sha256(path / _DESCRIPTION)})
     except (OSError, ValueError):
         return False

@@ -65,10 +65,7 @@ def load_truth(path: Path) -> Truth:
     Raises:
         InputError: it is no truth file; the message names the file and the key.
     """
-    table = read_json(path)
-    if not isinstance(table, dict):
-        raise InputError(f"{path}: is no JSON object (must hold {', '.join(Truth.__annotations__)})")
-    truth = parse(table, Truth, str(path))
+    truth = parse(read_json(path), Truth, str(path))
     for object_id, label in truth.labels.items():
         if label not in truth.classes:
             raise InputError(f"{path}: labels.{object_id} is '{label}' (allowed: {', '.join(truth.classes)})")
