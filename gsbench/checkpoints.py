@@ -195,18 +195,16 @@ def from_pretrained(
     stored = _parse_weights(weights, weights_path)
 
     def build() -> nn.Module:
-        net: nn.Module = build_model(recipe, recipe_path, about.in_channels, about.num_classes, start=False)
+        try:
+            net: nn.Module = build_model(recipe, recipe_path, about.in_channels, about.num_classes, start=False)
+        except InputError as error:
+            raise InputError(f"{config_path}: no model comes of its recipe's options ({error})") from None
         if about.encoder_sha256 is None:
             return net
         return Classifier(net, _features(stored, weights_path), about.num_classes)
 
-    try:
-        _check_shapes(build, stored, weights_path)
-        net = build()
-    except InputError:
-        raise
-    except Exception as error:  # a class may raise anything for options that are not its own, and these are a file's
-        raise InputError(f"{config_path}: no model comes of its recipe's options ({error!r})") from None
+    _check_shapes(build, stored, weights_path)
+    net = build()
     _check_weights(net, stored, weights_path)
     net.load_state_dict(stored)
     return net.eval(), about

@@ -9,13 +9,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from gsbench.parsing import InputError, check_range, overlay, parse, read_toml, suggest
+from gsbench.parsing import InputError, check_range, check_text, overlay, parse, read_toml, suggest
 
 MOST_EPOCHS, MOST_PIXELS = 100_000, 4096
 """Of a schedule, and along the side of an image: more is a slip, and ends in days or in the memory's end."""
 
 MOST_SHIFTED = 100
 """Radii of an object: augmentation beyond it has left what float32 tells apart."""
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+:/-]{0,79}")
+
+
+def check_model_name(name: str) -> None:
+    """Raises an InputError unless `name`, such as `pointnet++:quick`, can be part of file names."""
+    if not _NAME.fullmatch(name):
+        raise InputError(f"name is {name[:99]!r} (allowed: a letter or digit, then up to 79 more or ._+:/-)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,8 +160,10 @@ class Reported:
     views_from: Literal["meshes", "gaussians"] | None = None
 
     def __post_init__(self) -> None:
+        check_text("dataset", self.dataset)
+        check_text("source", self.source)
         check_range("accuracy", self.accuracy, 0, 1)
-        check_range("num_views", 1 if self.num_views is None else self.num_views, 1)
+        check_range("num_views", 1 if self.num_views is None else self.num_views, 1, 10**6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,8 +186,6 @@ class ReportedPretext:
         for name in ("mpd_positive", "mpd_negative"):
             check_range(name, getattr(self, name) or 0, 0)
 
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+:/-]{0,79}")
 
 _DECISIVE = ("model", "options", "train", "augment")
 _DECISIVE_LATER = {
@@ -233,8 +241,10 @@ class Recipe:
     variants: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name):
-            raise InputError(f"name is {self.name[:99]!r} (allowed: a letter or digit, then up to 79 more or ._+:/-)")
+        check_model_name(self.name)
+        check_text("title", self.title)
+        if self.pretrained is not None:
+            check_text("pretrained", self.pretrained)
         if self.augment.halves and self.supervision != "pairs":
             raise InputError(f"augment.halves is true with supervision {self.supervision} (allowed: with pairs)")
 

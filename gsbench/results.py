@@ -7,7 +7,6 @@ import functools
 import json
 import math
 import os
-import re
 import secrets
 import stat
 import time
@@ -20,8 +19,19 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64
 
-from gsbench.parsing import InputError, parse, read_versioned
-from gsbench.recipe import Reported
+from gsbench.parsing import (
+    MAX_INTEGER,
+    MAX_TEXT,
+    InputError,
+    check_choice,
+    check_hex,
+    check_range,
+    check_text,
+    file_size,
+    parse,
+    read_versioned,
+)
+from gsbench.recipe import Reported, check_model_name
 from gsbench.tasks import Features, Sampling, Task
 from gsbench.types import Array
 
@@ -35,6 +45,47 @@ TEMPORARY_PREFIX = ".unfinished-"
 """Begins the name of a file that is being written; what a killed process leaves can be told by it and removed."""
 _RANDOM_DIGITS = 16
 _ABANDONED_SECONDS = 24 * 3600
+
+
+MAX_BYTES = 16_000_000
+"""Of a Result file: ten times the predictions of 10,000 objects of 10 classes."""
+
+_SCORES = ("accuracy", "knn_accuracy", "retrieval_map")
+_OF_DRAWS = ("_over_draws", "_over_draws_std")
+_STATED = {
+    **dict.fromkeys(_SCORES[1:], 1.0),
+    **{f"{key}{end}": 1.0 for key in _SCORES for end in _OF_DRAWS},
+    "sampling_draws": 1000.0,
+    "psnr": 1000.0,
+}
+"""What a Result may state beside its metrics, and the most that it can be; each is at least 0."""
+
+_OF_PAIRS = {
+    "cross_modality_accuracy": 1.0,
+    "cross_modality_balanced": 1.0,
+    "mpd_auc": 1.0,
+    "mpd_positive": math.inf,
+    "mpd_negative": math.inf,
+    "mpd_ratio": math.inf,
+}
+"""The scores of pretext tasks, each with `_low` and `_high` of its interval, and the most that they can be."""
+
+PRECISIONS = ("fp32", "bf16")
+
+_MOST = {
+    "seed": MAX_INTEGER,
+    "epochs": 10**7,
+    "train_objects": 10**9,
+    "objects": 10**9,
+    "num_points": 10**9,
+    "num_views": 10**6,
+    "train_seconds": 1e9,
+    "eval_seconds": 1e9,
+    "peak_memory_mb": 1e9,
+}
+"""The most that these of a run can be."""
+
+_MAX_VERSIONS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +109,14 @@ class ModelInfo:
     code_sha256: str | None = None
 
     def __post_init__(self) -> None:
-        if self.code_sha256 is not None and not re.fullmatch("[0-9a-f]{64}", self.code_sha256):
-            raise InputError(f"code_sha256 is {self.code_sha256!r} (must be 64 digits 0-9a-f, or left out)")
+        check_model_name(self.name)
+        check_text("title", self.title)
+        check_hex("recipe_sha256", self.recipe_sha256)
+        if self.code_sha256 is not None:
+            check_hex("code_sha256", self.code_sha256)
+        check_range("num_params", self.num_params, 0, MAX_INTEGER)
+        if self.pretrained is not None:
+            check_text("pretrained", self.pretrained)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +135,20 @@ class RunInfo:
     versions: dict[str, str]
     commit: str | None
     dirty: bool | None
+
+    def __post_init__(self) -> None:
+        for key in ("seed", "epochs", "train_objects", "train_seconds", "eval_seconds", "peak_memory_mb"):
+            check_range(key, getattr(self, key), key == "train_objects", _MOST[key])
+        check_text("device", self.device)
+        check_choice("selection", self.selection, ("last", "val"))
+        check_choice("precision", self.precision, PRECISIONS)
+        if len(self.versions) > _MAX_VERSIONS:
+            raise InputError(f"versions has {len(self.versions)} keys (allowed: {_MAX_VERSIONS})")
+        for name, version in self.versions.items():
+            check_text("a key of versions", name)
+            check_text(f"versions.{name}", version)
+        if self.commit is not None:
+            check_hex("commit", self.commit, (40, 64))
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +176,24 @@ class Pretext:
     train_seconds: float
     precision: str
     metrics: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for key in ("num_points", "num_views", "objects", "epochs", "train_seconds"):
+            check_range(key, getattr(self, key), key not in ("epochs", "train_seconds"), _MOST[key])
+        check_choice("precision", self.precision, PRECISIONS)
+        known = {"cross_modality_floor": 1.0, **_OF_PAIRS}
+        ends = [f"{key}_{end}" for key in _OF_PAIRS for end in ("low", "high")]
+        for key, value in self.metrics.items():
+            check_choice("a key of metrics", key, (*known, *ends))
+            # An interval about a mean may reach beyond what the mean can be.
+            check_range(f"metrics.{key}", value, 0 if key in known else -math.inf, known.get(key, math.inf))
+        for key in _OF_PAIRS:
+            stated = [self.metrics.get(name) for name in (f"{key}_low", key, f"{key}_high")]
+            found = [value for value in stated if value is not None]
+            if found != sorted(found) or len(found) == 2 or (len(found) == 1 and stated[1] is None):
+                raise InputError(
+                    f"metrics.{key} is {stated[1]}, its interval {stated[0]} to {stated[2]} (must hold it)"
+                )
 
     def slug(self) -> str:
         """A name of what it saw."""
@@ -143,10 +232,36 @@ class Result:
         used = (self.pretext.precision if self.pretext else "fp32", self.run.precision)
         return next((precision for precision in used if precision != "fp32"), "fp32")
 
+    def __post_init__(self) -> None:
+        for key, value in self.metrics.items():
+            check_text("a key of metrics", key)
+            check_range(f"metrics.{key}", value, 0, 1)
+        for key, value in self.stated.items():
+            check_choice("a key of stated", key, _STATED)
+            check_range(f"stated.{key}", value, 0, _STATED[key])
+        _check_draws(self.stated)
+        if self.task.protocol == "supervised" and self.pretext is not None:
+            raise InputError("pretext is a table (allowed where task.protocol is supervised: null)")
+        if self.task.protocol == "finetune" and self.pretext is None:
+            raise InputError("pretext is null (must say what was learnt before where task.protocol is finetune)")
+
     def file_name(self) -> str:
         """`<model>-s<seed>.json`, or `<model>-<pretext>-s<seed>.json`, with what file systems dislike replaced."""
         name = self.model.name.replace(":", "-").replace("/", "-")
         return f"{name}{f'-{self.pretext.slug()}' if self.pretext else ''}-s{self.run.seed}.json"
+
+
+def _check_draws(stated: Mapping[str, float]) -> None:
+    """What is stated of draws of the test points is whole: how many there were, and of each score mean and spread."""
+    draws = stated.get("sampling_draws")
+    if draws is not None and (draws < 2 or draws != int(draws)):
+        raise InputError(f"stated.sampling_draws is {draws:g} (must be a whole number of at least 2)")
+    scores = [key for key in _SCORES if any(f"{key}{end}" in stated for end in _OF_DRAWS)]
+    needed = {f"{key}{end}" for key in scores or _SCORES[:1] for end in _OF_DRAWS} | {"sampling_draws"}
+    if (scores or draws is not None) and (missing := sorted(needed - stated.keys())):
+        raise InputError(
+            f"stated.{missing[0]} is missing (must stand beside {', '.join(sorted(needed & stated.keys()))})"
+        )
 
 
 def save_result(result: Result, path: Path) -> None:
@@ -259,6 +374,10 @@ def load_scored(path: Path) -> tuple[Result, Float64[Array, "n c"]]:
     Raises:
         InputError: names the file, the key, what is wrong and what is allowed.
     """
+    try:
+        file_size(path, MAX_BYTES)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     record = read_versioned(path, "schema_version", SCHEMA_VERSION, oldest=1)
     predictions = record.pop("predictions", None)
     if not isinstance(predictions, dict) or not predictions:
@@ -267,18 +386,7 @@ def load_scored(path: Path) -> tuple[Result, Float64[Array, "n c"]]:
     header = parse({**record, "predictions": {}}, Result, str(path))
     if header.schema_version == 1 and header.model.code_sha256 is not None:
         raise InputError(f"{path}: model.code_sha256 is set at schema_version 1 (allowed: from 2 on)")
-    _check_finite(header, str(path))
     return dataclasses.replace(header, predictions=predictions), probabilities
-
-
-def _check_finite(result: Result, where: str) -> None:
-    tables = {"metrics": result.metrics, "stated": result.stated}
-    if result.pretext:
-        tables["pretext.metrics"] = result.pretext.metrics
-    for name, table in tables.items():
-        for key, value in table.items():
-            if not math.isfinite(value):
-                raise InputError(f"{where}: {name}.{key} is {value} (must be finite)")
 
 
 def _probabilities(predictions: Mapping[str, Any], where: str) -> Float64[Array, "n c"]:
@@ -289,18 +397,24 @@ def _probabilities(predictions: Mapping[str, Any], where: str) -> Float64[Array,
         raise InputError(
             f"{where}: predictions must map each object_id to one list of class probabilities, all as long"
         )
+    for object_id in predictions:
+        check_text(f"{where}: an object_id of predictions", object_id)
+    if not set(map(type, chain.from_iterable(predictions.values()))) <= {float, int}:
+        raise InputError(f"{where}: predictions holds something that is no number")
     width = widths.pop()
     try:  # one flat pass: numpy takes half as long again for a list of lists
         flat = np.fromiter(chain.from_iterable(predictions.values()), np.float64, len(predictions) * width)
-    except (TypeError, ValueError):
-        raise InputError(f"{where}: predictions holds something that is no number") from None
+    except OverflowError:
+        raise InputError(f"{where}: predictions holds a number that is too large (must be in 0..1)") from None
     rows = flat.reshape(len(predictions), width)
-    valid = (rows >= 0).all(axis=1) & (np.abs(rows.sum(axis=1) - 1) <= width * 10.0**-PROBABILITY_DIGITS)
+    with np.errstate(over="ignore", invalid="ignore"):  # of numbers that are far too large
+        sums = rows.sum(axis=1)
+    valid = (rows >= 0).all(axis=1) & (np.abs(sums - 1) <= width * 10.0**-PROBABILITY_DIGITS)
     if not valid.all():
         bad = int(np.argmin(valid))
         object_id = list(predictions)[bad]
         raise InputError(
-            f"{where}: predictions.{object_id} is {predictions[object_id]} "
-            f"(must be finite, in 0..1, and sum to 1; sums to {rows[bad].sum():.6g})"
+            f"{where}: predictions.{object_id} is {str(predictions[object_id])[:MAX_TEXT]} "
+            f"(must be finite, in 0..1, and sum to 1; sums to {sums[bad]:.6g})"
         )
     return rows

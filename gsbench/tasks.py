@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Literal, get_args
 
-from gsbench.parsing import InputError
+from gsbench.parsing import MAX_INTEGER, InputError, check_choice, check_hex, check_name, check_range, check_text
 
 Modality = Literal["points", "gaussians", "images"]
 Protocol = Literal["supervised", "probe", "finetune"]
@@ -60,21 +60,30 @@ class Task:
     cameras: CamerasOf = "train"
 
     def __post_init__(self) -> None:
+        check_name("dataset", self.dataset)
+        check_text("revision", self.revision)
+        check_hex("fingerprint", self.fingerprint)
+        check_choice("split", self.split, ("test", "train"))
         for key, allowed in (("modality", Modality), ("protocol", Protocol)):
-            _check(key, getattr(self, key), get_args(allowed))
-        _check("regime", self.regime, REGIMES)
+            check_choice(key, getattr(self, key), get_args(allowed))
+        check_choice("regime", self.regime, REGIMES)
         if self.regime == 100 and self.draw != 0:
             raise InputError(f"draw is {self.draw} at regime 100, where all objects are drawn (allowed: 0)")
         if not 0 <= self.draw < DRAWS:
             raise InputError(f"draw is {self.draw} (allowed: 0 to {DRAWS - 1})")
         if self.modality == "images":
-            _check("views_from", self.views_from, get_args(ViewsFrom))
+            check_choice("views_from", self.views_from, get_args(ViewsFrom))
             _positive("num_views", self.num_views)
+            others: tuple[str, ...] = ("features", "sampling", "num_points")
         else:
-            _check("features", self.features, get_args(Features) if self.modality == "gaussians" else ("xyz",))
-            _check("sampling", self.sampling, get_args(Sampling))
+            check_choice("features", self.features, get_args(Features) if self.modality == "gaussians" else ("xyz",))
+            check_choice("sampling", self.sampling, get_args(Sampling))
             _positive("num_points", self.num_points)
-        _check("cameras", self.cameras, get_args(CamerasOf) if self.views_from == "gaussians" else ("train",))
+            others = ("num_views", "views_from")
+        for key in others:
+            if getattr(self, key) is not None:
+                raise InputError(f"{key} is {getattr(self, key)!r} (allowed for {self.modality}: null)")
+        check_choice("cameras", self.cameras, get_args(CamerasOf) if self.views_from == "gaussians" else ("train",))
 
     def slug(self) -> str:
         """The name of the task's folder under `leaderboard/entries`, made of everything that tells tasks apart.
@@ -94,14 +103,10 @@ class Task:
         return asdict(self)
 
 
-def _check(key: str, value: object, allowed: Iterable[object]) -> None:
-    if value not in allowed:
-        raise InputError(f"{key} is {value!r} (allowed: {', '.join(map(str, allowed))})")
-
-
 def _positive(key: str, value: object) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise InputError(f"{key} is {value!r} (must be a whole number of at least 1)")
+    check_range(key, value, 1, MAX_INTEGER)
 
 
 def regime_ids(labels: Mapping[str, str], regime: int, draw: int) -> list[str]:
@@ -120,15 +125,24 @@ def regime_ids(labels: Mapping[str, str], regime: int, draw: int) -> list[str]:
     Returns:
         The chosen ids, sorted.
     """
-    _check("regime", regime, REGIMES)
+    check_choice("regime", regime, REGIMES)
     by_class: dict[str, list[str]] = {}
     for object_id, label in labels.items():
         by_class.setdefault(label, []).append(object_id)
     chosen: list[str] = []
     for ids in by_class.values():
         ranked = sorted(ids, key=lambda object_id: hashlib.sha256(f"{draw}/{object_id}".encode()).digest())
-        chosen += ranked[: max(1, math.floor(len(ids) * regime / 100))]
+        chosen += ranked[: _kept(len(ids), regime)]
     return sorted(chosen)
+
+
+def regime_count(class_counts: Iterable[int], regime: int) -> int:
+    """How many training objects `regime_ids` chooses, of so many objects in each class that has any."""
+    return sum(_kept(count, regime) for count in class_counts)
+
+
+def _kept(count: int, regime: int) -> int:
+    return max(1, math.floor(count * regime / 100))
 
 
 def describe_share(regime: int, train_objects: int, of: int | None = None) -> str:

@@ -76,7 +76,8 @@ def test_probabilities_are_kept_to_six_digits(result, path):
 
 def test_what_an_encoder_learnt_from_comes_back_and_is_in_the_name(result, path):
     pretext = Pretext("xyz+geo", "uniform", 2048, 64, 3991, 100, 5.0, "bf16", {"mpd_auc": 0.9})
-    full = dataclasses.replace(result, pretext=pretext, stated={"knn_accuracy": 0.8})
+    task = dataclasses.replace(result.task, protocol="probe")
+    full = dataclasses.replace(result, task=task, pretext=pretext, stated={"knn_accuracy": 0.8})
     save_result(full, path)
     assert load_result(path) == full
     assert full.file_name() == "pointnet++-quick-xyz+geo-uniform-n2048-v64-s1.json"

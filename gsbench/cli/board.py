@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gsbench.cli.messages import failed_check
+from gsbench.cli.messages import failed_check, notice
 
 if TYPE_CHECKING:
     from gsbench.leaderboard import Truth
@@ -18,8 +18,9 @@ def add_commands(commands: Any) -> None:
     submit = commands.add_parser(
         "submit",
         help="check Result files and put them on the board",
-        description="Recomputes every metric of each Result from its predictions, then puts the file on the board. "
-        "What it states beside its metrics, predictions do not give: that is not checked.",
+        description="Recomputes every metric of each Result from its predictions, puts the files on the board "
+        "(all of them, or none), and renders the tables. What a Result states beside its metrics, predictions do not "
+        "give: that is not checked. The same predictions again reproduce the entry that is there, which stays.",
         allow_abbrev=False,
     )
     submit.add_argument("results", metavar="RESULT.json", type=Path, nargs="+", help="what `gsbench eval` wrote")
@@ -42,17 +43,41 @@ def add_commands(commands: Any) -> None:
 
 
 def _submit(args: argparse.Namespace) -> int:
-    from gsbench.leaderboard import CheckError, submit
+    from gsbench.leaderboard import CheckError, submit, truth_path
     from gsbench.results import load_result
 
+    truths: dict[Path, Truth] = {}
+    results = []
     for path in args.results:
         task = load_result(path).task
-        try:
-            entry = submit(path, args.board, _truth(task, args.board, args.data))
-        except CheckError as error:
-            return failed_check(str(error))
-        print(entry)
+        known = truth_path(args.board, task)
+        if known not in truths:
+            truths[known] = _truth(task, args.board, args.data)
+        results.append((path, truths[known]))
+    try:
+        entries = submit(results, args.board)
+    except CheckError as error:
+        return failed_check(str(error))
+    for entry, new in entries:
+        print(entry if new else f"{entry} (on the board already: reproduced)")
+    _publish(args.board)
     return 0
+
+
+def _publish(board: Path) -> None:
+    """Renders the tables, and the block of the README beside the board; prints what changed."""
+    from gsbench.leaderboard import publish
+
+    for path in publish(board, board.parent / "README.md"):
+        print(path)
+    _tell_unfinished(board)
+
+
+def _tell_unfinished(board: Path) -> None:
+    from gsbench.leaderboard import unfinished_files
+
+    for path in unfinished_files(board):
+        notice(f"{path}: passed over, it is unfinished (if no gsbench is running, remove it)")
 
 
 def _truth(task: "Task", board: Path, data: str | None) -> "Truth":
@@ -68,15 +93,14 @@ def _truth(task: "Task", board: Path, data: str | None) -> "Truth":
 
 
 def _leaderboard(args: argparse.Namespace) -> int:
-    from gsbench.leaderboard import CheckError, check, publish
+    from gsbench.leaderboard import CheckError, check
 
-    readme = args.board.parent / "README.md"
     if not args.check:
-        for path in publish(args.board, readme):
-            print(path)
+        _publish(args.board)
         return 0
     try:
-        check(args.board, readme)
+        check(args.board, args.board.parent / "README.md")
     except CheckError as error:
         return failed_check(str(error))
+    _tell_unfinished(args.board)
     return 0

@@ -10,6 +10,9 @@ from gsbench.store.audit import LEVELS
 _PRETEXT = ("features", "sampling", "num_points", "num_views", "objects", "epochs")
 """What the CSV says of how an encoder learnt."""
 
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""What a cell begins with that spreadsheets run, the wide forms of the signs among it."""
+
 
 def to_csv(tables: list[tuple[Truth, list[Row]]]) -> str:
     """Every row of every data set with all that tells rows apart; shares in 0..1."""
@@ -19,7 +22,7 @@ def to_csv(tables: list[tuple[Truth, list[Row]]]) -> str:
     if records:
         writer = csv.DictWriter(out, list(columns), restval="", lineterminator="\n")
         writer.writeheader()
-        writer.writerows(records)
+        writer.writerows({key: _cell(value) for key, value in record.items()} for record in records)
     return out.getvalue()
 
 
@@ -48,8 +51,8 @@ def _record(truth: Truth, row: Row) -> dict[str, object]:
         "interval_low": f"{row.interval[0]:.6f}",
         "interval_high": f"{row.interval[1]:.6f}",
         "standing": row.standing,
-        "p_value_to_best": f"{row.p_value:.6f}",
-        "objects_behind_best": f"{row.gap:.3f}",
+        "adjusted_p_value_to_best": _share(row.p_value),
+        "objects_fewer_than_best": "" if row.standing == "alone" else f"{row.gap:.3f}",
         "reported_accuracy": reported.accuracy if reported else "",
         "reported_dataset": reported.dataset if reported else "",
         "reported_source": reported.source if reported else "",
@@ -59,6 +62,11 @@ def _record(truth: Truth, row: Row) -> dict[str, object]:
         **{f"pretext_{key}": getattr(pretext, key) if pretext else "" for key in _PRETEXT},
         **{f"stated_{key}": f"{value:.6f}" for key, value in row.stated.items()},
     }
+
+
+def _cell(value: object) -> object:
+    """A text of others with a quote before it where a spreadsheet would take it for a formula."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
 
 
 def _share(value: float | None) -> str:

@@ -7,7 +7,8 @@ What a Result states beside its metrics, predictions do not give: it is carried 
 """
 
 import dataclasses
-from collections.abc import Iterable
+import os
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float64
 
-from gsbench.leaderboard.truth import Truth, load_truth, safe_name, save_truth, some_of, truth_path
+from gsbench.leaderboard.truth import Truth, load_truth, some_of, truth_path
 from gsbench.metrics import classification_metrics
 from gsbench.parsing import InputError
-from gsbench.results import Result, load_result, load_scored, write_atomic
+from gsbench.results import TEMPORARY_PREFIX, Result, load_scored
 from gsbench.types import Array
 
 TOLERANCE = 1e-9
@@ -43,52 +44,14 @@ class Entry:
 
 
 def entry_path(board: Path, result: Result) -> Path:
-    """Where a Result stands on a board.
-
-    Raises:
-        InputError: the data set's or the model's name cannot be part of a path.
-    """
-    safe_name("task.dataset", result.task.dataset)
-    safe_name("task.fingerprint", result.task.fingerprint)
-    name = safe_name("model.name", result.file_name())
-    return board / "entries" / safe_name("task", result.task.slug()) / name
+    """Where a Result stands on a board."""
+    return board / "entries" / result.task.slug() / result.file_name()
 
 
-def submit(result_path: Path, board: Path, truth: Truth) -> Path:
-    """Puts a Result on the board after recomputing its metrics.
-
-    Args:
-        result_path: the Result file.
-        board: the board's folder; it is made where there is none.
-        truth: the labels of the Result's data set; they are written to the board if it lacks them.
-
-    Returns:
-        The entry's path. An identical entry that is there already is left as it is.
-
-    Raises:
-        InputError: not a Result file, or a name that cannot be part of a path.
-        CheckError: the Result does not hold: wrong data, an object missing or unknown, a metric that its predictions do
-            not give, another entry in its place, or sibling seeds from another recipe.
-        OSError: the board cannot be written.
-    """
-    data = result_path.read_bytes()
-    result, probabilities = load_scored(result_path)
-    target = entry_path(board, result)
-    verify(result, probabilities, truth, str(result_path))
-    if target.exists() and target.read_bytes() != data:
-        raise CheckError(f"{target}: another entry of this model, task and seed is on the board already")
-    name = target.stem.rpartition("-s")[0]
-    siblings = [path for path in sorted(target.parent.glob("*.json")) if path.stem.rpartition("-s")[0] == name]
-    check_one_recipe([*((path, load_result(path)) for path in siblings), (result_path, result)])
-    known = truth_path(board, result.task)
-    if not known.exists():
-        save_truth(truth, known)
-    else:
-        for key in ("labels", "leaked"):
-            if getattr(load_truth(known), key) != getattr(truth, key):
-                raise CheckError(f"{known}: {key} differ from those of the data set with the same fingerprint")
-    write_atomic(target, data)
-    return target
+def row_of(result: Result) -> tuple[str, str, str]:
+    """What the Results of one row of the board share, whatever their seed and draw: task, model, pretext training."""
+    task = dataclasses.replace(result.task, draw=0)
+    return task.slug(), result.model.name, result.pretext.slug() if result.pretext else ""
 
 
 def verify(result: Result, probabilities: Float64[Array, "n c"], truth: Truth, where: str) -> Bool[Array, " n"]:
@@ -110,15 +73,26 @@ def verify(result: Result, probabilities: Float64[Array, "n c"], truth: Truth, w
         stated, true = getattr(result.task, key), getattr(truth, key)
         if stated != true:
             raise CheckError(f"{where}: task.{key} is '{stated}', the data's is '{true}'")
+    _check_counts(result, truth, where)
     labels = truth.indices()
     probabilities = _in_order(result, probabilities, truth, where)
     recomputed = classification_metrics(probabilities, labels)
     for key in sorted(result.metrics.keys() | recomputed.keys()):
         stated, true = result.metrics.get(key), recomputed.get(key)
         if stated is None or true is None or not abs(stated - true) <= TOLERANCE:
-            raise CheckError(f"{where}: metrics.{key} is {_text(stated)}, its predictions give {_text(true)}")
+            raise CheckError(f"{where}: metrics.{key} is {as_text(stated)}, its predictions give {as_text(true)}")
     correct: Bool[Array, " n"] = probabilities.argmax(axis=1) == labels
     return correct
+
+
+def _check_counts(result: Result, truth: Truth, where: str) -> None:
+    """Checks that a Result was made with as many training objects as its regime has."""
+    stated = [("run.train_objects", result.run.train_objects, result.task.regime)]
+    if result.pretext:
+        stated.append(("pretext.objects", result.pretext.objects, 100))
+    for key, count, regime in stated:
+        if (true := truth.train_objects(regime)) not in (None, count):
+            raise CheckError(f"{where}: {key} is {count}, {regime} % of the training objects are {true}")
 
 
 def correct_objects(result: Result, truth: Truth) -> Bool[Array, " n"]:
@@ -126,7 +100,8 @@ def correct_objects(result: Result, truth: Truth) -> Bool[Array, " n"]:
     return verify(result, np.array(list(result.predictions.values()), np.float64), truth, result.file_name())
 
 
-def _text(value: float | None) -> str:
+def as_text(value: float | None) -> str:
+    """A stated value in an error."""
     return "missing" if value is None else f"{value:.10g}"
 
 
@@ -176,13 +151,13 @@ def load_entries(board: Path) -> list[tuple[Truth, list[Entry]]]:
 
     Raises:
         InputError: no board, or a file that is no Result or no truth.
-        CheckError: an entry that does not hold, or stands where its contents do not belong.
+        CheckError: an entry that does not hold, or stands where its contents do not belong, or is no file of its own.
     """
     if not board.is_dir():
         raise InputError(f"{board}: no such folder (must be a board, with entries/ and datasets/)")
     truths: dict[Path, Truth] = {}
     entries: dict[Path, list[Entry]] = {}
-    for path in sorted((board / "entries").rglob("*.json")):
+    for path in entry_files(board):
         result, probabilities = load_scored(path)
         expected = entry_path(board, result)
         if path != expected:
@@ -191,6 +166,51 @@ def load_entries(board: Path) -> list[tuple[Truth, list[Entry]]]:
         if known not in truths:
             truths[known] = load_truth(known)
         correct = verify(result, probabilities, truths[known], str(path))
-        # The predictions of a large board would fill the memory; from here on only right or wrong matters.
-        entries.setdefault(known, []).append(Entry(path, dataclasses.replace(result, predictions={}), correct))
+        entries.setdefault(known, []).append(Entry(path, without_predictions(result), correct))
     return [(truths[known], entries[known]) for known in sorted(entries)]
+
+
+def without_predictions(result: Result) -> Result:
+    """The predictions of a large board would fill the memory; once they are checked, only right or wrong matters."""
+    return dataclasses.replace(result, predictions={})
+
+
+def entry_files(board: Path) -> list[Path]:
+    """The files of a board's entries, sorted; what begins with a dot is passed over, unfinished files among it.
+
+    Raises:
+        CheckError: something that is neither a task's folder nor an entry's file, or is a link: it would be left out.
+    """
+    top = board / "entries"
+    folders = _listed(top, "a task's folder", lambda each: each.is_dir(follow_symlinks=False)) if top.exists() else []
+    files = [
+        path
+        for folder in folders
+        for path in _listed(
+            folder, "a *.json file", lambda each: each.is_file(follow_symlinks=False) and each.name.endswith(".json")
+        )
+    ]
+    return sorted(files)
+
+
+def _listed(folder: Path, allowed: str, fits: Callable[[os.DirEntry[str]], bool]) -> Iterator[Path]:
+    with os.scandir(folder) as found:
+        for each in found:
+            if each.name.startswith("."):
+                continue
+            if not fits(each):
+                wrong = "is a link" if each.is_symlink() else "is no entry"
+                raise CheckError(f"{folder / each.name}: {wrong} (allowed in {folder}: {allowed})")
+            yield folder / each.name
+
+
+def unfinished_files(board: Path) -> list[Path]:
+    """What is being written on a board, or was when its writer was killed."""
+    return sorted(board.rglob(f"{TEMPORARY_PREFIX}*"))
+
+
+def listing(board: Path) -> dict[Path, tuple[int, int, int]]:
+    """The files that tables are made from, each with what changes when it does; two that are equal: nothing has."""
+    files = [*(entry_files(board) if board.exists() else []), *board.glob("datasets/*.json")]
+    stats = {path: path.stat() for path in files if path.exists()}
+    return {path: (stat.st_mtime_ns, stat.st_size, stat.st_ino) for path, stat in stats.items()}

@@ -8,18 +8,22 @@ from gsbench.leaderboard.table import (
     NONE,
     Row,
     as_cells,
+    as_markdown,
     describe_data,
     describe_figure,
     describe_input,
+    describe_labels,
     describe_pretext,
+    percent,
 )
 from gsbench.leaderboard.truth import Truth
 from gsbench.results import Result
 
 _NOTES = (
-    "Accuracy in per cent on the test objects, by the share of the training labels; where several seeds or draws of "
-    "them ran, mean ± sample standard deviation and how many. *Published* is of all labels, unless it says otherwise. "
-    "95 % intervals, paired tests, class accuracy and the scores without leaked objects: the [whole table]({})."
+    "Accuracy in per cent on the test objects, by the share of the training labels. A number alone is of one seed; "
+    "where several seeds or draws of the labels ran, mean ± sample standard deviation and how many. *Published* is of "
+    "all labels, unless it says otherwise. 95 % intervals, which rows can be told from the best one, class accuracy "
+    "and the scores without leaked objects: the [whole table]({})."
 )
 
 
@@ -36,20 +40,21 @@ def summary(tables: list[tuple[Truth, list[Row]]], whole: str) -> str:
 
 
 def _section(truth: Truth, rows: list[Row]) -> str:
-    regimes = sorted({row.first.task.regime for row in rows}, reverse=True)
+    shares = {row.first.task.regime: describe_labels(truth, row) for row in rows}  # all draws have as many objects
+    regimes = sorted(shares, reverse=True)
     lines: dict[str, dict[int, Row]] = {}
     for row in rows:
         lines.setdefault(_line(row.first), {})[row.first.task.regime] = row
     body = [
         {
             **_names(next(iter(by_regime.values())).first),
-            **{f"{regime} %": _accuracy(by_regime.get(regime)) for regime in regimes},
+            **{shares[regime]: _accuracy(by_regime.get(regime)) for regime in regimes},
             "Published": _published(by_regime),
         }
         for by_regime in lines.values()
     ]
     table = tabulate(as_cells(body), headers="keys", tablefmt="github", disable_numparse=True)
-    return f"### {truth.dataset}\n\n{describe_data(truth)}\n\n{table}\n"
+    return f"### {as_markdown(truth.dataset)}\n\n{describe_data(truth)}\n\n{table}\n"
 
 
 def _line(result: Result) -> str:
@@ -63,18 +68,18 @@ def _names(result: Result) -> dict[str, str]:
     seen = describe_input(result.task)
     if result.task.modality == "images" and result.pretext is not None:
         seen = f"{seen}; learnt from {describe_pretext(result.pretext)}"
-    return {"Model": f"{result.model.title} `{result.model.name}`", "Input": seen}
+    return {"Model": f"{as_markdown(result.model.title)} `{result.model.name}`", "Input": seen}
 
 
 def _accuracy(row: Row | None) -> str:
     if row is None:
         return NONE
-    mean, spread = row.metrics["accuracy"]
-    return f"{100 * mean:.1f}" + ("" if spread is None else f" ± {100 * spread:.1f} ({len(row.correct)})")
+    runs = len(row.correct)
+    return percent(*row.metrics["accuracy"]) + (f" ({runs})" if runs > 1 else "")
 
 
 def _published(by_regime: dict[int, Row]) -> str:
     """The published figure of the most labels that there is one of."""
     regime = max((regime for regime, row in by_regime.items() if row.first.reported), default=100)
-    figure = describe_figure(by_regime[regime].first.reported) if regime in by_regime else NONE
+    figure = as_markdown(describe_figure(by_regime[regime].first.reported)) if regime in by_regime else NONE
     return figure if regime == 100 else f"{figure}, {regime} % of the labels"

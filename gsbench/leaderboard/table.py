@@ -1,8 +1,10 @@
 """The board's tables: rows of entries that differ only in seed and draw, and their Markdown."""
 
 import dataclasses
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -11,15 +13,15 @@ from tabulate import tabulate
 
 from gsbench.leaderboard.entries import Entry, check_one_recipe
 from gsbench.leaderboard.truth import Truth
-from gsbench.metrics import accuracy_interval, mean_and_std, typical_mcnemar
+from gsbench.metrics import FLIPS, accuracy_interval, mean_and_std, p_values_to_best
 from gsbench.recipe import Reported
 from gsbench.results import Pretext, Result
 from gsbench.store.audit import LEVELS, Level
-from gsbench.tasks import Task
+from gsbench.tasks import Task, describe_share
 from gsbench.types import Array
 
 SIGNIFICANT = 0.05
-"""Rows whose paired test gives at least this p-value are tied."""
+"""Rows whose adjusted p-value is at least this are tied with the best one."""
 
 _TWINS: dict[Level, str] = {"files": "the same file", "surfaces": "the same surface", "near": "a near duplicate"}
 """As what a leaked test object is in the training set as well."""
@@ -27,13 +29,21 @@ _TWINS: dict[Level, str] = {"files": "the same file", "surfaces": "the same surf
 NONE = "–"  # noqa: RUF001 -- an en dash, as tables write "nothing here"
 
 _NOTES = (
-    "Accuracy and class accuracy in per cent: mean over the n runs ± sample standard deviation. The 95 % interval is a "
-    "bootstrap over the test objects. The last epoch is scored unless the column of epochs says otherwise. Within a "
-    "task, *tied* rows cannot be told from the best one (exact McNemar test, median over pairs of runs, p ≥ .05); gaps "
-    "are in test objects. Columns that begin with *No* give the accuracy on so many test objects: those without such a "
-    "twin in the whole training split, however many of its labels are used."
+    "Accuracy and class accuracy in per cent: mean over the n runs (seeds, and draws of the labels), ± their sample "
+    "standard deviation where there are several. The 95 % interval is a bootstrap over the test objects. The last "
+    "epoch is scored unless the column of epochs says otherwise. Columns that begin with *No* give the accuracy on so "
+    "many test objects: those without such a twin in the whole training split, however many of its labels are used."
 )
 
+_NOTES_ON_STANDING = (
+    "Within a task (one data set, input and share of the labels), *best* is the row of the highest accuracy. A row is "
+    "*behind* where its difference to the best one exceeds the 95 % point of the largest difference between any two "
+    "rows of the task that chance makes of equally good models (each in units of its own standard error; {flips:,} "
+    "random flips of the objects' signs): some row is then called behind in about 5 % of such tasks, however many rows "
+    "they have. Else it is *tied*: not told apart, which is not the same as equal. The test objects are the sample, "
+    "and a row counts on each by the mean over its runs: this is about these trained models and other such objects. "
+    "About other seeds it says nothing; where a row is of one seed, another may change its place."
+)
 
 _NOTES_ON_DRAWS = (
     "*Over draws* is the accuracy over other ways to sample the test objects' points, mean ± standard deviation. A run "
@@ -59,7 +69,8 @@ class Row:
         stated: what the runs state and predictions do not give, pretext scores too -> mean over the runs.
         interval: 95 % interval of the mean accuracy, over objects.
         standing: in its task: `alone`, `best`, `tied` with the best one, or `behind` it.
-        p_value: of the paired test against the best row.
+        p_value: of the difference to the best row, adjusted over all pairs of rows of the task; None where there is
+            nothing to compare.
         gap: objects fewer than the best row of the task gets right, in the mean over runs.
     """
 
@@ -71,7 +82,7 @@ class Row:
     stated: dict[str, float]
     interval: tuple[float, float]
     standing: Literal["alone", "best", "tied", "behind"] = "alone"
-    p_value: float = 1.0
+    p_value: float | None = None
     gap: float = 0.0
 
 
@@ -119,16 +130,18 @@ def stated_score(stated: dict[str, float], key: str) -> str | None:
 
 
 def _rank(rows: list[Row]) -> list[Row]:
-    rows = sorted(rows, key=lambda row: (-row.metrics["accuracy"][0], row.first.model.name, row.first.file_name()))
+    rows = sorted(rows, key=lambda row: (-row.correct.mean(), row.first.model.name, row.first.file_name()))
     if len(rows) == 1:
         return rows
-    best = dataclasses.replace(rows[0], standing="best")
-    return [best, *(_against(best, row) for row in rows[1:])]
+    best, p_values = rows[0].correct, p_values_to_best([row.correct for row in rows])
+    return [
+        dataclasses.replace(rows[0], standing="best"),
+        *map(partial(_against, best), rows[1:], p_values[1:].tolist()),
+    ]
 
 
-def _against(best: Row, row: Row) -> Row:
-    p_value = typical_mcnemar(best.correct, row.correct)
-    gap = float(best.correct.mean(axis=0).sum() - row.correct.mean(axis=0).sum())
+def _against(best: Bool[Array, "r n"], row: Row, p_value: float) -> Row:
+    gap = float(best.mean(axis=0).sum() - row.correct.mean(axis=0).sum())
     return dataclasses.replace(row, standing="tied" if p_value >= SIGNIFICANT else "behind", p_value=p_value, gap=gap)
 
 
@@ -142,7 +155,8 @@ def markdown(tables: list[tuple[Truth, list[Row]]]) -> str:
         notes.append(_NOTES_ON_DRAWS)
     if any(_learns_from_pairs(rows) for _, rows in tables):
         notes.append(_NOTES_ON_PRETEXT)
-    return "\n".join([*sections, " ".join(notes), ""])
+    standing = _NOTES_ON_STANDING.format(flips=FLIPS)
+    return "\n".join([*sections, " ".join(notes), "", standing, ""])
 
 
 def _over_draws(rows: list[Row]) -> bool:
@@ -157,10 +171,10 @@ def _section(truth: Truth, rows: list[Row]) -> str:
     pairs, draws = _learns_from_pairs(rows), _over_draws(rows)
     body = [
         {
-            "Model": f"{row.first.model.title} `{row.first.model.name}`",
+            "Model": f"{as_markdown(row.first.model.title)} `{row.first.model.name}`",
             **({"Learnt before from": describe_pretext(row.first.pretext)} if pairs else {}),
             "Input": describe_input(row.first.task),
-            "Labels": _labels(row),
+            "Labels": _labels(truth, row),
             "Accuracy": percent(*row.metrics["accuracy"]),
             "Class acc.": percent(*row.metrics["class_accuracy"]),
             **({"Over draws": _draws(row)} if draws else {}),
@@ -175,7 +189,7 @@ def _section(truth: Truth, rows: list[Row]) -> str:
         for row in rows
     ]
     table = tabulate(as_cells(body), headers="keys", tablefmt="github", disable_numparse=True)
-    return f"### {truth.dataset}\n\n{describe_data(truth)}\n\n{table}\n"
+    return f"### {as_markdown(truth.dataset)}\n\n{describe_data(truth)}\n\n{table}\n"
 
 
 def as_cells(lines: list[dict[str, str]]) -> list[dict[str, str]]:
@@ -183,10 +197,20 @@ def as_cells(lines: list[dict[str, str]]) -> list[dict[str, str]]:
     return [{key: " ".join(cell.split()).replace("|", "\\|") for key, cell in line.items()} for line in lines]
 
 
+_MARKUP = re.compile(r"[&<>*`~$\[\]\\]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|^(?:[#+=-]|[0-9]+(?=[.)] ))")
+_LINK = re.compile(r"https?://[A-Za-z0-9][^\s()<>\[\]{}\"'`\\|]*")
+
+
+def as_markdown(text: str) -> str:
+    """A text of others as Markdown that shows it as it is: what would be markup or HTML stands as entities."""
+    return _MARKUP.sub(lambda found: "".join(f"&#{ord(character)};" for character in found[0]), text)
+
+
 def describe_data(truth: Truth) -> str:
-    """What scores were made on, and what of it is known to have leaked, in sentences."""
-    about = f"{truth.description} {len(truth.labels)} test objects, fingerprint `{truth.fingerprint[:8]}`."
-    return about + _leaks(truth)
+    """What scores were made on, and what of it is known to have leaked, in sentences of Markdown."""
+    about = f"{as_markdown(truth.description)} {len(truth.labels)} test objects, fingerprint `{truth.fingerprint[:8]}`."
+    whose = "" if truth.is_known() else " The labels are as they were submitted."
+    return about + whose + _leaks(truth)
 
 
 def _leaked_levels(truth: Truth) -> list[Level]:
@@ -224,8 +248,8 @@ def _leaks(truth: Truth) -> str:
 
 
 def percent(mean: float, spread: float | None) -> str:
-    """`93.1 ± 0.4`, or with a dash for the spread of a single run."""
-    return f"{100 * mean:.1f} ± " + (NONE if spread is None else f"{100 * spread:.1f}")
+    """`93.1 ± 0.4`, or `93.1` of a single run, which has no spread."""
+    return f"{100 * mean:.1f}" + ("" if spread is None else f" ± {100 * spread:.1f}")
 
 
 def describe_input(task: Task) -> str:
@@ -255,20 +279,34 @@ def describe_figure(reported: Reported | None) -> str:
 def _published(reported: Reported | None) -> str:
     if reported is None:
         return NONE
-    source = f"[source]({reported.source})" if reported.source.startswith("http") else reported.source
-    return f"{describe_figure(reported)} ({source})"
+    link = _LINK.fullmatch(reported.source)
+    source = f"[source]({reported.source})" if link else as_markdown(reported.source)
+    return f"{as_markdown(describe_figure(reported))} ({source})"
 
 
-def _labels(row: Row) -> str:
-    share = f"{row.first.task.regime} %"
+def describe_labels(truth: Truth, row: Row) -> str:
+    """The share of the labels that a row was trained on, and how many objects that are, in a table's words."""
+    return describe_share(row.first.task.regime, row.first.run.train_objects, truth.train_objects(100))
+
+
+def _labels(truth: Truth, row: Row) -> str:
+    share = describe_labels(truth, row)
     if row.first.task.regime == 100:
         return share
     return f"{share}, draw {row.first.task.draw}" if row.draws == 1 else f"{share}, {row.draws} draws"
 
 
 def _standing(row: Row) -> str:
-    behind = f"{row.gap:.1f} objects behind"
-    return {"alone": NONE, "best": "best", "tied": f"tied, {behind}", "behind": behind}[row.standing]
+    """The row's place in its task. That the best has one run is said with it: its place may be that seed's."""
+    if row.standing == "best":
+        return "best" if len(row.correct) > 1 else "best, of one seed"
+    return f"{row.standing}, {_fewer(row.gap)}" if row.gap else row.standing
+
+
+def _fewer(objects: float) -> str:
+    """`1 object fewer`, `2.5 objects fewer`: than the best row gets right."""
+    count = f"{objects:.1f}".removesuffix(".0")
+    return f"{count} object{'' if count == '1' else 's'} fewer"
 
 
 def _draws(row: Row) -> str:

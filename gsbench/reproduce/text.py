@@ -20,7 +20,8 @@ def as_markdown(table: Table, lines: Sequence[Line], variant: Variant) -> str:
     rows = [_row(table, line, variant) for line in lines]
     body = tabulate(rows, headers="keys", tablefmt="github", disable_numparse=True)
     unit = "Per cent, differences in percentage points. " if shares else ""
-    notes = f"{unit}Ours is the mean over n seeds ± sample standard deviation, of the last epoch. Published: {SOURCE}."
+    ours = "Ours is the mean over n seeds, ± sample standard deviation where n > 1, of the last epoch."
+    notes = f"{unit}{ours} Published: {SOURCE}."
     data = " and ".join(dict.fromkeys(line.dataset for line in lines))
     number = table.name.replace("table", "Table ")
     heading = f"### {number}, published on {table.data.name}, ours on {data}: {table.title}"
@@ -54,7 +55,7 @@ def _ours(line: Line) -> str:
         return f"{NONE} ({line.lacks})"
     mean, spread = mean_and_std(line.values)
     if line.cell.metric in DISTANCES:
-        return f"{mean:.2f} ± " + (NONE if spread is None else f"{spread:.2f}")
+        return f"{mean:.2f}" + ("" if spread is None else f" ± {spread:.2f}")
     return percent(mean, spread)
 
 

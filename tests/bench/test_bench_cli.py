@@ -8,9 +8,9 @@ import pytest
 
 from gsbench.leaderboard import Truth, check, publish
 from gsbench.leaderboard.entries import entry_path
-from gsbench.leaderboard.truth import save_truth, truth_path
+from gsbench.leaderboard.truth import truth_json, truth_path
 from gsbench.metrics import classification_metrics
-from gsbench.results import ModelInfo, Result, RunInfo, save_result
+from gsbench.results import ModelInfo, Result, RunInfo, save_result, write_atomic
 from gsbench.tasks import Task
 
 CLASSES = tuple("abcdefghij")
@@ -46,7 +46,7 @@ def board(benchmark, tmp_path):
     result, truth = make_result()
     path = entry_path(tmp_path, result)
     save_result(result, path)
-    save_truth(truth, truth_path(tmp_path, result.task))
+    write_atomic(truth_path(tmp_path, result.task), truth_json(truth))
     text = path.read_text()
     path.unlink()
     for number in range(10 if benchmark.disabled else 1000):

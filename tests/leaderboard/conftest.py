@@ -22,6 +22,8 @@ def put(board, tmp_path):
     def submit_result(result: Result, leaked: dict[str, tuple[str, ...]] | None = None):
         path = tmp_path / "incoming.json"
         save_result(result, path)
-        return submit(path, board, dataclasses.replace(TRUTH, dataset=result.task.dataset, leaked=leaked or {}))
+        truth = dataclasses.replace(TRUTH, dataset=result.task.dataset, leaked=leaked or {})
+        ((entry, _),) = submit([(path, truth)], board)
+        return entry
 
     return submit_result

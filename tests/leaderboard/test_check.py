@@ -1,8 +1,13 @@
 """A change of any file of the board is found."""
 
+import os
+
 import pytest
 
-from gsbench.leaderboard import CheckError, check, load_truth, publish, truth_path
+from gsbench import leaderboard
+from gsbench.leaderboard import CheckError, check, load_truth, publish, truth_path, unfinished_files
+from gsbench.parsing import InputError
+from gsbench.results import TEMPORARY_PREFIX, write_atomic
 from tests.leaderboard.making import LABELS, TASK, edit_json, files, make_result
 
 
@@ -25,7 +30,7 @@ def published(board, put):
         (lambda r: r["run"].update(seed=7), r"net-s1\.json: stands in the wrong place .*net-s7\.json"),
         (lambda r: r["task"].update(num_points=7), "stands in the wrong place .*-n7-"),
         (lambda r: r["task"].update(fingerprint="ab" * 4 + "cd" * 28), r"task\.fingerprint is 'abababab(cd)+'"),
-        (lambda r: r["model"].update(recipe_sha256="00"), r"recipe_sha256 is '00', other seeds of .* have 'cdcd"),
+        (lambda r: r["model"].update(recipe_sha256="ef" * 32), r"recipe_sha256 is 'efef.*, other seeds .* have 'cdcd"),
         (lambda r: r["model"].update(title="Other"), "TABLE|table|README"),
         (lambda r: r.pop("run"), "key 'run' is missing"),
     ],
@@ -44,6 +49,39 @@ def test_check_finds_a_changed_table(published, name):
     path = published.parent / name
     path.write_text(path.read_text().replace("Net", "Not"))
     with pytest.raises(CheckError, match=rf"{name}: line \d+ is '.*Not.*', the entries give '.*Net.*'"):
+        check(published, published.parent / "README.md")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda text: f"{text}  ", r"line 5 has 2 spaces at its end, the entries give no blank at its end"),
+        (lambda text: f"{text}\r", r"line 5 has 1 carriage return at its end, the entries give no blank at its end"),
+        (lambda text: text.replace("ral ", "ral  "), r"line 5 has 2 spaces before 'shapes.*, .* 1 space before"),
+        (
+            lambda text: text.replace("ral ", "ral \t"),
+            r"line 5 has 1 space and 1 tab before 'shapes.*, .* 1 space before",
+        ),
+        (lambda text: text.replace("ral ", "ra l"), r"line 5 is 'Procedura lshapes.*', .* 'Procedural shapes"),
+    ],
+    ids=["two at the end", "carriage return", "two", "tab", "elsewhere"],
+)
+def test_check_tells_blanks_apart(published, change, message):
+    """Printed as they are, or folded by whoever prints them, such lines look the same."""
+    path = published / "TABLE.md"
+    lines = path.read_text().split("\n")
+    path.write_text("\n".join([*lines[:4], change(lines[4]), *lines[5:]]), newline="")
+    with pytest.raises(CheckError, match=rf"TABLE\.md: {message}"):
+        check(published, published.parent / "README.md")
+
+
+def test_check_names_the_cell_and_not_the_columns_that_it_widens(published):
+    entries = published / "entries" / TASK.slug()
+    for name in ("net-s0.json", "net-s1.json"):
+        edit_json(entries / name, lambda record: record["model"].update(title="Net of a longer name"))
+    with pytest.raises(
+        CheckError, match=r"TABLE\.md: line 9 is '\| Net `net` .*', the entries give '\| Net of a longer"
+    ):
         check(published, published.parent / "README.md")
 
 
@@ -112,3 +150,66 @@ def test_line_ends_of_windows_stay(published, put):
     for path in paths:
         assert path.read_bytes().count(b"\r\n") == path.read_bytes().count(b"\n") > 1
     check(published, published.parent / "README.md")
+
+
+def linked(path) -> None:
+    elsewhere = path.rename(path.parents[2] / "elsewhere")
+    path.symlink_to(elsewhere)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (linked, "is a link"),
+        (lambda folder: linked(folder / "net-s1.json"), "net-s1.json: is a link"),
+        (lambda folder: (folder / "net-s1.json").rename(folder / "net-s1.JSON"), "net-s1.JSON: is no entry"),
+        (lambda folder: (folder / "net-s1.json.orig").write_text(""), "net-s1.json.orig: is no entry"),
+        (lambda folder: (folder / "more").mkdir(), r"more: is no entry \(allowed in .*: a \*\.json file\)"),
+        (
+            lambda folder: folder.with_suffix(".json").write_text("{}"),
+            r"is no entry \(allowed .*: a task's folder\)",
+        ),
+        (lambda folder: os.mkfifo(folder / "net-s2.json"), "net-s2.json: is no entry"),
+    ],
+)
+def test_what_would_be_left_out_in_silence_is_refused(published, change, message):
+    before = files(published)
+    change(published / "entries" / TASK.slug())
+    for look in (check, publish):
+        with pytest.raises(InputError, match=message):
+            look(published, published.parent / "README.md")
+    assert (published / "TABLE.md").read_bytes() == before["TABLE.md"]
+
+
+def test_what_is_unfinished_is_passed_over_and_goes_when_it_is_old(published):
+    folder = published / "entries" / TASK.slug()
+    young, old = folder / f"{TEMPORARY_PREFIX}1.json", published / "datasets" / f"{TEMPORARY_PREFIX}2.json"
+    for path in (young, old):
+        path.write_text("{")
+    os.utime(old, (0, 0))
+    check(published, published.parent / "README.md")
+    assert unfinished_files(published) == [old, young]
+    assert publish(published, published.parent / "README.md") == []
+    assert unfinished_files(published) == [young]
+
+
+def test_a_page_holds_what_came_while_it_was_rendered(published, put, monkeypatch):
+    """Of several that render at once, the last one to write may be the first one to have read."""
+    waiting = [make_result("late")]
+
+    def write(path, data) -> None:
+        write_atomic(path, data)
+        if waiting:
+            put(waiting.pop())
+
+    monkeypatch.setattr(leaderboard, "write_atomic", write)
+    put(make_result("early"))
+    publish(published, published.parent / "README.md")
+    check(published, published.parent / "README.md")
+    assert "`late`" in (published / "TABLE.md").read_text()
+
+
+def test_a_page_that_is_no_text(published):
+    (published / "table.csv").write_bytes(b"\xff")
+    with pytest.raises(CheckError, match=r"table\.csv: byte 0 is no UTF-8"):
+        check(published, published.parent / "README.md")

@@ -48,7 +48,7 @@ def test_a_board_without_encoders_says_nothing_of_them(board, put):
     put(make_result())
     rows(board)
     assert "Learnt before" not in (board / "TABLE.md").read_text()
-    assert "raws" not in (board / "TABLE.md").read_text()
+    assert "ver draws" not in (board / "TABLE.md").read_text()
     assert "frozen features" not in (board / "TABLE.md").read_text()
 
 

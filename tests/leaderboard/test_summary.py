@@ -4,9 +4,10 @@ import dataclasses
 
 import pytest
 
-from gsbench.leaderboard import publish
+from gsbench.leaderboard import publish, submit
 from gsbench.recipe import Reported
-from tests.leaderboard.making import TASK, make_result
+from gsbench.results import save_result
+from tests.leaderboard.making import TASK, TRUTH, make_result
 from tests.leaderboard.test_pretext import probed
 
 DASH = "\N{EN DASH}"
@@ -37,10 +38,26 @@ def test_shares_of_the_labels_stand_side_by_side(lines):
     )
     seen = "1024 gaussians xyz, fps"
     assert found == [
-        ("Model", "Input", "100 %", "50 %", "Published"),
+        ("Model", "Input", "100 %", "50 % (240 objects)", "Published"),
         ("Other `other`", seen, "95.0", DASH, DASH),
         ("Net `net`", seen, "90.0", "80.0 ± 7.1 (2)", DASH),
     ]
+
+
+def test_a_share_that_is_more_than_it_says_is_told_so(board, tmp_path):
+    """One object a class at least: 3 of 60 are no 1 %."""
+    truth = dataclasses.replace(TRUTH, train_counts=dict.fromkeys(TRUTH.classes, 20))
+    for regime, objects in ((100, 60), (10, 6), (1, 3)):
+        result = make_result(task=dataclasses.replace(TASK, regime=regime))
+        path = tmp_path / f"{regime}.json"
+        save_result(dataclasses.replace(result, run=dataclasses.replace(result.run, train_objects=objects)), path)
+        submit([(path, truth)], board)
+    publish(board, board.parent / "README.md")
+    for page in (board.parent / "README.md", board / "TABLE.md"):
+        for share in ("| 100 % ", "| 10 % (6 of 60 objects)", "| 1 % (3 of 60 objects, at least one a class)"):
+            assert share in page.read_text()
+    draw = "| 1 % (3 of 60 objects, at least one a class), draw 0 |"
+    assert draw in (board / "TABLE.md").read_text()
 
 
 def test_the_published_figure_is_that_of_the_most_labels(lines):
