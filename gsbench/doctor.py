@@ -15,6 +15,9 @@ from ctypes.util import find_library
 from dataclasses import dataclass
 from pathlib import Path
 
+from gsbench.environment import user_caches
+from gsbench.memory import available_cores
+
 HUB_SECONDS = 3.0
 GB = 1024**3
 NEEDED_DISK = 2 * GB
@@ -65,13 +68,32 @@ def _torch() -> Check:
 
 
 def _cpu() -> Check:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cores, built = available_cores(), os.cpu_count() or 1
+    counted = f"{cores} cores" if cores == built else f"{cores} of {built} cores may be used"
     cpuinfo = Path("/proc/cpuinfo")
     flags = cpuinfo.read_text().split() if cpuinfo.exists() else []
     bf16 = next((flag for flag in _BF16_FLAGS if flag in flags), None)
     vectors = "AVX-512" if "avx512f" in flags else "no AVX-512"
     multiplies = f"bf16 by {bf16}" if bf16 else "no native bf16"
-    return Check("cpu", True, False, f"{cores} cores, {platform.machine()}, {vectors}, {multiplies}")
+    return Check("cpu", True, False, f"{counted}, {platform.machine()}, {vectors}, {multiplies}")
+
+
+def _threads() -> Check:
+    import numba
+
+    waiting = f"OMP_WAIT_POLICY is {os.environ.get('OMP_WAIT_POLICY', 'not set')}"
+    try:
+        threads = numba.get_num_threads()  # which starts them
+    except ValueError as error:
+        chosen = os.environ.get("NUMBA_THREADING_LAYER", "not set")
+        found = f"NUMBA_THREADING_LAYER is {chosen}: {_one_line(error)}"
+        return Check("threads", False, True, found, "unset NUMBA_THREADING_LAYER")
+    layer = numba.threading_layer()
+    found = f"numba's layer is {layer}, {threads} thread{'s' * (threads > 1)}; {waiting}"
+    if layer == "tbb" and threads > 1:
+        found += "; TBB's threads and those of torch take the cores from each other"
+        return Check("threads", False, False, found, "export NUMBA_THREADING_LAYER=omp")
+    return Check("threads", True, False, found)
 
 
 def _cuda() -> Check:
@@ -106,7 +128,7 @@ def _gsplat() -> Check:
 
 def _compiled_by_torch(extension: str) -> bool:
     """Whether torch's cache of compiled extensions holds this one; importing it would start the compiler."""
-    root = os.environ.get("TORCH_EXTENSIONS_DIR") or Path.home() / ".cache" / "torch_extensions"
+    root = os.environ.get("TORCH_EXTENSIONS_DIR") or user_caches() / "torch_extensions"
     return any(Path(root).glob(f"**/{extension}/{extension}.so"))
 
 
@@ -169,7 +191,7 @@ def _cache() -> Check:
 def _numba_cache() -> Check:
     # Where numba looks for a place for its machine code, in its own order.
     chosen = os.environ.get("NUMBA_CACHE_DIR")
-    own = [Path(__file__).parent / "__pycache__", Path.home() / ".cache" / "numba"]
+    own = [Path(__file__).parent / "__pycache__", user_caches() / "numba"]
     return _first_writable("numba-cache", [Path(chosen)] if chosen else own, "export NUMBA_CACHE_DIR=$(mktemp -d)")
 
 
@@ -197,6 +219,7 @@ CHECKS: dict[str, Callable[[], Check]] = {
     "python": _python,
     "torch": _torch,
     "cpu": _cpu,
+    "threads": _threads,
     "cuda": _cuda,
     "gsplat": _gsplat,
     "egl": _egl,
@@ -211,4 +234,12 @@ CHECKS: dict[str, Callable[[], Check]] = {
 def examine() -> list[Check]:
     """Runs every check; the slow ones (a Hub that does not answer, a first OpenGL context) at the same time."""
     with ThreadPoolExecutor() as pool:
-        return list(pool.map(lambda check: check(), CHECKS.values()))
+        return list(pool.map(_run, CHECKS.items()))
+
+
+def _run(item: tuple[str, Callable[[], Check]]) -> Check:
+    name, check = item
+    try:
+        return check()
+    except OSError as error:  # the machine lets nobody look; what else it has is still told
+        return Check(name, False, False, f"cannot be looked at: {_one_line(error)}")

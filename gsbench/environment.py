@@ -59,9 +59,9 @@ def _caches() -> dict[str, str]:
 
 
 def _can_be_written(folder: Path) -> bool:
-    """Whether a folder is there, or can be made, and takes files."""
-    there = next(path for path in (folder, *folder.parents) if path.exists())
-    return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
+    """Whether a folder is there and takes files, or can be made in a home that is there."""
+    there = next((path for path in (folder, folder.parent, folder.parent.parent) if path.exists()), None)
+    return there is not None and there.is_dir() and os.access(there, os.W_OK | os.X_OK)
 
 
 def _private_folder() -> Path | None:

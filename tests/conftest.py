@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+import gsbench  # noqa: F401 -- before torch and numba, whose threads it sets up
+
 # Before numpy, torch or numba are loaded: they read these once.
 for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import os
+import pwd
 import sys
 from pathlib import Path
 
@@ -57,6 +59,57 @@ def test_a_machine_without_egl(monkeypatch):
     assert not check.ok
     assert "ValueError: no EGL device" in check.found
     assert check.fix.endswith("libegl1 libgl1 libgl1-mesa-dri")
+
+
+def test_threads():
+    check = doctor.CHECKS["threads"]()
+    assert check.ok
+    assert check.found.startswith("numba's layer is omp, 1 thread; OMP_WAIT_POLICY is PASSIVE")
+
+
+def test_threads_of_tbb_beside_those_of_torch(monkeypatch):
+    monkeypatch.setattr("numba.get_num_threads", lambda: 2)
+    monkeypatch.setattr("numba.threading_layer", lambda: "tbb")
+    check = doctor.CHECKS["threads"]()
+    assert (check.ok, check.required, check.fix) == (False, False, "export NUMBA_THREADING_LAYER=omp")
+    assert "numba's layer is tbb, 2 threads" in check.found
+
+
+def test_a_threading_layer_that_is_not_there(monkeypatch):
+    def launch() -> int:
+        raise ValueError("No threading layer could be loaded.\nHINT:\nIntel TBB is required")
+
+    monkeypatch.setattr("numba.get_num_threads", launch)
+    monkeypatch.setenv("NUMBA_THREADING_LAYER", "tbb")
+    check = doctor.CHECKS["threads"]()
+    assert (check.ok, check.required, check.fix) == (False, True, "unset NUMBA_THREADING_LAYER")
+    assert check.found.startswith("NUMBA_THREADING_LAYER is tbb: No threading layer could be loaded. HINT")
+
+
+def test_cores_that_may_not_be_used(monkeypatch):
+    monkeypatch.setattr(doctor, "available_cores", lambda: 3)
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    assert doctor.CHECKS["cpu"]().found.startswith("3 of 8 cores may be used, ")
+
+
+def test_a_user_without_a_home(monkeypatch):
+    def no_entry(number: int) -> None:
+        raise KeyError(number)
+
+    monkeypatch.delenv("HOME")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", no_entry)
+    assert [check.name for check in doctor.examine()] == list(doctor.CHECKS)
+
+
+def test_a_check_that_may_not_look(monkeypatch):
+    def forbidden() -> doctor.Check:
+        raise PermissionError(13, "Permission denied", "/usr/bin/python")
+
+    monkeypatch.setattr(doctor, "CHECKS", {"egl": forbidden})
+    (check,) = doctor.examine()
+    assert (check.name, check.ok, check.required) == ("egl", False, False)
+    assert check.found == "cannot be looked at: [Errno 13] Permission denied: '/usr/bin/python'"
 
 
 def test_a_full_disk(monkeypatch):

@@ -1,6 +1,7 @@
 """`gsbench convert`."""
 
 import argparse
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -93,4 +94,7 @@ def _describe_loss(gaussians: "Gaussians", path: Path, axes: str) -> str:
     after = load_splats(path, axes=axes, notify=lambda note: None)
     with progress_bar("measuring the loss") as progress:
         psnr = render_psnr(gaussians, after, progress)
-    return f"renders of it have {psnr:.1f} dB PSNR against the original's, over {VIEWS} views of {SIZE}x{SIZE}"
+    views = f"{VIEWS} views of {SIZE}x{SIZE}"
+    if math.isinf(psnr):
+        return f"renders of it are the original's to the last pixel, in {views}"
+    return f"renders of it have {psnr:.1f} dB PSNR against the original's, over {views}"

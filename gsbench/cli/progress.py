@@ -16,7 +16,7 @@ class Update(Protocol):
 
 @contextmanager
 def progress_bar(label: str) -> Iterator[Update]:
-    """A bar on stderr that leaves nothing behind, and shows nothing where stderr is no terminal.
+    """A bar on stderr that leaves nothing behind, and shows nothing where stderr is no terminal or a dumb one.
 
     Args:
         label: stands before the bar.
@@ -75,6 +75,5 @@ def _bar(columns: "Sequence[ProgressColumn]", speed_seconds: float = 30.0) -> "P
     from rich.progress import Progress
 
     console = Console(stderr=True)
-    return Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal, speed_estimate_period=speed_seconds
-    )
+    moves = console.is_terminal and not console.is_dumb_terminal
+    return Progress(*columns, console=console, transient=True, disable=not moves, speed_estimate_period=speed_seconds)

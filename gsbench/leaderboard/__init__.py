@@ -98,6 +98,7 @@ def check(board: Path, readme: Path) -> None:
 def _render(board: Path, readme: Path) -> dict[Path, str]:
     tables = [(truth, make_rows(truth, entries)) for truth, entries in load_entries(board)]
     rendered = {board / "TABLE.md": f"# Leaderboard\n\n{markdown(tables)}", board / "table.csv": to_csv(tables)}
+    rendered = {path: _with_ends_of(_read(path), text) for path, text in rendered.items()}
     page = _read(readme)
     if page is not None and _is_of(board, page):
         rendered[readme] = _with_block(page, summary(tables, f"{board.name}/TABLE.md"), readme)
@@ -115,14 +116,19 @@ def _with_block(page: str, block: str, readme: Path) -> str:
     _, end, after = rest.partition(END)
     if not start or not end:
         raise InputError(f"{readme}: the block for the table is missing (must hold {START} and, below it, {END})")
-    return f"{before}{START}\n\n{block}\n{END}{after}"
+    return before + _with_ends_of(page, f"{START}\n\n{block}\n{END}") + after
+
+
+def _with_ends_of(page: str | None, text: str) -> str:
+    """The text with lines that end as all of a page do: a checkout on Windows may have them end in CR LF."""
+    return text.replace("\n", "\r\n") if page and 0 < page.count("\n") == page.count("\r\n") else text
 
 
 def _read(path: Path) -> str | None:
     if not path.exists():
         return None
     try:
-        return read_bytes(path, MAX_BYTES).decode()
+        return read_bytes(path, MAX_BYTES).decode()  # its line ends as they are
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: byte {error.start} is no UTF-8") from None
 

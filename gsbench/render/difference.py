@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Float64
 
 from gsbench.geometry import spiral_rig
 from gsbench.render.splats import rasterize
@@ -14,6 +14,8 @@ VIEWS = 8
 SIZE = 256
 # Captures have stray Gaussians far out, which must not decide how large the rest is seen.
 _INSIDE = 0.9
+# In radii of the object. Nobody sees what is further out, and its square is still a float32.
+_FAR = 1e15
 
 
 def render_psnr(before: Gaussians, after: Gaussians, progress: Callable[[int, int], None] | None = None) -> float:
@@ -27,12 +29,14 @@ def render_psnr(before: Gaussians, after: Gaussians, progress: Callable[[int, in
     Returns:
         Infinity where no pixel differs.
     """
-    center = np.median(before.means, axis=0)
-    radius = np.quantile(np.linalg.norm(before.means - center, axis=1), _INSIDE) + before.scales.max(axis=1).mean()
+    means = before.means.astype(np.float64)  # in which no distance between two float32 overflows
+    center = np.median(means, axis=0)
+    largest = before.scales.max(axis=1).mean(dtype=np.float64)
+    radius = float(np.quantile(np.linalg.norm(means - center, axis=1), _INSIDE) + largest)
     cameras = spiral_rig(VIEWS, 3.0, 40.0, 2.0, -30.0, 60.0, SIZE, SIZE)
     error = 0.0
     for view in range(VIEWS):
-        a, b = (_render(one, center, float(radius), cameras[[view]]) for one in (before, after))
+        a, b = (_render(one, center, radius, cameras[[view]]) for one in (before, after))
         error += float(np.mean(np.square(a - b), dtype=np.float64)) / VIEWS
         if progress is not None:
             progress(view + 1, VIEWS)
@@ -40,11 +44,11 @@ def render_psnr(before: Gaussians, after: Gaussians, progress: Callable[[int, in
 
 
 def _render(
-    gaussians: Gaussians, center: Float32[Array, "3"], radius: float, camera: Cameras
+    gaussians: Gaussians, center: Float64[Array, "3"], radius: float, camera: Cameras
 ) -> Float32[Array, "1 h w 3"]:
     placed = replace(
         gaussians,
-        means=((gaussians.means - center) / radius).astype(np.float32),
-        scales=(gaussians.scales / radius).astype(np.float32),
+        means=((gaussians.means - center) / radius).clip(-_FAR, _FAR).astype(np.float32),
+        scales=(gaussians.scales.astype(np.float64) / radius).clip(0, _FAR).astype(np.float32),
     )
     return rasterize(placed, camera).rgb.clip(0, 1)

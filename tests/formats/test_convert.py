@@ -1,5 +1,6 @@
 """`gsbench convert`: every pair of formats, what it says of losses, and one line for every error."""
 
+import dataclasses
 import itertools
 import os
 import re
@@ -181,3 +182,35 @@ def test_an_interrupt_leaves_nothing(run, monkeypatch) -> None:
     monkeypatch.setattr("os.fsync", interrupted)
     assert run("a.ply", "b.splat").status == 130
     assert os.listdir() == ["a.ply"]
+
+
+@pytest.mark.parametrize("far", ["one", "all"])
+def test_what_far_gaussians_lose_is_measured(run, far) -> None:
+    gaussians = random_gaussians(20, 1)
+    means = gaussians.means.copy()
+    means[0 if far == "one" else slice(None)] = 3e38
+    means[1 if far == "one" else slice(10, None)] = -3e38
+    save_splats(dataclasses.replace(gaussians, means=means), "a.ply")
+    done = run("a.ply", "b.splat")
+    psnr = re.search(r"\.splat is lossy: renders of it have (\d+\.\d) dB PSNR", done.err)
+    assert (done.status, done.err.count("\n")) == (0, 2), "two notes, and no warning of numpy's"
+    assert psnr
+    assert 40 < float(psnr[1]) < 80
+
+
+def test_a_loss_that_no_pixel_shows(run) -> None:
+    hidden = dataclasses.replace(random_gaussians(2, 0), opacities=np.full(2, 1e-6, np.float32))
+    save_splats(hidden, "a.ply")
+    assert (
+        ".splat is lossy: renders of it are the original's to the last pixel, in 8 views" in run("a.ply", "b.splat").err
+    )
+
+
+@pytest.mark.parametrize("mode", [0o400, 0o444])
+def test_a_read_only_file_is_refused(run, mode) -> None:
+    save_splats(random_gaussians(20, 1), "a.ply")
+    Path("b.ply").write_text("kept")
+    Path("b.ply").chmod(mode)
+    line = "gsbench: error: b.ply: is read-only (make it writable, or name another file)\n"
+    assert run("a.ply", "b.ply") == Done(2, "", line)
+    assert Path("b.ply").read_text() == "kept"

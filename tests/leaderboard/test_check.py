@@ -140,6 +140,18 @@ def test_check_writes_nothing(published):
     assert files(published) == before | {"TABLE.md": b"stale"}
 
 
+def test_line_ends_of_windows_stay(published, put):
+    paths = [published / "TABLE.md", published / "table.csv", published.parent / "README.md"]
+    for path in paths:
+        path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    check(published, published.parent / "README.md")
+    put(make_result(seed=2))
+    assert publish(published, published.parent / "README.md") == paths
+    for path in paths:
+        assert path.read_bytes().count(b"\r\n") == path.read_bytes().count(b"\n") > 1
+    check(published, published.parent / "README.md")
+
+
 def linked(path) -> None:
     elsewhere = path.rename(path.parents[2] / "elsewhere")
     path.symlink_to(elsewhere)
