@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 INPUTS := pyproject.toml constraints.txt Makefile
 SHAPES := build/shapes
 
-.PHONY: eval test lint bench leaderboard mini clean
+.PHONY: eval test test-all lint bench leaderboard mini clean
 .DELETE_ON_ERROR:
 
 eval: $(VENV)/.run
@@ -15,6 +15,10 @@ eval: $(VENV)/.run
 
 test: $(VENV)/.dev $(VENV)/.gl
 	$(BIN)/python -m pytest --numprocesses 2
+
+# With what is slower: kills, long simulations and mutations, benchmarks once each, and, where GSBENCH_MODELNET10 names them, real meshes.
+test-all: $(VENV)/.dev $(VENV)/.gl
+	$(BIN)/python -m pytest --numprocesses 2 -m "not gpu"
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

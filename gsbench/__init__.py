@@ -1,9 +1,18 @@
-"""gsbench: the benchmark suite and data-set toolkit for learning on 3D Gaussians."""
+"""gsbench: the benchmark suite and data-set toolkit for learning on 3D Gaussians.
+
+Importing it sets environment variables that numba and torch read when they are loaded, those that are not set: numba
+runs in OpenMP, as torch does, waiting threads sleep, and compiled code finds a folder; see `gsbench.environment`. So
+import it before them.
+"""
 
 import importlib
 from typing import Any
 
+from gsbench.environment import prepare
+
 __version__ = "0.1.0"
+
+prepare()
 
 _PUBLIC = {
     "Batch": "gsbench.types",

@@ -6,12 +6,15 @@ import torch
 from jaxtyping import Float32
 from torch import nn
 
+from gsbench.calls import check_finite, features_of
 from gsbench.data import Objects
+from gsbench.precision import exact_float32
 from gsbench.types import Array
 
 _BATCH = 64
 
 
+@exact_float32()
 @torch.no_grad()
 def extract(
     net: nn.Module, objects: Objects, progress: Callable[[int, int], None] | None = None
@@ -22,11 +25,17 @@ def extract(
         net: a Baseline or PairBaseline.
         objects: of one modality, on the model's device.
         progress: told of objects done and objects in all.
+
+    Raises:
+        InputError: the model raises, or its features are no floats of one width, or not finite.
     """
     net.eval()
-    parts = []
+    parts: list[Float32[torch.Tensor, "b d"]] = []
     for index in torch.arange(len(objects), device=objects.labels.device).split(_BATCH):
-        parts.append(net.embed(objects.batch(index)).float())  # type: ignore[operator]
+        width = parts[0].shape[1] if parts else None
+        parts.append(features_of(net, objects.batch(index), width).float())
         if progress:
             progress(int(index[-1]) + 1, len(objects))
-    return torch.cat(parts).cpu().numpy()
+    features = torch.cat(parts).cpu().numpy()
+    check_finite(net, "embed", features, objects.ids)
+    return features

@@ -2,10 +2,14 @@
 
 import contextlib
 import dataclasses
+import errno
+import functools
 import json
 import math
 import os
-import tempfile
+import secrets
+import stat
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from itertools import chain
@@ -31,13 +35,16 @@ from gsbench.recipe import Reported, check_model_name
 from gsbench.tasks import Features, Sampling, Task
 from gsbench.types import Array
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""Of Result files; those of version 1, which are read as well, say nothing of the code."""
 
 PROBABILITY_DIGITS = 6
 """Decimals kept of each probability; the sums below are checked with that rounding in mind."""
 
 TEMPORARY_PREFIX = ".unfinished-"
 """Begins the name of a file that is being written; what a killed process leaves can be told by it and removed."""
+_RANDOM_DIGITS = 16
+_ABANDONED_SECONDS = 24 * 3600
 
 
 MAX_BYTES = 16_000_000
@@ -83,18 +90,30 @@ _MAX_VERSIONS = 32
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """Which model was scored. `pretrained` names the weights it started from, or is None."""
+    """Which model was scored.
+
+    Attributes:
+        name: of its recipe.
+        title: in tables.
+        recipe_sha256: of what decides a score in the recipe, see `Recipe.sha256`.
+        num_params: numbers that it learnt.
+        pretrained: the weights it started from, or None.
+        code_sha256: of the code that made the score, see `gsbench.baseline.code_sha256`; None where it is unknown.
+    """
 
     name: str
     title: str
     recipe_sha256: str
     num_params: int
     pretrained: str | None = None
+    code_sha256: str | None = None
 
     def __post_init__(self) -> None:
         check_model_name(self.name)
         check_text("title", self.title)
         check_hex("recipe_sha256", self.recipe_sha256)
+        if self.code_sha256 is not None:
+            check_hex("code_sha256", self.code_sha256)
         check_range("num_params", self.num_params, 0, MAX_INTEGER)
         if self.pretrained is not None:
             check_text("pretrained", self.pretrained)
@@ -207,6 +226,12 @@ class Result:
     pretext: Pretext | None = None
     stated: dict[str, float] = field(default_factory=dict)
 
+    @property
+    def precision(self) -> str:
+        """Of the products in training: `fp32`, unless that by labels, or without them, was in another."""
+        used = (self.pretext.precision if self.pretext else "fp32", self.run.precision)
+        return next((precision for precision in used if precision != "fp32"), "fp32")
+
     def __post_init__(self) -> None:
         for key, value in self.metrics.items():
             check_text("a key of metrics", key)
@@ -274,21 +299,64 @@ def write_atomic(path: Path, data: bytes) -> None:
 def atomic_path(path: Path) -> Iterator[Path]:
     """A temporary file in the folder of `path`, with its suffix, that takes its place once it is safe on the disk.
 
+    A link stays one: the file that it leads to is replaced. A file that is replaced keeps its permissions and, where
+    that is allowed, its owner; a new one has those of any new file.
+
     Raises:
-        OSError: the folder cannot be made or written, or the disk is full. Whatever fails, `path` is as it was.
+        OSError: the folder cannot be made or written, `path` is read-only or no regular file, or the disk is full; it
+            names `path`. Whatever fails, `path` is as it was.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=TEMPORARY_PREFIX, suffix=path.suffix)
-    temporary = Path(name)
+    target = Path(os.path.realpath(path))
+    temporary = target.parent / f"{TEMPORARY_PREFIX}{secrets.token_hex(_RANDOM_DIGITS // 2)}{target.suffix}"
     try:
+        before = _replaceable(target)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(target.parent)
+        handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666 if before is None else 0o600)
         with os.fdopen(handle, "rb") as file:
             yield temporary
             os.fsync(file.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+        if before is not None:
+            _take_after(temporary, before)
+        temporary.replace(target)
+    except BaseException as error:
+        if isinstance(error, OSError) and error.filename in (None, str(temporary), str(target)):
+            error.filename, error.filename2 = str(path), None
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         raise
+
+
+def _replaceable(path: Path) -> os.stat_result | None:
+    """What a file is that is to be replaced, None where there is none; an OSError where it must not be."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):
+        raise OSError(errno.EINVAL, "is no regular file (must be one, or a new one)")
+    # By the mode too: root may write to every file, and this one was protected on purpose.
+    if not found.st_mode & 0o222 or not os.access(path, os.W_OK):
+        raise PermissionError(errno.EACCES, "is read-only (make it writable, or name another file)")
+    return found
+
+
+def _take_after(path: Path, other: os.stat_result) -> None:
+    """Gives a file the permissions of another and, where that is allowed, its owner."""
+    own = path.stat()
+    if (own.st_uid, own.st_gid) != (other.st_uid, other.st_gid):
+        with contextlib.suppress(PermissionError):
+            os.chown(path, other.st_uid, other.st_gid)
+    path.chmod(stat.S_IMODE(other.st_mode) & 0o777)
+
+
+@functools.cache
+def _remove_leftovers(folder: Path) -> None:
+    """Removes the temporary files of processes that were killed: those that nobody has written to for a day."""
+    for path in folder.glob(f"{TEMPORARY_PREFIX}{'[0-9a-f]' * _RANDOM_DIGITS}*"):
+        with contextlib.suppress(OSError):
+            if path.is_file() and time.time() - path.lstat().st_mtime > _ABANDONED_SECONDS:
+                path.unlink()
 
 
 def load_result(path: Path) -> Result:
@@ -310,12 +378,14 @@ def load_scored(path: Path) -> tuple[Result, Float64[Array, "n c"]]:
         file_size(path, MAX_BYTES)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    record = read_versioned(path, "schema_version", SCHEMA_VERSION)
+    record = read_versioned(path, "schema_version", SCHEMA_VERSION, oldest=1)
     predictions = record.pop("predictions", None)
     if not isinstance(predictions, dict) or not predictions:
         raise InputError(f"{path}: predictions is missing or empty (must map object_id to class probabilities)")
     probabilities = _probabilities(predictions, str(path))
     header = parse({**record, "predictions": {}}, Result, str(path))
+    if header.schema_version == 1 and header.model.code_sha256 is not None:
+        raise InputError(f"{path}: model.code_sha256 is set at schema_version 1 (allowed: from 2 on)")
     return dataclasses.replace(header, predictions=predictions), probabilities
 
 

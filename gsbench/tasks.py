@@ -86,7 +86,10 @@ class Task:
         check_choice("cameras", self.cameras, get_args(CamerasOf) if self.views_from == "gaussians" else ("train",))
 
     def slug(self) -> str:
-        """The name of the task's folder under `leaderboard/entries`, made of everything that tells tasks apart."""
+        """The name of the task's folder under `leaderboard/entries`, made of everything that tells tasks apart.
+
+        Frozen: a change moves every entry of the board.
+        """
         shape = (
             f"{self.views_from}{'-novel' if self.cameras == 'novel' else ''}-v{self.num_views}"
             if self.modality == "images"
@@ -108,6 +111,8 @@ def _positive(key: str, value: object) -> None:
 
 def regime_ids(labels: Mapping[str, str], regime: int, draw: int) -> list[str]:
     """The training objects of a regime: stratified by class, nested, the same on every machine.
+
+    Frozen: a change changes every fingerprint and what every score below 100 % means.
 
     Each class keeps its first `int(share * n)` objects, at least one, in the order of sha256("draw/object_id"). So the
     1 % set lies inside the 10 % set of the same draw, and an object's rank does not depend on the other objects.

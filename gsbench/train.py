@@ -2,6 +2,7 @@
 
 import ctypes
 import io
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -14,8 +15,10 @@ import torch
 from torch import nn
 
 from gsbench.augment import augment, augment_images
+from gsbench.calls import blamed, loss_of
 from gsbench.data import Objects, check_pairs, draw_pairs
 from gsbench.parsing import InputError
+from gsbench.precision import Precision, exact_float32, resolve_precision, training_precision
 from gsbench.recipe import Recipe, Train
 from gsbench.results import write_atomic
 from gsbench.tasks import ids_sha256
@@ -27,13 +30,17 @@ Progress = Callable[[int, int, float], None]
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """What training took: epochs, seconds (over all interrupted runs together), and the precision of its products."""
+    """What training took: epochs, seconds (over all interrupted runs together), and the precision of its products.
+
+    That is bf16 where any of its schedules is.
+    """
 
     epochs: int
     seconds: float
     precision: str
 
 
+@exact_float32()
 def train(
     model: nn.Module,
     objects: Objects,
@@ -42,6 +49,8 @@ def train(
     device: torch.device,
     checkpoint: Path | None = None,
     progress: Progress | None = None,
+    code: str = "",
+    precision: Precision | None = None,
 ) -> Trained:
     """Trains a model in place, by the recipe's `pretraining` and then its `train`; the last weights are the outcome.
 
@@ -50,7 +59,8 @@ def train(
 
     Each epoch, counted over all schedules, draws from its own seed, so a run that was interrupted and goes on from its
     checkpoint ends with the weights of one that was not. On a CPU the same seed gives the same weights, bit by bit, at
-    one number of threads.
+    one number of threads and with the same instructions: MEASURED.md of the data set's card says by how much an AVX2
+    machine differs from one with AVX-512.
 
     Args:
         model: a Baseline, or a PairBaseline, on `device`, initialised from `seed` by the caller.
@@ -60,25 +70,34 @@ def train(
         device: where to train.
         checkpoint: a file written after each epoch and continued from if it exists.
         progress: told of each step.
+        code: hash of the code that decides the outcome, so that a checkpoint by other code is not gone on from.
+        precision: of the products; None is each schedule's own, see `resolve_precision`.
 
     Raises:
-        InputError: the objects give no pairs where the recipe asks for them, the loss or the weights are no longer
-            finite (the checkpoint is then that of the epoch before), a batch does not fit into memory, a schedule's
-            `views_per_sample` does not divide the number of views, or the checkpoint is of another run.
+        InputError: the objects give no pairs where the recipe asks for them, the model's loss raises or is no scalar,
+            the loss or the weights are no longer finite (the checkpoint is then that of the epoch before), a batch
+            does not fit into memory or is one sample that batch norm does not take, a schedule's `views_per_sample`
+            does not divide the number of views, or the checkpoint is of another run.
     """
     if device.type == "cpu":
         keep_freed_memory()
     stages = _stages(recipe, objects)
-    run = _Run(model, recipe, seed, device, progress, sum(stage.how.epochs * stage.batches for stage in stages))
-    precision = resolve_precision(recipe.train.precision, device)
+    steps = sum(stage.how.epochs * stage.batches for stage in stages)
+    run = _Run(model, recipe, seed, device, progress, steps, precision)
+    used = training_precision(recipe, device, precision)
     shapes = "/".join(str(tuple(given.shape)) for given in (objects.points, objects.images) if given is not None)
-    run_key = f"{recipe.sha256()}/{seed}/{ids_sha256(objects.ids)}/{shapes}/{precision}"
-    done, seconds, optimizer_state = _resume(checkpoint, run_key, model, device)
+    run_key = f"{recipe.sha256()}/{seed}/{ids_sha256(objects.ids)}/{shapes}/{used}{code and f'/{code}'}"
+    done, seconds, optimizer_state = _resume(checkpoint, run_key, model, device, stages[-1].end_epoch)
     model.train()
     for stage in stages:
-        optimizer = _optimizer(model, stage.how)
+        if done >= stage.end_epoch:
+            continue
+        optimizer = _optimizer(run, stage.how)
         if stage.first_epoch < done < stage.end_epoch:
-            optimizer.load_state_dict(optimizer_state)
+            try:
+                optimizer.load_state_dict(optimizer_state)
+            except (ValueError, KeyError, TypeError, RuntimeError) as error:
+                raise InputError(f"{checkpoint}: damaged checkpoint ({error}), remove it to start anew") from None
         for epoch in range(max(stage.first_epoch, done), stage.end_epoch):
             start = time.perf_counter()
             _run_epoch(run, stage, optimizer, epoch)
@@ -86,7 +105,7 @@ def train(
             seconds += time.perf_counter() - start
             if checkpoint:
                 _save(checkpoint, run_key, epoch + 1, seconds, model, optimizer)
-    return Trained(stages[-1].end_epoch, seconds, precision)
+    return Trained(stages[-1].end_epoch, seconds, used)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +136,7 @@ class _Run:
     device: torch.device
     progress: Progress | None
     steps: int
+    precision: Precision | None
 
 
 def _stages(recipe: Recipe, objects: Objects) -> list[_Stage]:
@@ -139,6 +159,13 @@ def _run_epoch(run: _Run, stage: _Stage, optimizer: torch.optim.Optimizer, epoch
             value = _take_step(run, stage, optimizer, index, _generator(run.seed, epoch, step, run.device))
         except torch.OutOfMemoryError:
             value = None  # what the failed step holds is free only behind this block
+        except ValueError as error:
+            if len(index) > 1 or "more than 1 value per channel" not in str(error):
+                raise
+            raise InputError(
+                f"{run.recipe.name}: a step of one sample, {batches} of {len(stage.samples)} an epoch, whose batch "
+                f"norm needs two (allowed: a higher train.batch_size than {how.batch_size}, or more training objects)"
+            ) from error
         if value is None:
             fitting = _most_that_fit(run, stage, optimizer, index)
             raise InputError(
@@ -177,11 +204,12 @@ def _take_step(
 ) -> float:
     """A step on the samples at `index`; returns its loss, and leaves the weights alone where that is not finite."""
     how, batch = stage.how, _draw(run, stage, index.to(run.device), generator)
-    bf16 = resolve_precision(how.precision, run.device) == "bf16"
+    bf16 = resolve_precision(run.precision or how.precision, run.device) == "bf16"
     with torch.autocast(run.device.type, torch.bfloat16, enabled=bf16):
-        loss = run.model.loss(batch, how.label_smoothing)  # type: ignore[operator]
+        loss = loss_of(run.model, batch, how.label_smoothing)
     run.model.zero_grad()
-    loss.backward()
+    with blamed(run.model, "loss"):
+        loss.backward()
     value = float(loss.detach())
     if np.isfinite(value):
         optimizer.step()
@@ -205,18 +233,10 @@ def _most_that_fit(run: _Run, stage: _Stage, optimizer: torch.optim.Optimizer, i
     return 0
 
 
-def resolve_precision(precision: str, device: torch.device) -> str:
-    """`fp32` or `bf16`; `auto` is bf16 on CUDA and on CPUs that multiply it natively."""
-    if precision != "auto":
-        return precision
-    if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
-    native = torch.backends.cpu.get_cpu_capability() == "AVX512" and torch.cpu._is_avx512_bf16_supported()
-    return "bf16" if device.type == "cpu" and native else "fp32"
-
-
-def _optimizer(model: nn.Module, how: Train) -> torch.optim.Optimizer:
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+def _optimizer(run: _Run, how: Train) -> torch.optim.Optimizer:
+    parameters = [parameter for parameter in run.model.parameters() if parameter.requires_grad]
+    if not parameters:
+        raise InputError(f"{run.recipe.name}: the model has no parameters to train (allowed: epochs = 0)")
     if how.optimizer == "sgd":
         return torch.optim.SGD(parameters, how.lr, momentum=0.9, weight_decay=how.weight_decay, fused=True)
     kind = torch.optim.AdamW if how.optimizer == "adamw" else torch.optim.Adam
@@ -270,19 +290,32 @@ def _save(
 
 
 def _resume(
-    path: Path | None, run_key: str, model: nn.Module, device: torch.device
+    path: Path | None, run_key: str, model: nn.Module, device: torch.device, epochs: int
 ) -> tuple[int, float, dict[str, Any]]:
     """Loads a checkpoint if there is one; returns epochs done, seconds taken and the optimizer's state."""
-    if path is None or not path.exists():
+    if path is None:
         return 0, 0.0, {}
     try:
         state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+        theirs = state["run"]
+    except FileNotFoundError:  # there never was one, or another process that trains the same has just ended
+        return 0, 0.0, {}
     except Exception as error:  # torch raises many kinds for a file that is none of its own
         raise InputError(f"{path}: no checkpoint ({type(error).__name__}), remove it to start anew") from None
-    if state.get("run") != run_key:
-        raise InputError(f"{path}: checkpoint of another recipe, seed or training set, remove it to start anew")
-    model.load_state_dict(state["model"])
-    return state["epoch"], state["seconds"], state["optimizer"]
+    if theirs != run_key:
+        raise InputError(
+            f"{path}: checkpoint of another recipe, seed or training set, or of other code, remove it to start anew"
+        )
+    try:
+        model.load_state_dict(state["model"])
+        epoch, seconds, optimizer = int(state["epoch"]), float(state["seconds"]), dict(state["optimizer"])
+    except Exception as error:  # as above, for what its values may be
+        raise InputError(f"{path}: damaged checkpoint ({type(error).__name__}), remove it to start anew") from None
+    finite = 0 <= seconds < math.inf and all(weight.isfinite().all() for weight in model.parameters())
+    if not finite or not 1 <= epoch <= epochs:
+        what = f"epoch {epoch} of {epochs}" if finite else "weights or seconds that are not finite"
+        raise InputError(f"{path}: damaged checkpoint ({what}), remove it to start anew")
+    return epoch, seconds, optimizer
 
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4

@@ -53,7 +53,7 @@ class Report:
 def command(meshes: Path, out: Path, preset: str) -> list[str]:
     """The command of the build."""
     options = ["--meshes", meshes, "--out", out, "--preset", preset, "--workers", 2]
-    return [sys.executable, "-m", "gsbench.cli", "build", *map(str, options)]
+    return [sys.executable, "-m", "gsbench", "build", *map(str, options)]
 
 
 def kill_again_and_again(meshes: Path, out: Path, kills: int, preset: str = PRESET) -> Report:

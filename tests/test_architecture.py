@@ -14,15 +14,17 @@ PACKAGES = {"gsbench": "gsbench", "gsbench_baselines": "baselines"}
 
 # From the top down. A module imports from lower rows and from its own package only.
 ROWS = (
+    ("__main__",),
     ("cli",),
     ("reproduce",),
     ("build", "evaluation", "leaderboard", "figures", "doctor", "audit", "verification"),
     ("train", "features", "probe"),
-    ("fit", "data", "augment", "checkpoints"),
-    ("meshes", "render", "store", "formats"),
+    ("fit", "data", "augment", "checkpoints", "calls", "precision"),
+    ("meshes", "render", "store"),
+    ("formats",),
     ("geometry", "metrics", "image_metrics", "baseline", "classifier"),
-    ("results",),
-    ("types", "recipe", "tasks", "image_kernels"),
+    ("results", "recipe_package"),
+    ("types", "recipe", "tasks", "image_kernels", "environment", "source"),
     ("parsing", "memory"),
 )
 LEVELS = {name: level for level, row in enumerate(ROWS) for name in row}
@@ -55,6 +57,8 @@ def part_of(module: str) -> str | None:
 
 
 def may_import(module: str, other: str) -> bool:
+    if module == "gsbench":
+        return part_of(other) in (None, "environment")  # which must come before whatever loads torch or numba
     mine, theirs = part_of(module), part_of(other)
     if module.startswith("gsbench_baselines"):
         return theirs is None or theirs in FOR_BASELINES

@@ -249,7 +249,7 @@ def test_more_workers_wait_for_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_build_on_cuda_goes_on_after_a_kill(meshes: Path, tmp_path: Path) -> None:  # noqa: F811
     """The command, killed once it has finished an object, and again as it was."""
     out = tmp_path / "out"
-    command = [sys.executable, "-m", "gsbench.cli", "build", "--meshes", str(meshes), "--out", str(out)]
+    command = [sys.executable, "-m", "gsbench", "build", "--meshes", str(meshes), "--out", str(out)]
     command += ["--preset", TINY, "--device", "cuda", "--workers", "3"]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as first:
         while first.poll() is None and not list(tmp_path.glob(".out.building/objects/*.npz")):

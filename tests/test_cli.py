@@ -367,7 +367,7 @@ def test_an_interrupt_is_no_traceback(run, monkeypatch):
 
 def test_a_reader_that_leaves_is_no_error():
     with subprocess.Popen(
-        [sys.executable, "-m", "gsbench.cli", "models"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, "-m", "gsbench", "models"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
         process.stdout.close()
         assert process.wait(timeout=60) == 141

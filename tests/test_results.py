@@ -4,12 +4,24 @@ import dataclasses
 import errno
 import json
 import os
+import stat
+import time
 
 import numpy as np
 import pytest
 
 from gsbench.recipe import Reported
-from gsbench.results import ModelInfo, Pretext, Result, RunInfo, load_result, save_result, write_atomic
+from gsbench.results import (
+    SCHEMA_VERSION,
+    TEMPORARY_PREFIX,
+    ModelInfo,
+    Pretext,
+    Result,
+    RunInfo,
+    load_result,
+    save_result,
+    write_atomic,
+)
 from gsbench.tasks import Task
 
 
@@ -17,11 +29,11 @@ from gsbench.tasks import Task
 def result() -> Result:
     probabilities = np.random.default_rng(0).dirichlet(np.ones(3), 4)
     return Result(
-        schema_version=1,
+        schema_version=SCHEMA_VERSION,
         task=Task(
             "mini", "1.0", "ab" * 32, "test", "gaussians", "supervised", 50, 2, "xyz+geo", "fps", 1024, None, None
         ),
-        model=ModelInfo("pointnet++:quick", "PointNet++", "cd" * 32, 1_467_978),
+        model=ModelInfo("pointnet++:quick", "PointNet++", "cd" * 32, 1_467_978, code_sha256="ef" * 32),
         run=RunInfo(1, "cpu", "last", 10, 240, 12.5, 0.5, 300.0, "bf16", {"torch": "2.13.0"}, None, None),
         metrics={"accuracy": 0.75, "class_accuracy": 0.7},
         reported=Reported("ModelNet40", "points", 0.919, "PointNet++ paper, table 3"),
@@ -71,9 +83,16 @@ def test_what_an_encoder_learnt_from_comes_back_and_is_in_the_name(result, path)
     assert full.file_name() == "pointnet++-quick-xyz+geo-uniform-n2048-v64-s1.json"
 
 
-def test_an_older_file_has_neither(result, path):
-    edit(path, lambda record: (record.pop("pretext"), record.pop("stated"), record["task"].pop("cameras")))
-    assert load_result(path) == result
+def test_an_older_file_has_none_of_these(result, path):
+    def older(record):
+        for table, key in ((record, "pretext"), (record, "stated"), (record["task"], "cameras"),
+                           (record["model"], "code_sha256")):  # fmt: skip
+            del table[key]
+        record["schema_version"] = 1
+
+    edit(path, older)
+    model = dataclasses.replace(result.model, code_sha256=None)
+    assert load_result(path) == dataclasses.replace(result, schema_version=1, model=model)
 
 
 def test_file_name(result):
@@ -94,7 +113,11 @@ def set_key(*keys, value):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (set_key("schema_version", value=2), r"schema_version is 2 \(allowed: 1; it was written"),
+        (set_key("schema_version", value=3), r"schema_version is 3 \(allowed: 1 to 2; it was written"),
+        (set_key("schema_version", value=0), r"schema_version is 0 \(allowed: 1 to 2\)"),
+        (set_key("schema_version", value=True), r"schema_version is True"),
+        (set_key("schema_version", value=1), r"model\.code_sha256 is set at schema_version 1 \(allowed: from 2 on\)"),
+        (set_key("model", "code_sha256", value="hello"), r"model: code_sha256 is 'hello' \(must be 64 digits 0-9a-f"),
         (lambda r: r.pop("schema_version"), "schema_version is None"),
         (lambda r: r.pop("task"), "key 'task' is missing"),
         (set_key("extra", value=1), "unknown key 'extra'"),
@@ -150,6 +173,71 @@ def test_a_full_disk_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
         write_atomic(path, b"new")
     assert [entry.name for entry in tmp_path.iterdir()] == ["kept.json"]
     assert path.read_text() == "old"
+
+
+@pytest.mark.parametrize("target", ["there/file.json", "missing/new.json"])
+def test_a_link_stays_one_and_what_it_leads_to_is_written(tmp_path, target):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "file.json").write_text("old")
+    link = tmp_path / "link.json"
+    link.symlink_to(target)
+    write_atomic(link, b"new")
+    assert link.is_symlink()
+    assert (tmp_path / target).read_bytes() == b"new"
+
+
+def test_a_link_in_a_circle_is_refused(tmp_path):
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    with pytest.raises(OSError, match=r"symbolic links: '.*/a'"):
+        write_atomic(tmp_path / "a", b"new")
+    assert sorted(os.listdir(tmp_path)) == ["a", "b"]
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_a_new_file_has_the_permissions_of_any_new_file(tmp_path, umask, mode):
+    before = os.umask(umask)
+    try:
+        write_atomic(tmp_path / "new", b"")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == mode
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o755, 0o664])
+def test_a_file_that_is_replaced_keeps_its_permissions(tmp_path, mode):
+    path = tmp_path / "file"
+    path.write_text("old")
+    path.chmod(mode)
+    write_atomic(path, b"new")
+    assert (path.read_bytes(), stat.S_IMODE(path.stat().st_mode)) == (b"new", mode)
+
+
+@pytest.mark.parametrize("mode", [0o400, 0o444])
+def test_a_read_only_file_is_not_replaced(tmp_path, mode):
+    path = tmp_path / "file"
+    path.write_text("old")
+    path.chmod(mode)
+    with pytest.raises(PermissionError, match=r"is read-only .make it writable, or name another file.: '.*/file'"):
+        write_atomic(path, b"new")
+    assert (os.listdir(tmp_path), path.read_text()) == (["file"], "old")
+
+
+def test_a_pipe_is_not_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="is no regular file"):
+        write_atomic(tmp_path / "pipe", b"new")
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+
+
+def test_what_killed_processes_left_is_removed_after_a_day(tmp_path):
+    old, fresh, another = (tmp_path / f"{TEMPORARY_PREFIX}{name}" for name in (f"{'0a' * 8}.json", "1b" * 8, "train-0"))
+    for path in (old, fresh, another):
+        path.write_text("half of")
+    for path in (old, another):
+        os.utime(path, (0, time.time() - 25 * 3600))
+    write_atomic(tmp_path / "file", b"new")
+    assert sorted(tmp_path.iterdir()) == sorted([fresh, another, tmp_path / "file"])
 
 
 def test_a_folder_that_cannot_be_made(result, tmp_path):

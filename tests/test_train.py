@@ -8,9 +8,13 @@ import torch
 
 from gsbench.baseline import build_model, load_class
 from gsbench.data import Objects, open_objects
+from gsbench.evaluation import predict
+from gsbench.features import extract
+from gsbench.parsing import InputError
+from gsbench.precision import resolve_precision
 from gsbench.recipe import Augment, Train, load_recipe
 from gsbench.store.folder import open_folder
-from gsbench.train import resolve_precision, schedule, train
+from gsbench.train import schedule, train
 from tests.test_data import task
 from tests.tiny_training import make_folder, make_recipe
 
@@ -161,6 +165,38 @@ def test_augmentation_and_precision_reach_the_model(objects, recipe_path, monkey
     monkeypatch.setattr(type(model), "loss", spy)
     assert train(model, objects, recipe, 0, CPU).precision == "bf16"
     assert all(autocast and low >= 2 and high <= 3.001 for autocast, low, high in seen)
+    seen.clear()
+    assert train(model, objects, recipe, 0, CPU, precision="fp32").precision == "fp32"
+    assert not any(autocast for autocast, _, _ in seen), "what is asked for goes before what the recipe says"
+
+
+def test_precision_is_that_of_all_schedules_together(objects, recipe_path):
+    recipe = load_recipe(recipe_path)
+    short = dataclasses.replace(recipe.train, epochs=1)
+    stages = dataclasses.replace(recipe, pretraining=(dataclasses.replace(short, precision="bf16"),), train=short)
+    assert run(objects, recipe_path, recipe=stages)[1].precision == "bf16"
+    assert run(objects, recipe_path, recipe=recipe)[1].precision == "fp32"
+
+
+def test_float32_is_float32_whatever_was_chosen_outside(objects, recipe_path, monkeypatch):
+    kind, seen = load_class(load_recipe(recipe_path), recipe_path), []
+    original = kind.embed
+
+    def embed(self, batch):
+        seen.append((torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32))
+        return original(self, batch)
+
+    monkeypatch.setattr(kind, "embed", embed)
+    torch.set_float32_matmul_precision("medium")
+    try:
+        model, _ = run(objects, recipe_path)
+        predict(model, objects)
+        extract(model, objects)
+        assert torch.get_float32_matmul_precision() == "medium", "it is the caller's again"
+    finally:
+        torch.set_float32_matmul_precision("highest")
+    assert len(seen) == 18 + 1 + 1
+    assert set(seen) == {("highest", False)}
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
@@ -205,4 +241,6 @@ def test_batch_norm_momentum_is_set(objects, recipe_path):
 def test_precision():
     assert resolve_precision("fp32", CPU) == "fp32"
     assert resolve_precision("bf16", CPU) == "bf16"
-    assert resolve_precision("auto", CPU) in ("fp32", "bf16")
+    assert resolve_precision("auto", CPU) == "fp32", "also where the CPU multiplies bfloat16 natively"
+    with pytest.raises(InputError, match=r"precision is 'fp16' \(allowed: auto, fp32, bf16\)"):
+        resolve_precision("fp16", CPU)

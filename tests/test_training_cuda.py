@@ -8,8 +8,8 @@ from gsbench.checkpoints import from_pretrained
 from gsbench.data import open_objects
 from gsbench.evaluation import evaluate, predict
 from gsbench.features import extract
+from gsbench.precision import resolve_precision
 from gsbench.store.folder import open_folder
-from gsbench.train import resolve_precision
 from tests.tiny_training import OBJECTS, make_folder
 
 SUPERVISED = ("pointnet:smoke", "pointnet++:smoke", "mvcnn:smoke")

@@ -1,6 +1,5 @@
 """What is wrong with a folder of meshes: duplicates across classes and splits, defects, missing objects."""
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -8,6 +7,7 @@ from gsbench.audit.objects import Inspected, inspect_mesh
 from gsbench.audit.pairs import NEAR_DUPLICATE, find_candidates, measure
 from gsbench.audit.pool import map_in_processes
 from gsbench.audit.summary import geometry_groups, summarise
+from gsbench.memory import available_cores
 from gsbench.meshes.split import list_meshes
 from gsbench.parsing import InputError
 from gsbench.store.audit import Audit, NearPair
@@ -36,7 +36,7 @@ def audit(
     files = sorted(list_meshes(meshes), key=lambda file: file.object_id)
     if workers is not None and workers < 1:
         raise InputError(f"workers: {workers} (must be at least 1)")
-    workers = workers or len(os.sched_getaffinity(0))
+    workers = workers or available_cores()
     inspected: list[Inspected] = []
     for one in map_in_processes(inspect_mesh, files, workers):
         inspected.append(one)

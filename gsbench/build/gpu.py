@@ -16,7 +16,7 @@ from gsbench.build.gpu_client import RemoteFit
 from gsbench.build.local import single_threaded_children
 from gsbench.build.preset import Preset
 from gsbench.fit import ClassicRecipe, FitRecipe
-from gsbench.memory import free_memory
+from gsbench.memory import available_cores, free_memory
 from gsbench.parsing import InputError
 from gsbench.render.splats_cuda import rasterize_tensors, require_gsplat
 
@@ -34,7 +34,7 @@ def default_workers(recipe: Preset, device: str) -> int:
     As many as wait can be fitted at once. A waiting worker keeps an object's images, and shares a copy with the GPU
     process: those that wait take at most half of the memory that is free.
     """
-    cores = len(os.sched_getaffinity(0))
+    cores = available_cores()
     if device == "cpu":
         return cores
     images = recipe.rig.views + len(recipe.between) + recipe.store.views

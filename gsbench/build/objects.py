@@ -97,6 +97,8 @@ class ObjectRows:
 def build_object(file: MeshFile, recipe: Preset, fit: Fit = fit) -> ObjectRows:
     """Makes one object: a function of the mesh file, its object id and the recipe, whatever else is built.
 
+    Frozen: a change changes every fingerprint.
+
     Args:
         file: the mesh.
         recipe: the preset.

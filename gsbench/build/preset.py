@@ -17,8 +17,8 @@ from gsbench.meshes.split import MeshFile
 from gsbench.parsing import InputError, overlay, parse, read_toml, suggest
 from gsbench.render.meshes import RenderSetup
 from gsbench.store.card import About
+from gsbench.store.manifest import MAX_SHARD_BYTES
 from gsbench.store.schema import FloatType
-from gsbench.store.shards import MAX_SHARD_BYTES
 from gsbench.store.webp import MAX_METHOD
 from gsbench.types import Array, Cameras
 

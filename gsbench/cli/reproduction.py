@@ -48,7 +48,7 @@ def add_commands(commands: Any) -> None:
         "--pretext-views",
         type=positive_int,
         metavar="N",
-        help="images an object that encoders learn from (default: all that memory holds)",
+        help="images an object that encoders learn from (default: all)",
     )
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: auto)")
     add("--out", type=Path, default=OUT, metavar="DIR", help=f"of Result files, or of figure7 (default: {OUT})")

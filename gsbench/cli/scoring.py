@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from gsbench.results import Result
 
 OUT = Path("results")
+PRECISIONS = ("fp32", "bf16")
 
 
 def add_commands(commands: Any) -> None:
@@ -53,21 +54,26 @@ def _add_eval_options(parser: argparse.ArgumentParser) -> None:
     add("--modality", choices=get_args(Modality), help="what the model sees (default: Gaussians where it takes them)")
     add("--regime", type=int, choices=REGIMES, default=100, help="per cent of the training labels (default: 100)")
     add("--draw", type=int, choices=range(DRAWS), default=0, help="which draw of a regime below 100 (default: 0)")
-    add("--features", choices=get_args(Features), default="xyz", help="channels of a Gaussian (default: xyz)")
-    add("--sampling", choices=get_args(Sampling), default="fps", help="of points or Gaussians (default: fps)")
+    add("--features", choices=get_args(Features), help="channels of a Gaussian (default: xyz)")
+    add("--sampling", choices=get_args(Sampling), help="of points or Gaussians (default: fps)")
     add("--num-points", type=positive_int, metavar="N", help="points or Gaussians an object (default: 1024)")
     add("--num-views", type=positive_int, metavar="N", help="images an object (default: 12)")
-    add("--views-from", choices=get_args(ViewsFrom), default="meshes", help="what the images show (default: meshes)")
-    add("--cameras", choices=get_args(CamerasOf), default="train", help="that renders of Gaussians are seen from")
+    add("--views-from", choices=get_args(ViewsFrom), help="what the images show (default: meshes)")
+    add("--cameras", choices=get_args(CamerasOf), help="that renders of Gaussians are seen from (default: train)")
     add("--protocol", choices=get_args(Protocol), help="(default: supervised, or probe for a model of pairs)")
     add(
         "--pretext-views",
         type=positive_int,
         metavar="N",
-        help="images an object that a model of pairs learns from (default: all that memory holds)",
+        help="images an object that a model of pairs learns from (default: all)",
     )
     add("--seeds", type=seed_list, default=(0,), metavar="0,1,2", help="one run and one Result file each (default: 0)")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: auto)")
+    add(
+        "--precision",
+        choices=PRECISIONS,
+        help="of the products in training (default: the recipe's, or fp32 on a CPU and bf16 on CUDA)",
+    )
     add("--out", type=Path, default=OUT, metavar="DIR", help=f"where Result files go (default: {OUT})")
     add("--checkpoints", type=Path, metavar="DIR", help="where trainings go on from, and models are kept and found")
     add("--json", action="store_true", help="print metrics and paths as JSON")
@@ -100,6 +106,7 @@ def _eval(args: argparse.Namespace) -> int:
             pretext_views=args.pretext_views,
             seeds=args.seeds,
             device=args.device,
+            precision=args.precision,
             out=args.out,
             checkpoints=args.checkpoints,
             watch=Watch(progress, partial(progress, what="reading images"), partial(progress, what="features"), notice),
@@ -163,6 +170,8 @@ def _beside(results: "list[Result]") -> list[str]:
             "balanced {cross_modality_balanced:.1%}; paired distances {mpd_positive:.3g} and {mpd_negative:.3g}, "
             "ratio {mpd_ratio:.2f}, AUC {mpd_auc:.3f}".format(**stated)
         )
+    if (precision := results[0].precision) != "fp32":
+        lines.append(f"trained in {precision}")
     return lines
 
 

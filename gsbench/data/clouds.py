@@ -59,13 +59,12 @@ def open_points(
             (ids[i], {name: values[at[i] : at[i + 1]] for name, (values, at) in arrays.items()}) for i in keep
         )
     ]
+    if task.num_points > (most := max(map(len, clouds))):
+        raise InputError(f"num_points is {task.num_points} (allowed: up to {most}, the most that an object here has)")
     points = np.zeros((len(keep), task.num_points, clouds[0].shape[1]), np.float32)
     mask = np.zeros(points.shape[:2], np.bool_)
     for row, cloud in enumerate(clouds):
         points[row, : len(cloud)], mask[row, : len(cloud)] = cloud, True
-    if not mask[:, -1].any():
-        most = int(mask.sum(1).max())
-        raise InputError(f"num_points is {task.num_points} (allowed: up to {most}, the most that an object here has)")
     labels = torch.from_numpy(table["label"].to_numpy()[keep])
     return Objects(tuple(ids[i] for i in keep), labels, torch.from_numpy(points), torch.from_numpy(mask))
 

@@ -1,7 +1,6 @@
 """Images of a task's objects: decoded once, in parallel, resized, and kept as bytes."""
 
 import functools
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ import torch
 from jaxtyping import UInt8
 
 from gsbench.data.objects import Objects
-from gsbench.memory import free_memory
+from gsbench.memory import available_cores, free_memory
 from gsbench.parsing import InputError
 from gsbench.store.folder import Folder, read_shards, read_table
 from gsbench.store.webp import decode_over_white
@@ -134,7 +133,7 @@ def _decode(
     pixels: Array = None
     stored: tuple[int, int] = (0, 0)
     first = done = 0
-    with ThreadPoolExecutor(_threads()) as pool:
+    with ThreadPoolExecutor(available_cores()) as pool:
         for shard, table in read_shards(folder, config, split, ["image"]):
             here = [(row - first, wanted[row]) for row in range(first, first + len(table)) if row in wanted]
             first += len(table)
@@ -179,10 +178,6 @@ def _fill(
 
 def _by(shape: tuple[int, ...]) -> str:
     return f"{shape[1]} x {shape[0]}"
-
-
-def _threads() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _allocate(shape: tuple[int, ...], what: str) -> UInt8[Array, "n v h w 3"]:

@@ -9,13 +9,17 @@ from typing import cast
 import torch
 
 from gsbench.data import most_inputs, most_points
-from gsbench.parsing import InputError
+from gsbench.parsing import InputError, check_range
+from gsbench.precision import Precision
 from gsbench.recipe import Recipe
 from gsbench.store.folder import Folder
 from gsbench.tasks import CamerasOf, Features, Modality, Protocol, Sampling, Task, ViewsFrom
 from gsbench.train import Progress
 
 DEFAULT_POINTS, DEFAULT_VIEWS = 1024, 12
+
+MOST_SEED = 2**32 - 1
+"""What numpy and torch both take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,19 +41,27 @@ class Watch:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What of a data set is to be scored, and how: the arguments of `evaluate`, which describes them."""
+    """What of a data set is to be scored, and how: the arguments of `evaluate`, which describes them.
+
+    None is what was not given, so that what a model never sees can be told from a default.
+    """
 
     modality: Modality | None
     regime: int
     draw: int
-    features: Features
-    sampling: Sampling
+    features: Features | None
+    sampling: Sampling | None
     num_points: int | None
     num_views: int | None
-    views_from: ViewsFrom
-    cameras: CamerasOf
+    views_from: ViewsFrom | None
+    cameras: CamerasOf | None
     protocol: Protocol | None
     pretext_views: int | None
+
+    @property
+    def shape(self) -> tuple[int, int, Features, Sampling]:
+        """Regime and draw, and what is seen of an object's points, with the defaults."""
+        return self.regime, self.draw, self.features or "xyz", self.sampling or "fps"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +86,12 @@ class Job:
         model: as the caller named it.
         recipe: that it means.
         recipe_path: the recipe's file.
+        code: hash of the code that decides its score.
         folder: the data set.
         task: what is scored.
         pairs: what the encoder is trained on first; None where the recipe trains by labels.
         device: where to run.
+        precision: of the products in training; None is the recipe's.
         checkpoints: where checkpoints are, or None.
         watch: who is told of what.
     """
@@ -85,10 +99,12 @@ class Job:
     model: str
     recipe: Recipe
     recipe_path: Path
+    code: str
     folder: Folder
     task: Task
     pairs: Pairs | None
     device: torch.device
+    precision: Precision | None
     checkpoints: Path | None
     watch: Watch = field(default_factory=Watch)
 
@@ -138,18 +154,29 @@ def choose_protocol(protocol: Protocol | None, recipe: Recipe) -> Protocol:
     return protocol
 
 
-def choose_count(modality: Modality, wanted: Wanted, recipe: Recipe) -> int | None:
-    """Which of the numbers of inputs is the task's; an InputError where one is given that means nothing."""
+def check_given(modality: Modality, wanted: Wanted, recipe: Recipe) -> None:
+    """Raises an InputError where an argument is given that says how to show what the model never sees."""
     images, pairs = modality == "images", recipe.supervision == "pairs"
-    meaningless = ["num_views"] if not images else [] if pairs else ["num_points"]
-    for name in meaningless:
+    unseen = [] if images else ["num_views", "views_from", "cameras"]
+    if images and not pairs:
+        unseen += ["features", "sampling", "num_points"]
+    for name in unseen:
         if (value := getattr(wanted, name)) is not None:
             raise InputError(f"{name} is {value}, and {recipe.name} sees {modality} (allowed: leave it out)")
     if wanted.pretext_views is not None and not pairs:
         raise InputError(
             f"pretext_views is {wanted.pretext_views}, and {recipe.name} learns from labels (leave it out)"
         )
-    return wanted.num_views if images else wanted.num_points
+
+
+def check_seeds(seeds: Sequence[int]) -> None:
+    """Raises an InputError unless they are distinct whole numbers that torch and numpy take, one at least."""
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise InputError(f"seeds is {list(seeds)} (must be distinct whole numbers, one at least)")
+    for seed in seeds:
+        if isinstance(seed, bool) or not isinstance(seed, int):
+            raise InputError(f"seeds: {seed!r} is not allowed (must be a whole number)")
+        check_range("seeds: one", seed, 0, MOST_SEED)
 
 
 def are_drawn(job: Job, task: Task) -> bool:

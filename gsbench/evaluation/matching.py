@@ -7,8 +7,10 @@ import torch
 from jaxtyping import Float32
 from torch import Tensor, nn
 
+from gsbench.calls import check_finite, features_of, match_of
 from gsbench.data import Objects, draw_pairs
 from gsbench.metrics import auc, match_metrics, mean_interval, paired_distances
+from gsbench.precision import exact_float32
 from gsbench.types import Array, Batch
 
 REPEATS = 5
@@ -20,6 +22,7 @@ FLOOR = 2 / 3
 _BATCH = 32
 
 
+@exact_float32()
 @torch.no_grad()
 def pretext_scores(
     net: nn.Module,
@@ -44,13 +47,17 @@ def pretext_scores(
         points: sampling draw -> features of the same objects' points.
         device: of the model.
         progress: told of views whose features are taken, and views in all.
+
+    Raises:
+        InputError: the model raises, or returns what is no floats of the right shape, or not finite.
     """
     net.eval()
     repeats = []
     for repeat in range(REPEATS):
         seen = torch.from_numpy(points(repeat)).to(device)
         views = _views(net, objects, repeat, device, progress)
-        odds = [net.same_object(view.to(device), seen).cpu().numpy() for view in views]  # type: ignore[operator]
+        odds = [match_of(net, view.to(device), seen).float().cpu().numpy() for view in views]
+        check_finite(net, "same_object", np.stack(odds, 1), objects.ids)
         first, second, other = (view.numpy() for view in views)
         near, far = paired_distances(first, second), paired_distances(first, other)
         accuracy, balanced = match_metrics(np.concatenate(odds[:2]), odds[2])
@@ -81,7 +88,9 @@ def _views(
         assert images is not None, "pairs have images"
         alone = images.flatten(0, 1)[:, None].to(device)  # each view an object of its own
         batch = Batch(("",) * len(alone), torch.zeros(len(alone), dtype=torch.int64, device=device), images=alone)
-        parts.append(net.embed(batch).float().cpu().unflatten(0, images.shape[:2]))  # type: ignore[operator]
+        parts.append(features_of(net, batch).float().cpu().unflatten(0, images.shape[:2]))
         if progress:
             progress(repeat * len(objects) + int(index[-1]) + 1, REPEATS * len(objects))
-    return torch.cat(parts).unbind(1)
+    features = torch.cat(parts)
+    check_finite(net, "embed", features.numpy(), objects.ids)
+    return features.unbind(1)

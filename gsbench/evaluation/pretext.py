@@ -78,7 +78,6 @@ def plan(
     inputs: Sequence[str],
     wanted: Wanted,
     begun: Callable[[Pairs], bool],
-    notice: Callable[[str], None] | None = None,
 ) -> Pairs:
     """What an encoder is to be trained on.
 
@@ -86,13 +85,12 @@ def plan(
         folder: the data set.
         recipe: of supervision `pairs`.
         inputs: modalities that its model takes.
-        wanted: which Gaussians, and how many images an object: None for all of them, or for half as many, again and
-            again, until they fit into memory.
-        begun: whether training on such pairs has begun, or is done: then it is that one, whatever memory there is now.
-        notice: told that memory does not hold all images.
+        wanted: which Gaussians, and how many images an object: None for all of them.
+        begun: whether training on such pairs has begun, or is done, whatever memory there is now.
 
     Raises:
-        InputError: the data set lacks one of the two modalities, or has fewer images.
+        InputError: the data set lacks one of the two modalities, or has fewer images; or all of them are wanted, and
+            take more memory than is free. How many a model learns from must not depend on the machine unasked.
     """
     has = folder.manifest.counts
     modality: Modality = "gaussians" if "gaussians" in inputs and "gaussians" in has else "points"
@@ -101,7 +99,7 @@ def plan(
             raise InputError(
                 f"{folder.path}: has {', '.join(has)} ({recipe.name} learns from pairs: must have {config})"
             )
-    shape = (100, 0, wanted.features, wanted.sampling)
+    shape = dataclasses.replace(wanted, regime=100, draw=0).shape
     points = make_task(folder, modality, *shape, wanted.num_points, "meshes", protocol="probe")
 
     def pairs(views: int) -> Pairs:
@@ -112,12 +110,16 @@ def plan(
         check_views(folder, chosen.images, "train")
         return chosen
     rows = views_of(folder, "meshes", "train")
-    views = most = min(map(len, rows.values()))
+    views = min(map(len, rows.values()))
     image_bytes, free = len(rows) * recipe.images.size**2 * 3, free_memory()
-    while views > 2 and free is not None and views * image_bytes > _OF_MEMORY * free and not begun(pairs(views)):
-        views = -(-views // 2)
-    if views < most and notice:
-        notice(f"{recipe.name} learns from {views} of {most} images an object: memory holds no more (--pretext-views).")
+    fitting = views if free is None else int(_OF_MEMORY * free / image_bytes)
+    if free is not None and fitting < views and not begun(pairs(views)):
+        fewer = f"--pretext-views {fitting} or less, which is another training" if fitting > 1 else "none fits"
+        raise InputError(
+            f"{recipe.name}: {views} images of {recipe.images.size} px of each of {len(rows)} objects take "
+            f"{views * image_bytes / 1e9:.1f} GB, and {free / 1e9:.1f} GB of memory are free "
+            f"(allowed: {fewer}; a smaller images.size; or more memory)"
+        )
     return pairs(views)
 
 
@@ -132,7 +134,7 @@ def pretrain(job: Job, seeds: Sequence[int]) -> list[Encoder]:
     objects = functools.cache(lambda: _open(job, "train", images).to(job.device))
     test = functools.cache(lambda: _open(job, "test", _pair_images(job.folder, images)))
     for seed in seeds:
-        training = pretext_training(job.recipe, seed, job.pairs)
+        training = pretext_training(job.recipe, job.code, seed, job.pairs)
         net, about = train_once(
             job,
             training,
@@ -144,10 +146,10 @@ def pretrain(job: Job, seeds: Sequence[int]) -> list[Encoder]:
     return encoders
 
 
-def pretext_training(recipe: Recipe, seed: int, pairs: Pairs) -> Training:
-    """The training of an encoder of pairs."""
+def pretext_training(recipe: Recipe, code: str, seed: int, pairs: Pairs) -> Training:
+    """The training of an encoder of pairs, by a recipe and code of that hash."""
     recipe = without_labels(recipe)
-    return Training(pairs.slug(), recipe, recipe, (pairs.points, pairs.images), seed)
+    return Training(pairs.slug(), recipe, recipe, code, (pairs.points, pairs.images), seed)
 
 
 def _open(job: Job, split: str, images: Task) -> Objects:

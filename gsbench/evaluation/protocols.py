@@ -12,6 +12,7 @@ from jaxtyping import Float64, Int64
 from torch import nn
 
 from gsbench.baseline import build_model
+from gsbench.calls import features_of
 from gsbench.checkpoints import weights_sha256
 from gsbench.classifier import Classifier
 from gsbench.data import Objects, training_ids
@@ -76,11 +77,11 @@ def finetune(job: Job, seed: int, data: Data, encoder: Encoder) -> Scored:
         pretrained=f"sha256:{start}",  # an interrupted training goes on from the same encoder alone
     )
     task = training_task(job.task)
-    training = Training(f"{task.slug()}-{encoder.about.slug()}", job.recipe, by, (task,), seed, start)
+    training = Training(f"{task.slug()}-{encoder.about.slug()}", job.recipe, by, job.code, (task,), seed, start)
 
     def build(objects: Objects) -> nn.Module:
         with torch.no_grad():
-            width = encoder.net.eval().embed(objects.batch(objects.labels.new_zeros(1))).shape[1]  # type: ignore[operator]
+            width = features_of(encoder.net.eval(), objects.batch(objects.labels.new_zeros(1))).shape[1]
         return Classifier(copy.deepcopy(encoder.net), width, job.num_classes)
 
     return _predicted(job, data, *_trained(job, training, data, build))
@@ -89,11 +90,15 @@ def finetune(job: Job, seed: int, data: Data, encoder: Encoder) -> Scored:
 def _predicted(job: Job, data: Data, net: nn.Module, trained: Trained) -> Scored:
     test = data.test()
     start = time.perf_counter()
-    probabilities = predict(net, test)
+    probabilities = predict(net, test, job.num_classes)
     seconds = time.perf_counter() - start
     labels = test.labels.cpu().numpy()
     first = {"accuracy": _accuracy(probabilities, labels)}
-    stated = _over_draws(job, first, lambda draw: {"accuracy": _accuracy(predict(net, data.test(draw)), labels)})
+
+    def ask(draw: int) -> dict[str, float]:
+        return {"accuracy": _accuracy(predict(net, data.test(draw), job.num_classes), labels)}
+
+    stated = _over_draws(job, first, ask)
     count = len(training_ids(job.folder, job.task.regime, job.task.draw))
     return Scored(net, trained, count, test.ids, labels, probabilities, seconds, stated)
 
@@ -165,7 +170,7 @@ def _over_draws(job: Job, first: dict[str, float], scores: Callable[[int], dict[
 def _train(job: Job, seed: int, data: Data) -> tuple[nn.Module, Trained]:
     # A probe's model is that of the supervised score: whichever is asked for first, it is trained once.
     task = dataclasses.replace(training_task(job.task), protocol="supervised", cameras="train")
-    training = Training(task.slug(), job.recipe, job.recipe, (task,), seed)
+    training = Training(task.slug(), job.recipe, job.recipe, job.code, (task,), seed)
 
     def build(objects: Objects) -> nn.Module:
         return build_model(job.recipe, job.recipe_path, objects.channels, job.num_classes)

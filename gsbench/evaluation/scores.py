@@ -5,7 +5,9 @@ import torch
 from jaxtyping import Float64
 from torch import nn
 
+from gsbench.calls import check_finite, logits_of
 from gsbench.data import Objects
+from gsbench.precision import exact_float32
 from gsbench.recipe import Recipe, Reported
 from gsbench.results import PROBABILITY_DIGITS, Pretext
 from gsbench.tasks import Task
@@ -14,13 +16,27 @@ from gsbench.types import Array
 _EVAL_BATCH = 32
 
 
+@exact_float32()
 @torch.no_grad()
-def predict(model: nn.Module, objects: Objects) -> Float64[Array, "n c"]:
-    """Class probabilities of all objects, in float32 arithmetic, rounded as a Result file rounds them."""
+def predict(model: nn.Module, objects: Objects, num_classes: int | None = None) -> Float64[Array, "n c"]:
+    """Class probabilities of all objects, in float32 arithmetic, rounded as a Result file rounds them.
+
+    Args:
+        model: a Baseline, on the objects' device.
+        objects: of one modality.
+        num_classes: that there must be; None takes as many as the model has.
+
+    Raises:
+        InputError: the model raises, or its logits are no floats of that shape, or not finite.
+    """
     model.eval()
-    index = torch.arange(len(objects), device=objects.labels.device)
-    logits = torch.cat([model.logits(objects.batch(part)) for part in index.split(_EVAL_BATCH)])  # type: ignore[operator]
-    return as_predictions(torch.softmax(logits.double(), 1).cpu().numpy())
+    parts: list[torch.Tensor] = []
+    for part in torch.arange(len(objects), device=objects.labels.device).split(_EVAL_BATCH):
+        width = parts[0].shape[1] if parts else num_classes
+        parts.append(logits_of(model, objects.batch(part), width))
+    logits = torch.cat(parts).double().cpu()
+    check_finite(model, "logits", logits.numpy(), objects.ids)
+    return as_predictions(torch.softmax(logits, 1).numpy())
 
 
 def as_predictions(probabilities: Float64[Array, "n c"]) -> Float64[Array, "n c"]:

@@ -17,10 +17,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from gsbench.formats.activation import check_gaussians
-from gsbench.parsing import InputError
+from gsbench.parsing import InputError, file_size
 from gsbench.types import Gaussians
 
 SUFFIXES = (".ply", ".splat", ".spz", ".glb")
+MAX_SPLAT_BYTES = 4_000_000_000
+"""Largest file of Gaussians that is read; a PLY takes three times its size of memory."""
 OPACITIES = ("logit", "linear")
 LOSSY = (".splat", ".spz")
 NAMED_AXES = (".spz", ".glb")
@@ -57,8 +59,9 @@ def load_splats(
         The Gaussians, activated, quaternions unit.
 
     Raises:
-        InputError: another suffix, a file that is not of its format, truncated or without a needed property, values
-            that no Gaussian has, an unknown `opacity` or `axes`. The message is one line and names the file.
+        InputError: another suffix, a file of more than `MAX_SPLAT_BYTES`, one that is not of its format, truncated or
+            without a needed property, values that no Gaussian has, an unknown `opacity` or `axes`.
+            The message is one line and names the file.
         OSError: the file cannot be read.
     """
     path = Path(path)
@@ -67,6 +70,7 @@ def load_splats(
         raise InputError(f"opacity: {opacity!r} (allowed: {', '.join(OPACITIES)})")
     if opacity != "logit" and suffix != ".ply":
         raise InputError(f"{path}: opacity {opacity!r} is a choice for .ply files only, {suffix} says how it stores it")
+    file_size(path, MAX_SPLAT_BYTES)
     try:
         gaussians = _read(path, suffix, opacity, axes, lambda note: notify(f"{path}: {note}"))
         check_gaussians(gaussians)

@@ -23,6 +23,13 @@ _CHUNK = struct.Struct("<I4s")
 _COMPONENTS = {5120: "i1", 5121: "u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
 _WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4}
 _ARRAY_BUFFER = 34962
+_MAX_REASON = 200  # characters
+_MAX_MESHES = 10_000  # that nodes draw
+_MAX_VALUES = 20_000_000  # that they draw together, or as many as the binary chunk has bytes
+
+
+MALFORMED = (KeyError, IndexError, TypeError, AttributeError, OverflowError)
+"""What reading JSON raises that is not laid out as glTF is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +67,54 @@ def parse(data: bytes) -> Document:
     return Document(document, chunks.get(b"BIN\0", memoryview(b"")))
 
 
+def check_sizes(document: Document) -> None:
+    """Raises an InputError where the file would become far more than it is: by views of the same bytes, or many nodes.
+
+    Also where it is not valid glTF as far as that takes looking.
+    """
+    try:
+        most = max(_MAX_VALUES, len(document.binary))
+        views = sum(_size(view["byteLength"]) for view in document.json.get("bufferViews", ()))
+        accessors = document.json.get("accessors", ())
+        values = sum(_size(one["count"]) for one in accessors)
+        for name, count, unit in (("buffer views", views, "bytes"), ("accessors", values, "values")):
+            if count > 4 * most:
+                raise InputError(f"its {name} announce {count} {unit} (at most {4 * most} are read)")
+        sizes = [
+            sum(_size(item(accessors, index)["count"]) for one in mesh["primitives"] for index in _used_by(one))
+            for mesh in document.json.get("meshes", ())
+        ]
+        drawn = [item(sizes, node["mesh"]) for _, _, node in _nodes(document) if "mesh" in node]
+    except MALFORMED as error:
+        raise malformed(error) from None
+    if len(drawn) > _MAX_MESHES:
+        raise InputError(f"its nodes draw {len(drawn)} meshes (at most {_MAX_MESHES} are read)")
+    if (total := max(sum(sizes), sum(drawn))) > most:
+        raise InputError(f"its meshes and nodes draw {total} values (at most {most} are read)")
+
+
+def malformed(error: Exception) -> InputError:
+    """The InputError for one of `MALFORMED`."""
+    return InputError(f"not valid glTF: {type(error).__name__} {' '.join(str(error).split())[:_MAX_REASON]}")
+
+
+def _used_by(primitive: dict[str, Any]) -> list[int]:
+    """The accessors of a primitive."""
+    return [*primitive["attributes"].values(), *([primitive["indices"]] if "indices" in primitive else [])]
+
+
+def _size(value: Any) -> int:
+    """A size or count; TypeError if it is none."""
+    if whole(value) < 0:
+        raise TypeError(f"{value} where none below 0 is due")
+    return whole(value)
+
+
+def item(values: Any, index: Any) -> Any:
+    """The item that JSON refers to; IndexError or TypeError if there is none, as for -1, which Python would take."""
+    return values[_size(index)]
+
+
 def serialize(document: dict[str, Any], arrays: list[Array]) -> bytes:
     """The bytes of a .glb file: `document` with one buffer, and one view of it for each array, in their order."""
     views = []
@@ -88,10 +143,11 @@ def accessor(array: Array, view: int) -> dict[str, Any]:
 
 def read_accessor(document: Document, index: int) -> Float32[Array, "n c"]:
     """The values of an accessor as float32; InputError if it is sparse, matrices, or leaves its buffer."""
-    one = document.json["accessors"][index]
-    if "sparse" in one or "bufferView" not in one or one["type"] not in _WIDTHS or "uri" in document.json["buffers"][0]:
+    one = item(document.json["accessors"], index)
+    view: dict[str, Any] = item(document.json["bufferViews"], one["bufferView"]) if "bufferView" in one else {}
+    elsewhere = view.get("buffer") != 0 or "uri" in document.json["buffers"][0]
+    if "sparse" in one or one["type"] not in _WIDTHS or elsewhere:
         raise InputError(f"accessor {index} is sparse, empty, of matrices or in another file (allowed: plain vectors)")
-    view = document.json["bufferViews"][one["bufferView"]]
     dtype, width, count = np.dtype(_COMPONENTS[one["componentType"]]), _WIDTHS[one["type"]], whole(one["count"])
     stride = whole(view.get("byteStride", dtype.itemsize * width))
     start, inner = whole(view.get("byteOffset", 0)), whole(one.get("byteOffset", 0))
@@ -108,24 +164,33 @@ def read_accessor(document: Document, index: int) -> Float32[Array, "n c"]:
 
 def meshes(document: Document) -> Iterator[tuple[int, Float64[Array, "4 4"]]]:
     """The index of each mesh in the default scene, with the matrix that its node and those above it make."""
+    matrices: dict[int | None, Float64[Array, "4 4"]] = {None: np.eye(4)}
+    for index, parent, node in _nodes(document):
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused
+            matrices[index] = matrices[parent] @ _local_matrix(node)
+        if "mesh" in node:
+            yield _size(node["mesh"]), matrices[index]
+
+
+def _nodes(document: Document) -> Iterator[tuple[int, int | None, dict[str, Any]]]:
+    """The nodes of the default scene, parents first: each one's index, that of its parent, and itself."""
     nodes = document.json.get("nodes", [])
     scenes = document.json.get("scenes")
     if scenes:
-        roots = list(scenes[document.json.get("scene", 0)].get("nodes", []))
+        roots = list(item(scenes, document.json.get("scene", 0)).get("nodes", []))
     else:
         children = {child for node in nodes for child in node.get("children", ())}
         roots = [index for index in range(len(nodes)) if index not in children]
-    stack = [(whole(index), np.eye(4)) for index in reversed(roots)]
+    stack: list[tuple[int, int | None]] = [(_size(index), None) for index in reversed(roots)]
     seen = set()
     while stack:
-        index, above = stack.pop()
+        index, parent = stack.pop()
         if index in seen:
             raise InputError(f"node {index} has two parents")
         seen.add(index)
-        matrix = above @ _local_matrix(nodes[index])
-        if "mesh" in nodes[index]:
-            yield whole(nodes[index]["mesh"]), matrix
-        stack += [(whole(child), matrix) for child in reversed(nodes[index].get("children", []))]
+        node = item(nodes, index)
+        yield index, parent, node
+        stack += [(_size(child), index) for child in reversed(node.get("children", []))]
 
 
 def _local_matrix(node: dict[str, Any]) -> Float64[Array, "4 4"]:

@@ -34,10 +34,11 @@ def _sh_names(degree: int) -> list[str]:
 def read(path: Path, axes: str, notify: Callable[[str], None]) -> Gaussians:
     """Reads all Gaussians of the default scene of a .glb file; see `gsbench.formats.load_splats`."""
     document = glb.parse(path.read_bytes())
+    glb.check_sizes(document)
     try:
         return _read_scene(document, axes, notify)
-    except (KeyError, IndexError, TypeError, AttributeError) as error:
-        raise InputError(f"not valid glTF: {type(error).__name__} {error}") from None
+    except glb.MALFORMED as error:
+        raise glb.malformed(error) from None
 
 
 def _read_scene(document: glb.Document, axes: str, notify: Callable[[str], None]) -> Gaussians:
@@ -46,7 +47,7 @@ def _read_scene(document: glb.Document, axes: str, notify: Callable[[str], None]
         raise InputError(f"needs {', '.join(sorted(unknown))}, which cannot be read (allowed: {', '.join(_READABLE)})")
     parts = []
     for mesh, matrix in glb.meshes(document):
-        for primitive in document.json["meshes"][mesh]["primitives"]:
+        for primitive in glb.item(document.json["meshes"], mesh)["primitives"]:
             splatting = primitive.get("extensions", {}).get(EXTENSION)
             if splatting is None:
                 notify("left out a primitive that is no Gaussians")
@@ -81,6 +82,7 @@ def _read_primitive(document: glb.Document, attributes: dict[str, int]) -> Gauss
     return Gaussians(means, unit(np.roll(xyzw, 1, axis=1)), scales, opacities[:, 0], np.stack(sh, axis=1))
 
 
+@np.errstate(over="ignore", invalid="ignore")  # what is not finite is refused
 def _place(gaussians: Gaussians, matrix: Float64[Array, "4 4"], axes: str) -> Gaussians:
     """The Gaussians where the node puts them, in the frame `axes`; untouched where the two cancel."""
     turned = to_y_up(axes).T @ matrix[:3, :3]

@@ -1,19 +1,21 @@
 """Meshes: files, the official splits, the world frame, surface points, and the procedural ten classes."""
 
+import io
 import os
+import warnings
 from pathlib import Path
 
 import numpy as np
 
-from gsbench.meshes.off import NotFiniteError, load_off, save_off
+from gsbench.formats import glb
+from gsbench.meshes.off import MAX_MESH_BYTES, NotFiniteError, load_off, save_off
 from gsbench.meshes.split import MESH_SUFFIXES
-from gsbench.parsing import InputError
+from gsbench.parsing import InputError, file_size
 from gsbench.types import Mesh
 
 __all__ = ["MAX_MESH_BYTES", "NotFiniteError", "load_mesh", "load_off", "save_off"]
 
-MAX_MESH_BYTES = 1_000_000_000
-"""Largest mesh file that is read. OFF takes six times its size of memory: 10 million faces (400 MB) take 2.3 GB."""
+_MAX_REASON = 200  # characters of an error of trimesh's
 
 
 def load_mesh(path: str | os.PathLike[str]) -> Mesh:
@@ -37,22 +39,27 @@ def load_mesh(path: str | os.PathLike[str]) -> Mesh:
     suffix = path.suffix.lower()
     if suffix not in MESH_SUFFIXES:
         raise InputError(f"{path}: unknown mesh format {suffix!r}, allowed are {', '.join(MESH_SUFFIXES)}")
-    if (size := path.stat().st_size) > MAX_MESH_BYTES:
-        raise InputError(f"{path}: {size} bytes, files of at most {MAX_MESH_BYTES} are read")
+    file_size(path, MAX_MESH_BYTES)
     return load_off(path) if suffix == ".off" else _load_with_trimesh(path, suffix)
 
 
 def _load_with_trimesh(path: Path, suffix: str) -> Mesh:
     import trimesh  # here, since it takes .3 s and most data sets are OFF
 
-    with path.open("rb") as file:
-        try:
-            scene = trimesh.load_scene(file, file_type=suffix[1:], process=False)
+    data = path.read_bytes()
+    try:
+        if suffix == ".glb":
+            _check_glb(data)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # numpy's, of values that are refused below
+            scene = trimesh.load_scene(io.BytesIO(data), file_type=suffix[1:], process=False)
             flat = scene.to_mesh()
-            vertices, faces = np.asarray(flat.vertices, np.float64), np.asarray(flat.faces)
-        except Exception as error:  # trimesh's parsers raise whatever their first broken assumption raises
-            reason = " ".join(f"{type(error).__name__}: {error}".split())
-            raise InputError(f"{path}: cannot be read as {suffix[1:]}: {reason}") from None
+        vertices, faces = np.asarray(flat.vertices, np.float64), np.asarray(flat.faces)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    except Exception as error:  # trimesh's parsers raise whatever their first broken assumption raises
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise InputError(f"{path}: cannot be read as {suffix[1:]}: {reason[:_MAX_REASON]}") from None
     if not len(faces):
         raise InputError(f"{path}: no faces")
     if not (np.abs(vertices) <= np.finfo(np.float32).max).all():
@@ -62,3 +69,14 @@ def _load_with_trimesh(path: Path, suffix: str) -> Mesh:
     if suffix == ".glb":
         vertices = np.stack([vertices[:, 0], -vertices[:, 2], vertices[:, 1]], 1)
     return Mesh(vertices.astype(np.float32), faces.astype(np.int32))
+
+
+def _check_glb(data: bytes) -> None:
+    """Refuses what trimesh would make memory of, or zeros."""
+    document = glb.parse(data)
+    glb.check_sizes(document)
+    for mesh in document.json.get("meshes", ()):
+        for primitive in mesh["primitives"]:
+            for index in (primitive["attributes"].get("POSITION"), primitive.get("indices")):
+                if index is not None:
+                    glb.read_accessor(document, index)

@@ -11,7 +11,7 @@ def normalise(mesh: Mesh) -> Mesh:
 
     The centre is that of the axis-aligned bounding box of the used vertices; afterwards the furthest used vertex lies
     on the unit sphere. Unused vertices must not count: about 190 meshes of ModelNet10 have some far outside the
-    object. Axes stay as they are (z up in ModelNet). Computed in float64.
+    object. Axes stay as they are (z up in ModelNet). Computed in float64. Frozen: a change changes every fingerprint.
 
     Args:
         mesh: in any units; faces may repeat.

@@ -2,24 +2,39 @@
 
 The format: the keyword (`OFF`, with the prefixes C, N and ST for per-vertex colours, normals and texture coordinates),
 the counts of vertices, faces and (often left out) edges, one record a vertex, one record a face: its number of
-corners, the corners, an optional colour. Whitespace is free; in ModelNet the counts may be glued to the keyword.
+corners, the corners, an optional colour. A line holds whole records, one or more; in ModelNet the counts may be glued
+to the keyword, and MeshLab writes the prefixes in an order of its own. `#` at the start of a word begins a comment.
 Source: the Geomview manual, "OFF", and the files of ModelNet.
 """
 
+import itertools
 import os
 import re
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from gsbench.parsing import InputError
+from gsbench.parsing import InputError, read_bytes, shown
 from gsbench.results import write_atomic
 from gsbench.types import Array, Mesh
 
+MAX_MESH_BYTES = 1_000_000_000
+"""Largest mesh file that is read. OFF takes six times its size of memory: 10 million faces (400 MB) take 2.3 GB."""
+
 _HEAD_BYTES = 4096
-_KEYWORD = re.compile(rb"\s*(ST)?(C)?(N)?(4)?(n)?(?i:OFF)(?![A-Za-z_])")
+_KEYWORD = re.compile(rb"\s*((?:ST|C|N|4|n){0,5})(?i:OFF)(?![A-Za-z_])")
+_PREFIX = re.compile(rb"ST|C|N|4|n")
+_COMMENT = re.compile(rb"(?<!\S)#[^\n]*")
+# As C libraries of Microsoft's write what is not finite: 1.#QNAN, -1.#IND, 1.#INF00, and 1.#J where they round it.
+_MSVC_NAN = re.compile(rb"(?<!\S)[-+]?1\.#\w+(?!\S)")
+_NUMBER = rb"[-+]?(?:\d++\.?\d*+(?:[eE][-+]?\d++)?|\.\d++(?:[eE][-+]?\d++)?|(?i:nan(?:\(\w*+\))?|inf(?:inity)?))"
+_NO_NUMBER = re.compile(rb"(?<!\S)(?!" + _NUMBER + rb"(?!\S))\S+")
+_WORD = re.compile(rb"\S+")
+_COUNT = re.compile(rb"[-+]?\d{1,18}")
+_CHUNK_BYTES = 1 << 22
 _BINARY = re.compile(rb"[ \t]*BINARY", re.IGNORECASE)
 # Numbers of a colour behind a face. RGBA (4) is left to the slower layouts: four numbers may be one more triangle.
 _FACE_COLOUR_WIDTHS = (0, 1, 3)
@@ -40,12 +55,14 @@ def load_off(path: str | os.PathLike[str]) -> Mesh:
         The mesh in the file's own units and axes, with every vertex of the file, also those that no face uses.
 
     Raises:
-        InputError: not an OFF file, binary, truncated, more records than announced, no vertices, no faces, a vertex
-            that is not finite (`NotFiniteError`), a corner out of range. The message is one line and names the file.
+        InputError: not an OFF file, of more than `MAX_MESH_BYTES`, binary, truncated, more records than announced, a
+            line that ends within a record, no vertices, no faces, a vertex that is not finite (`NotFiniteError`), a
+            corner out of range. The message is one line and names the file.
         OSError: the file cannot be read.
     """
+    data = read_bytes(path, MAX_MESH_BYTES)
     try:
-        return _parse(Path(path).read_bytes())
+        return _parse(data)
     except NotFiniteError as error:
         raise NotFiniteError(f"{path}: {error}") from None
     except InputError as error:
@@ -77,123 +94,194 @@ def save_off(path: str | os.PathLike[str], mesh: Mesh) -> None:
 
 
 def _parse(data: bytes) -> Mesh:
-    has_normals, has_texture, body = _strip_keyword(data)
-    num_vertices, num_faces, body = _read_counts(body)
-    values = _parse_numbers(body)
-    width = _vertex_width(body, 3 + 3 * has_normals + 2 * has_texture)
-    if num_vertices * width > len(values):
+    plain, text, position = _strip_keyword(data)
+    del data
+    num_vertices, num_faces, position = _read_counts(text, position)
+    first_line, body = text.count(b"\n", 0, position) + 1, text[position:]
+    del text
+    ends = _words_by_line(body)
+    values = _parse_numbers(body, int(ends[-1]), first_line)
+    del body
+    on_first = int(ends[(ends > 0).argmax()])
+    errors = []
+    for width in _vertex_widths(on_first, plain):
+        try:
+            return _assemble(values, ends, (num_vertices, num_faces, width), first_line)
+        except NotFiniteError:
+            raise
+        except InputError as error:
+            errors.append(error)
+    raise errors[0]
+
+
+def _assemble(
+    values: Float64[Array, " t"], ends: Int64[Array, " l"], counts: tuple[int, int, int], first_line: int
+) -> Mesh:
+    """The mesh, if a vertex has as many numbers as `counts` (vertices, faces, numbers a vertex) says."""
+    num_vertices, num_faces, width = counts
+    size = num_vertices * width
+    among = ends[:-1][ends[:-1] < size]  # the last line may be cut off: then it is the file that is too short
+    if (among % width).any():
+        line = int((among % width > 0).argmax())
+        found = among[line] - (among[line - 1] if line else 0)
+        raise InputError(
+            f"line {first_line + line} has {found} numbers (allowed: {width} for a vertex, or a multiple of that)"
+        )
+    if size > len(values):
         raise InputError(f"truncated: {num_vertices} vertices announced, {len(values) // width} found")
-    vertices = values[: num_vertices * width].reshape(num_vertices, width)[:, :3]
+    vertices = values[:size].reshape(num_vertices, width)[:, :3]
+    records = values[size:]
+    within = ends > size
+    starts = _find_face_records(records, num_faces, ends[within] - size, first_line + int(within.argmax()))
+    faces = _fan(records, starts, num_vertices)
     wrong = ~(np.abs(vertices) <= _MAX_FLOAT32).all(1)
     if wrong.any():
         raise NotFiniteError(f"vertex {wrong.argmax()} is not finite: {vertices[wrong.argmax()].tolist()}")
-    records = values[num_vertices * width :]
-    starts = _find_face_records(records, num_faces, body, num_vertices)
-    faces = _fan(records, starts, num_vertices)
     return Mesh(vertices.astype(np.float32), faces)
 
 
-def _strip_keyword(data: bytes) -> tuple[bool, bool, bytes]:
-    """Returns whether vertices carry normals and texture coordinates, and what follows the keyword, comment-free."""
+def _strip_keyword(data: bytes) -> tuple[int, bytes, int]:
+    """Returns the numbers of a vertex without a colour, the text free of comments, and where its keyword ends."""
     data = data.removeprefix(b"\xef\xbb\xbf")
+    if b"\r" in data:
+        data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     if b"#" in data:
-        data = re.sub(rb"#[^\r\n]*", b"", data)
+        data = b"".join(_COMMENT.sub(b"", data[start:stop]) for start, stop in _chunks(data))
     match = _KEYWORD.match(data)
-    if match is None:
-        raise InputError("not an OFF file: it must begin with OFF, COFF, NOFF, CNOFF, STOFF or a mix of those prefixes")
-    if match[4] or match[5]:
+    prefixes = _PREFIX.findall(match[1]) if match else []
+    if match is None or len(set(prefixes)) < len(prefixes):
+        raise InputError("not an OFF file: it must begin with OFF, COFF, NOFF, STOFF or a mix of those prefixes")
+    if b"4" in prefixes or b"n" in prefixes:
         raise InputError("4OFF and nOFF (vertices that are not 3-D) are not supported, only 3-D vertices are")
-    body = data[match.end() :]
-    if _BINARY.match(body) or b"\0" in body:
+    if _BINARY.match(data, match.end()) or b"\0" in data:
         raise InputError("binary OFF is not supported, only text is")
-    return match[3] is not None, match[1] is not None, body.replace(b"\r", b"\n").lstrip()
+    return 3 + 3 * (b"N" in prefixes) + 2 * (b"ST" in prefixes), data, match.end()
 
 
-def _read_counts(body: bytes) -> tuple[int, int, bytes]:
-    """Returns the numbers of vertices and faces and the text behind them; the edge count may be missing."""
-    line, _, rest = body.partition(b"\n")
-    tokens = line.split()
-    if len(tokens) not in (2, 3):  # free form: the counts are the next three numbers, wherever the lines end
-        tokens = body.split(None, 3)
-        rest = tokens.pop() if len(tokens) == 4 else b""
-    try:
-        num_vertices, num_faces, *_ = (int(token) for token in tokens)
-    except ValueError:
-        found = repr(line[:40].decode("ascii", "replace")) if tokens else "the end of the file"
-        raise InputError(f"the counts must be whole numbers (vertices faces edges), found {found}") from None
+def _read_counts(text: bytes, start: int) -> tuple[int, int, int]:
+    """Returns the numbers of vertices and faces, and where the line behind them begins; edges may be missing."""
+    words = list(itertools.islice(_WORD.finditer(text, start), 4))
+    line_end = text.find(b"\n", words[0].end()) if words else -1
+    on_line = [word for word in words if line_end < 0 or word.start() < line_end]
+    counts = on_line if len(on_line) in (2, 3) else words[:3]  # free form: the next three, wherever the lines end
+    if len(counts) < 2 or not all(_COUNT.fullmatch(word[0]) for word in counts):
+        found = shown(text[words[0].start() :][:40].split(b"\n")[0].decode("ascii", "replace")) if words else ""
+        raise InputError(
+            f"the counts must be whole numbers (vertices faces edges), found {found or 'the end of the file'}"
+        )
+    num_vertices, num_faces = int(counts[0][0]), int(counts[1][0])
     if num_vertices < 1:
         raise InputError(f"no vertices ({num_vertices} announced)")
     if num_faces < 1:
         raise InputError(f"no faces ({num_faces} announced)")
-    return num_vertices, num_faces, rest.lstrip()
+    return num_vertices, num_faces, counts[-1].end()
 
 
-def _parse_numbers(body: bytes) -> Float64[Array, " t"]:
+def _chunks(text: bytes) -> Iterator[tuple[int, int]]:
+    """Where parts of whole lines begin and end: work on all at once would take many times the memory of the text."""
+    start = 0
+    while start < len(text):
+        stop = text.find(b"\n", start + _CHUNK_BYTES) + 1 or len(text)
+        yield start, stop
+        start = stop
+
+
+def _words_by_line(body: bytes) -> Int64[Array, " l"]:
+    """How many words there are up to the end of each line; the last line need not end."""
+    parts, total = [], 0
+    for start, stop in _chunks(body):
+        codes = np.frombuffer(body, np.uint8, stop - start, start)
+        blank = codes <= ord(" ")
+        begins = ~blank
+        begins[1:] &= blank[:-1]
+        words = np.flatnonzero(begins)
+        parts.append(total + np.searchsorted(words, np.flatnonzero(codes == ord("\n"))))
+        total += len(words)
+    return np.concatenate([*parts, np.array([total])])
+
+
+def _parse_numbers(body: bytes, count: int, first_line: int) -> Float64[Array, " t"]:
+    """The `count` words of `body` as numbers."""
+    if b".#" in body:
+        body = _MSVC_NAN.sub(b"nan", body)
+    if not count:
+        return np.empty(0)
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # numpy only warns when it stops early
         try:
-            return np.fromstring(body.decode("latin-1"), dtype=np.float64, sep=" ")
+            values = np.fromstring(body, dtype=np.float64, sep=" ")
+            if len(values) == count:  # numpy takes 1.5.3 for two
+                return values
         except (DeprecationWarning, ValueError):
             pass
-    for token in body.split():
-        try:
-            float(token)
-        except ValueError:
-            shown = token[:20].decode("ascii", "replace")
-            raise InputError(f"not a number: {shown!r}") from None
-    raise InputError("not a list of numbers")
+    wrong = _NO_NUMBER.search(body)
+    assert wrong is not None, "what numpy does not read is no number"
+    line = first_line + body.count(b"\n", 0, wrong.start())
+    raise InputError(f"line {line}: not a number: {shown(wrong[0][:20].decode('ascii', 'replace'))}")
 
 
-def _vertex_width(body: bytes, plain: int) -> int:
-    """Numbers a vertex: as the first line has it if that makes sense (colours come with any header), else `plain`."""
-    width = len(body.partition(b"\n")[0].split())
-    return width if width in (plain, plain + 3, plain + 4) else plain
+def _vertex_widths(on_first: int, plain: int) -> list[int]:
+    """Numbers a vertex, likeliest first: all on the first line, else `plain`; colours come with any keyword.
+
+    Six may be a vertex with a colour or two without: the lines and faces that follow tell.
+    """
+    widths = [plain, plain + 3, plain + 4]
+    return sorted(widths, key=lambda width: width != on_first)
 
 
 def _find_face_records(
-    records: Float64[Array, " t"], num_faces: int, body: bytes, num_vertices: int
+    records: Float64[Array, " t"], num_faces: int, ends: Int64[Array, " l"], first_line: int
 ) -> Int64[Array, " f"]:
-    """Returns where each face's record begins in `records`, by the first of three layouts that fits."""
+    """Where each face's record begins in `records`, whose lines end at `ends`: by the first of three layouts that fits.
+
+    They are one width for all, a face a line with whatever colour, and several faces a line without colours.
+    """
     width, rest = divmod(len(records), num_faces)
-    if width and not rest:
+    if width and not rest and not (ends % width).any():
         corners = records[::width]
         if width - 1 - corners[0] in _FACE_COLOUR_WIDTHS and (corners == corners[0]).all():
             return np.arange(num_faces) * width
-    lines = [line for line in body.split(b"\n") if line and not line.isspace()]
-    if len(lines) == num_vertices + num_faces:
-        widths = np.array([len(line.split()) for line in lines[num_vertices:]])
-        if widths.sum() == len(records):
-            starts = np.cumsum(widths) - widths
-            short = records[starts] > widths - 1
-            if short.any():
-                raise InputError(f"truncated: face {short.argmax()} lists fewer corners than it announces")
-            return starts
-    return _walk(records, num_faces)
+    widths = np.diff(ends, prepend=0)
+    lines = np.flatnonzero(widths)
+    if len(lines) == num_faces:
+        starts = ends[lines] - widths[lines]
+        short = records[starts] > widths[lines] - 1
+        if short.any():
+            face = short.argmax()
+            line = first_line + lines[face]
+            raise InputError(f"truncated: face {face} (line {line}) lists fewer corners than it announces")
+        return starts
+    starts = _walk(records, num_faces)
+    within = ~np.isin(ends, starts) & (ends < len(records))
+    if within.any():
+        raise InputError(f"line {first_line + within.argmax()} ends within a face (allowed: whole faces, one or more)")
+    return starts
 
 
 def _walk(records: Float64[Array, " t"], num_faces: int) -> Int64[Array, " f"]:
     """Free form without colours: every record tells where the next begins."""
-    starts = []
+    starts = np.empty(min(num_faces, len(records)), np.int64)
     position = 0
-    corners = records.tolist()
     for face in range(num_faces):
-        if position >= len(corners):
+        if position >= len(records):
             raise InputError(f"truncated: {num_faces} faces announced, {face} found")
-        starts.append(position)
-        if not corners[position] >= 1 or corners[position] % 1:
-            raise InputError(f"face {face} announces {corners[position]:g} corners")
-        position += 1 + int(corners[position])
-    if position > len(corners):
+        starts[face] = position
+        corners = float(records[position])
+        if not corners >= 1 or corners % 1:
+            raise InputError(f"face {face} announces {corners:g} corners")
+        position += 1 + int(corners)
+    if position > len(records):
         raise InputError(f"truncated: face {num_faces - 1} lists fewer corners than it announces")
-    if position < len(corners):
-        raise InputError(f"{len(corners) - position} numbers follow the last of the {num_faces} faces announced")
-    return np.array(starts, dtype=np.int64)
+    if position < len(records):
+        raise InputError(f"{len(records) - position} numbers follow the last of the {num_faces} faces announced")
+    return starts
 
 
 def _fan(records: Float64[Array, " t"], starts: Int64[Array, " f"], num_vertices: int) -> Array:
     """Returns the triangles `[t 3]` int32 of the polygons at `starts`, in the file's order; points and edges go."""
     corners = records[starts]
-    wrong = ~(corners >= 1) | (corners % 1 != 0)
+    with np.errstate(invalid="ignore"):  # of an infinite number of corners
+        wrong = ~(corners >= 1) | (corners % 1 != 0)
     if wrong.any():
         raise InputError(f"face {wrong.argmax()} announces {corners[wrong.argmax()]:g} corners")
     triangles = np.maximum(corners.astype(np.int64) - 2, 0)
@@ -204,7 +292,8 @@ def _fan(records: Float64[Array, " t"], starts: Int64[Array, " f"], num_vertices
     step = np.arange(total) - np.repeat(np.cumsum(triangles) - triangles, triangles)
     first = starts[face] + 1
     picked = records[np.stack([first, first + step + 1, first + step + 2], 1)]
-    wrong = ~((picked >= 0) & (picked < num_vertices) & (picked % 1 == 0))
+    with np.errstate(invalid="ignore"):
+        wrong = ~((picked >= 0) & (picked < num_vertices) & (picked % 1 == 0))
     if wrong.any():
         row = wrong.any(1).argmax()
         index = picked[row][wrong[row]][0]

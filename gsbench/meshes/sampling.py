@@ -12,6 +12,8 @@ _BUCKET_HEIGHT = 7  # of fpsample's k-d line; the fastest for 10,000 to 100,000 
 def sample_surface(mesh: Mesh, count: int, seed: int) -> tuple[Float32[Array, "n 3"], Float32[Array, "n 3"]]:
     """Draws points uniformly by area, each independently; a face that repeats counts as often as it stands there.
 
+    Frozen: a change changes every fingerprint.
+
     Args:
         mesh: in any frame.
         count: number of points n.

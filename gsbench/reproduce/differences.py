@@ -83,7 +83,7 @@ def _of_training(published: Training, recipe: Recipe) -> Iterator[str]:
 
 def _of_precision(results: Sequence[Result]) -> Iterator[str]:
     """Which machine trained decides it, where the recipe leaves it open."""
-    found = {(result.pretext or result.run).precision for result in results} - {"fp32"}
+    found = {result.precision for result in results} - {"fp32"}
     yield from (f"trained in {precision}" for precision in sorted(found))
 
 

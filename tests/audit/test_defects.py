@@ -96,6 +96,7 @@ BAD_FILES = {
     "binary": (b"OFF BINARY\n\0\0", "binary OFF", "unreadable"),
     "corner out of range": (b"OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 7\n", "uses vertex 7", "unreadable"),
     "nan": (b"OFF\n3 1 0\n0 0 nan\n1 0 0\n0 1 0\n3 0 1 2\n", "vertex 0 is not finite", "not_finite"),
+    "nan by Microsoft": (b"OFF\n3 1 0\n0 0 0\n1 0 0\n1 1 1.#QNAN\n3 0 1 2\n", "vertex 2 is not finite", "not_finite"),
     "infinite": (b"OFF\n3 1 0\n0 0 0\n1 inf 0\n0 1 0\n3 0 1 2\n", "vertex 1 is not finite", "not_finite"),
 }
 

@@ -66,6 +66,6 @@ def test_check_of_a_large_board(benchmark, board):
 
 def test_help(benchmark):
     done = benchmark(
-        subprocess.run, [sys.executable, "-m", "gsbench.cli", "--help"], capture_output=True, text=True, check=True
+        subprocess.run, [sys.executable, "-m", "gsbench", "--help"], capture_output=True, text=True, check=True
     )
     assert "usage: gsbench" in done.stdout

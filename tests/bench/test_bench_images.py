@@ -19,13 +19,14 @@ from torch.utils.data import DataLoader, Dataset
 from gsbench.augment import augment_images
 from gsbench.data import open_objects
 from gsbench.geometry import spiral_rig
+from gsbench.precision import resolve_precision
 from gsbench.recipe import Images
 from gsbench.store.card import About
 from gsbench.store.create import Contents, create_folder
 from gsbench.store.folder import open_folder
 from gsbench.store.webp import encode_webp
 from gsbench.tasks import Task
-from gsbench.train import keep_freed_memory, resolve_precision
+from gsbench.train import keep_freed_memory
 from gsbench.types import Batch
 from tests.bench.dataloader import decode
 

@@ -14,7 +14,8 @@ from torch import nn
 
 from gsbench.augment import augment
 from gsbench.baseline import build_model, find_recipe
-from gsbench.train import keep_freed_memory, resolve_precision
+from gsbench.precision import resolve_precision
+from gsbench.train import keep_freed_memory
 from gsbench.types import Batch
 
 CPU, POINTS, BATCH = torch.device("cpu"), 1024, 24

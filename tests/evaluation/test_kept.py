@@ -10,6 +10,7 @@ import pytest
 from gsbench.baseline import find_recipe
 from gsbench.checkpoints import from_pretrained, save_pretrained
 from gsbench.evaluation import Watch, evaluate
+from gsbench.parsing import InputError
 from tests.evaluation.conftest import Killed, kept, kill_at
 from tests.tiny_training import LARGEST, OBJECTS, VIEWS, make_pairs_recipe
 
@@ -90,6 +91,18 @@ def test_nothing_is_kept_without_a_folder(data, recipe, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_trainings_of_another_precision_are_kept_apart(run, tmp_path):
+    first, _ = run()
+    assert (first.pretext.precision, first.precision) == ("fp32", "fp32"), "on every CPU"
+    other, steps = run(precision="bf16")
+    assert len(steps) == 9, "the encoder trained in fp32 is not taken for it"
+    assert (other.pretext.precision, other.precision) == ("bf16", "bf16")
+    assert other.model.recipe_sha256 == first.model.recipe_sha256
+    assert [run(precision=precision)[1] for precision in ("bf16", "fp32", None)] == [[], [], []]
+    tuned, _ = run(precision="bf16", protocol="finetune", regime=50)
+    assert (tuned.run.precision, tuned.pretext) == ("bf16", other.pretext)
+
+
 def test_interrupted_fine_tuning_goes_on_but_not_from_another_encoder(run, recipe, data, tmp_path):
     run()
     arguments = {"num_points": 16, "checkpoints": tmp_path / "kept", "protocol": "finetune"}
@@ -103,7 +116,9 @@ def test_interrupted_fine_tuning_goes_on_but_not_from_another_encoder(run, recip
     net, about = from_pretrained(encoder, recipe)
     net.points.weight.data *= 2
     save_pretrained(encoder, net, about)
-    with pytest.raises(ValueError, match="-s0: of another recipe, seed, data set or encoder, remove it to train anew"):
+    with pytest.raises(
+        ValueError, match="-s0: of another recipe, code, seed, data set or encoder, remove it to train anew"
+    ):
         run(protocol="finetune")
 
 
@@ -175,7 +190,7 @@ def of_another_seed(folder: Path) -> None:
     [
         (corrupt("model.safetensors", b"x"), r"model\.safetensors: not the weights that config\.json is about"),
         (corrupt("config.json", b"{"), r"config\.json: not JSON"),
-        (of_another_seed, "-s0: of another recipe, seed, data set or encoder, remove it to train anew"),
+        (of_another_seed, "-s0: of another recipe, code, seed, data set or encoder, remove it to train anew"),
         (corrupt("pretext.json", b"{"), r"pretext\.json: not JSON: .*: no scores, remove it"),
         (corrupt("pretext.json", b"[]"), r"pretext\.json: "),
         (corrupt("pretext.json", b'{"metrics": {}}'), r"pretext\.json: key 'weights_sha256' is missing"),
@@ -211,13 +226,15 @@ def test_a_training_that_has_begun_keeps_its_number_of_images(run, data, recipe,
     assert (result.pretext.num_views, steps[0]) == (VIEWS, 4)
 
 
-def test_images_that_do_not_fit_into_memory_are_halved(run, data, recipe, monkeypatch, tmp_path):
+def test_images_that_do_not_fit_into_memory_are_refused(run, data, recipe, monkeypatch, tmp_path):
+    """How many an encoder learns from is no matter of the machine."""
     needed = len(OBJECTS["train"]) * VIEWS * 8 * 8 * 3
     monkeypatch.setattr("gsbench.evaluation.pretext.free_memory", lambda: needed)
-    told: list[str] = []
-    kept = {"num_points": 16, "checkpoints": tmp_path / "kept"}
-    (first,) = evaluate(recipe, data, watch=Watch(notice=told.append), **kept)
-    assert first.pretext.num_views == VIEWS // 2
-    assert told == ["pairs learns from 2 of 4 images an object: memory holds no more (--pretext-views)."]
-    assert run(pretext_views=VIEWS)[0].pretext.num_views == VIEWS
+    with pytest.raises(InputError, match=r"pairs: 4 images of 8 px of each of 24 .* \(allowed: --pretext-views 2"):
+        run()
+    monkeypatch.setattr("gsbench.evaluation.pretext.free_memory", lambda: needed // 8)
+    with pytest.raises(InputError, match=r"\(allowed: none fits; a smaller images\.size; or more memory\)"):
+        run()
+    assert not (tmp_path / "kept").exists()
+    assert run(pretext_views=VIEWS)[0].pretext.num_views == VIEWS, "who asks for it has it"
     assert run()[0].pretext.num_views == VIEWS, "it is there now"

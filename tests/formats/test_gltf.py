@@ -213,7 +213,7 @@ def accessor(document: dict[str, Any]) -> dict[str, Any]:
 
 
 WRONG: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
-    "no meshes": (lambda d: d.pop("meshes"), "not valid glTF: KeyError 'meshes'"),
+    "no meshes": (lambda d: d.pop("meshes"), "not valid glTF: IndexError"),
     "mesh out of range": (lambda d: d["nodes"][0].update(mesh=7), "not valid glTF: IndexError"),
     "a dict for a list": (lambda d: d.update(accessors={}), "not valid glTF: KeyError 0"),
     "a word for a number": (lambda d: accessor(d).update(count="many"), "not valid glTF: TypeError 'str' object"),
@@ -238,13 +238,32 @@ WRONG: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
         lambda d: primitive(d)["attributes"].update({f"{SPLATTING}OPACITY": 0}),
         r"OPACITY is \[9, 3\] .must be \[9, 1\]",
     ),
-    "ten billion": (lambda d: accessor(d).update(count=10**10), "accessor 0 announces 10000000000 values, more than"),
+    "ten billion": (lambda d: accessor(d).update(count=10**10), r"its accessors announce 10000000072 values .at most"),
+    "a hundred": (lambda d: accessor(d).update(count=100), "accessor 0 announces 100 values, more than its buffer"),
+    "a negative index": (lambda d: primitive(d)["attributes"].update(POSITION=-1), "not valid glTF: TypeError -1"),
+    "a negative count": (lambda d: accessor(d).update(count=-1), "not valid glTF: TypeError -1 where"),
+    "ten billion bytes": (
+        lambda d: d["bufferViews"][0].update(byteLength=10**10),
+        r"its buffer views announce 10000000756 bytes .at most 80000000 are read",
+    ),
+    "10,001 nodes on one mesh": (
+        lambda d: (d.update(nodes=d["nodes"] * 10_001), d["scenes"][0].update(nodes=list(range(10_001)))),
+        r"its nodes draw 10001 meshes .at most 10000 are read",
+    ),
+    "10,000 nodes on one large mesh": (
+        lambda d: (
+            d["meshes"][0]["primitives"].extend(d["meshes"][0]["primitives"] * 30),
+            d.update(nodes=d["nodes"] * 10_000),
+            d["scenes"][0].update(nodes=list(range(10_000))),
+        ),
+        "its meshes and nodes draw [0-9]+ values .at most 20000000 are read",
+    ),
     "none": (lambda d: accessor(d).update(count=0), "accessor 0 announces 0 values"),
     "no stride": (lambda d: d["bufferViews"][0].update(byteStride=0), "accessor 0 announces 9 values"),
     "negative offset": (lambda d: accessor(d).update(byteOffset=-4), "accessor 0 announces 9 values"),
     "beyond the file": (
-        lambda d: (d["bufferViews"][0].update(byteLength=10**10), accessor(d).update(count=10**8)),
-        "truncated: accessor 0 ends at byte 1200000000 of",
+        lambda d: (d["bufferViews"][0].update(byteLength=10**7), accessor(d).update(count=10**5)),
+        "truncated: accessor 0 ends at byte 1200000 of",
     ),
     "sparse": (lambda d: accessor(d).update(sparse={}), "accessor 0 is sparse"),
     "another file": (lambda d: d["buffers"][0].update(uri="a.bin"), "accessor 0 is sparse, empty, of matrices or in"),

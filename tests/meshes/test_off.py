@@ -1,7 +1,11 @@
 """OFF in every form found in the wild, and every way in which a file can be wrong."""
 
+import json
 import os
+import struct
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,6 +13,7 @@ import trimesh
 
 from gsbench.meshes import MAX_MESH_BYTES, NotFiniteError, load_mesh, load_off, save_off
 from gsbench.meshes.off import has_glued_header
+from gsbench.parsing import InputError
 from gsbench.types import Mesh
 
 SQUARE = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]], np.float32)
@@ -53,6 +58,21 @@ FORMS = {
     "CNOFF": ("CNOFF\n4 1 0\n" + _rows("0 0 1 9 9 9 9") + "4 0 1 2 3\n", FAN),
     "STOFF": ("STOFF\n4 1 0\n" + _rows(".5 .5") + "4 0 1 2 3\n", FAN),
     "STCNOFF": ("STCNOFF\n4 1 0\n" + _rows("0 0 1 9 9 9 9 .5 .5") + "4 0 1 2 3\n", FAN),
+    "MeshLab's NCOFF": ("NCOFF\n4 1 0\n" + _rows("255 0 0 255 0 0 1 ") + "4 0 1 2 3\n", FAN),
+    "MeshLab's NCSTOFF": ("NCSTOFF\n4 1 0\n" + _rows("255 0 0 255 0 0 1 .5 .5") + "4 0 1 2 3\n", FAN),
+    "CSTOFF": ("CSTOFF\n4 1 0\n" + _rows("255 0 0 .5 .5") + "4 0 1 2 3\n", FAN),
+    "NSTOFF, glued": ("NSTOFF4 1 0\n" + _rows("0 0 1 .5 .5") + "4 0 1 2 3\n", FAN),
+    "two vertices a line": ("OFF\n4 1 0\n0 0 0 1 0 0\n1 1 0 0 1 0\n4 0 1 2 3\n", FAN),
+    "one vertex, then three": ("OFF\n4 1 0\n0 0 0\n1 0 0 1 1 0 0 1 0\n4 0 1 2 3\n", FAN),
+    "two vertices a line with normals": ("NOFF\n4 1 0\n" + _rows("0 0 1").replace("\n1", " 1") + "\n4 0 1 2 3\n", FAN),
+    "two faces a line": ("OFF\n4 2 0\n" + ROWS + "3 0 1 2 3 0 2 3\n", FAN),
+    "two vertices and two faces a line": ("OFF\n4 2 0\n0 0 0 1 0 0\n1 1 0 0 1 0\n3 0 1 2 3 0 2 3\n", FAN),
+    "two vertices a line, hexagons": (
+        "OFF\n4 2 0\n0 0 0 1 0 0\n1 1 0 0 1 0\n5 0 1 2 3 0\n5 0 1 2 3 0\n",
+        [*FAN, [0, 3, 0], *FAN, [0, 3, 0]],
+    ),
+    "empty lines": ("OFF\n\n4 1 0\n\n" + ROWS.replace("\n", "\n\n") + "\n4 0 1 2 3\n\n", FAN),
+    "comments at the start of a word": ("OFF #\n#1.#QNAN\n4 1 0 #4\n" + ROWS.replace("\n", " #5\n") + "4 0 1 2 3", FAN),
     "tabs and exponents": ("OFF\n4\t1\t0\n" + ROWS.replace(" ", "\t").replace("1", "1.0e+0") + "4\t0 1 2 3\n", FAN),
 }
 
@@ -86,6 +106,46 @@ WRONG = {
     "index NaN": ("OFF\n4 1 0\n" + ROWS + "3 0 1 nan\n", "face 0 uses vertex nan"),
     "no corners": ("OFF\n4 1 0\n" + ROWS + "0 0 1 2\n", "face 0 announces 0 corners"),
     "word among numbers": ("OFF\n4 1 0\n" + ROWS + "3 0 one 2\n", "not a number: 'one'"),
+    "a vertex line too short": (
+        "OFF\n8 2 0\n" + ROWS + "0 0 1\n1\n1 1 1\n0 1 1\n3 0 1 2\n3 0 2 3\n",
+        r"line 8 has 1 numbers .allowed: 3 for a vertex",
+    ),
+    "the first vertex line too short": ("OFF\n4 1 0\n0 0\n" + ROWS + "4 0 1 2 3", "line 3 has 2 numbers"),
+    "a vertex line too long": (
+        "OFF # 1\r\n# 2\r\n\r\n4 1 0\r\n" + ROWS.replace("1 1 0\n", "1 1 0 7\r\n") + "4 0 1 2 3",
+        "line 7 has 4 numbers .allowed: 3 for a vertex",
+    ),
+    "a vertex without its colour": (
+        "COFF\n4 1 0\n" + _rows("255 0 0").replace("1 1 0 255 0 0", "1 1 0") + "4 0 1 2 3",
+        "line 5 has 3 numbers .allowed: 6",
+    ),
+    "a vertex over two lines": ("OFF\n4 1 0\n" + ROWS.replace("1 1 0", "1\n1 0") + "4 0 1 2 3", "line 5 has 1 numbers"),
+    "a face too short and one too long": (
+        "OFF\n4 3 0\n" + ROWS + "3 0 1 2\n3 0 2\n3 3 1 0 2\n",
+        r"face 1 \(line 8\) lists fewer corners",
+    ),
+    "a face too short, two on the next line": (
+        "OFF\n4 4 0\n" + ROWS + "3 0 1 2\n3 0 2\n3 3 1 0 2 3 0 1 2\n",
+        "line 8 ends within a face",
+    ),
+    "a face over two lines": ("OFF\n4 2 0\n" + ROWS + "3 0 1\n2\n3 0 2 3\n", "line 7 ends within a face"),
+    "a comment within a word": (
+        "OFF\n4 1 0\n" + ROWS.replace("1 1 0", "1 1 0#x") + "4 0 1 2 3",
+        "line 5: not a number: '0#x'",
+    ),
+    "two numbers in a word": (
+        "OFF\n4 1 0\n" + ROWS.replace("1 1 0", "1 1.5.0") + "4 0 1 2 3",
+        "line 5: not a number: '1.5.0'",
+    ),
+    "a number and a sign": (
+        "OFF\n4 1 0\n" + ROWS.replace("1 1 0", "1 1-0") + "4 0 1 2 3",
+        "line 5: not a number: '1-0'",
+    ),
+    "counts of 400 digits": ("OFF\n" + "9" * 400 + " 1 0\n" + ROWS, "the counts must be whole numbers"),
+    "counts as Python writes them": ("OFF\n1_0 1 0\n" + ROWS, "the counts must be whole numbers"),
+    "four billion faces": ("OFF\n4 4000000000 0\n" + ROWS + "3 0 1 2\n", "truncated: 4000000000 faces announced, 1"),
+    "infinite corners": ("OFF\n4 1 0\n" + ROWS + "-inf 0 1 2\n", "face 0 announces -inf corners"),
+    "a prefix twice": ("CCOFF\n4 1 0\n" + ROWS + "4 0 1 2 3", "not an OFF file"),
     "commas": ("OFF\n4 1 0\n" + ROWS.replace(" ", ",") + "3 0 1 2\n", "not a number: '0,0,0'"),
 }
 
@@ -176,6 +236,48 @@ def test_other_formats_fail_in_one_line(tmp_path: Path, name: str, content: byte
     assert "\n" not in str(caught.value)
 
 
+def glb_with(change: Callable[[dict[str, Any]], object], path: Path) -> Path:
+    """A .glb file of a box whose JSON was changed."""
+    data = trimesh.creation.box((1, 1, 1)).export(file_type="glb")
+    size = int.from_bytes(data[12:16], "little")
+    document = json.loads(data[20 : 20 + size])
+    change(document)
+    text = json.dumps(document).encode()
+    text += b" " * (-len(text) % 4)
+    rest = data[20 + size :]
+    head = struct.pack("<4sIII4s", b"glTF", 2, 20 + len(text) + len(rest), len(text), b"JSON")
+    path.write_bytes(head + text + rest)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: d["accessors"][0].update(count=4 * 10**9), "its accessors announce 40000000[0-9]+ values"),
+        (
+            lambda d: d["bufferViews"].extend([d["bufferViews"][0] | {"byteLength": 1000}] * 10**5),
+            "its buffer views announce [0-9]+ bytes",
+        ),
+        (
+            lambda d: (
+                d.update(nodes=[{"mesh": 0}] * 10_001),
+                d["scenes"][0].update(nodes=list(range(10_001))),
+            ),
+            "its nodes draw 10001 meshes",
+        ),
+        (
+            lambda d: [one.pop("bufferView") for one in d["accessors"]],  # as Draco leaves them, to trimesh all zeros
+            "accessor [0-9] is sparse, empty, of matrices or in another file",
+        ),
+        (lambda d: d["meshes"][0]["primitives"][0]["attributes"].update(POSITION=-1), "not valid glTF: TypeError -1"),
+    ],
+)
+def test_small_glb_files_that_memory_could_not_hold(tmp_path: Path, change: Callable, message: str) -> None:
+    path = glb_with(change, tmp_path / "small.glb")
+    with pytest.raises(InputError, match=rf"small\.glb: {message}"):
+        load_mesh(path)
+
+
 def test_unknown_suffix_names_the_allowed(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"'\.xyz'.*\.off, \.obj, \.ply, \.stl, \.glb"):
         load_mesh(tmp_path / "mesh.xyz")
@@ -199,7 +301,9 @@ def test_glued_headers_are_told(tmp_path, head, glued):
     assert has_glued_header(path) == glued
 
 
-@pytest.mark.parametrize("value", ["nan", "-inf", "1e39"])
+@pytest.mark.parametrize(
+    "value", ["nan", "-inf", "1e39", "1.#QNAN", "-1.#IND", "1.#INF", "-1.#INF00", "1.#SNAN", "1.#J", "-nan(ind)"]
+)
 def test_vertices_that_are_not_finite_have_an_error_of_their_own(tmp_path, value):
     path = tmp_path / "a.off"
     path.write_text("OFF\n4 1 0\n" + ROWS.replace("1 1 0", f"1 {value} 0") + "4 0 1 2 3\n")
@@ -213,3 +317,11 @@ def test_a_file_that_memory_could_not_hold_is_not_opened(tmp_path):
         file.truncate(MAX_MESH_BYTES + 1)  # takes no room on the disk
     with pytest.raises(ValueError, match=r"huge.off: 1000000001 bytes, files of at most 1000000000 are read"):
         load_mesh(path)
+
+
+def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.off")
+    (tmp_path / "folder.off").mkdir()
+    for name, message in (("pipe.off", "is no regular file"), ("folder.off", "is a folder")):
+        with pytest.raises(InputError, match=f"{name}: {message}"):
+            load_mesh(tmp_path / name)

@@ -1,7 +1,0 @@
-"""`python -m gsbench.cli`: the command, where its script is not on the path."""
-
-import sys
-
-from gsbench.cli import main
-
-sys.exit(main())
