@@ -166,7 +166,7 @@ def test_of_equal_models_any_is_behind_on_one_board_of_twenty(m, runs, monkeypat
 @pytest.mark.parametrize(("m", "runs"), LEVELS, ids=str)
 def test_of_equal_models_any_is_behind_on_one_board_of_twenty_over_many_boards(m, runs, monkeypatch):
     monkeypatch.setattr("gsbench.metrics.FLIPS", 999)
-    assert falsely_behind(4000, (runs * m)[:m]) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 4000)
+    assert falsely_behind(2000, (runs * m)[:m]) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 2000)
 
 
 def test_the_best_row_alone_would_be_the_wrong_measure(monkeypatch):
