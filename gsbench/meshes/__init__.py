@@ -1,6 +1,7 @@
 """Meshes: files, the official splits, the world frame, surface points, and the procedural ten classes."""
 
 import io
+import logging
 import os
 import warnings
 from pathlib import Path
@@ -15,6 +16,8 @@ from gsbench.types import Mesh
 
 __all__ = ["MAX_MESH_BYTES", "NotFiniteError", "load_mesh", "load_off", "save_off"]
 
+# trimesh logs tracebacks, which Python prints where nobody has asked for logs.
+logging.getLogger("trimesh").addHandler(logging.NullHandler())
 _MAX_REASON = 200  # characters of an error of trimesh's
 
 

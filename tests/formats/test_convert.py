@@ -3,6 +3,7 @@
 import itertools
 import os
 import re
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -163,6 +164,8 @@ def test_equal_renders_are_not_infinitely_like(run) -> None:
 
 ERRORS = {
     "means of 3e38": (("far.ply", "b.spz"), "far.ply: means of Gaussian 0: 3e.38 .1 like it; must be at most 1e.18"),
+    "a pipe": (("pipe.spz", "b.ply"), "pipe.spz: is no regular file .allowed: a file"),
+    "a hundred thousand brackets": (("deep.glb", "b.ply"), "deep.glb: its JSON chunk: tables and lists stand"),
     "scales of splat": (("a.splat", "b.ply", "--scales", "log"), "a choice for .ply and .glb files only"),
     "no such file": (("nowhere.ply", "b.ply"), "nowhere.ply: No such file or directory"),
     "unknown IN": (("a.obj", "b.ply"), r"a.obj: no format of Gaussians has the suffix '.obj' .allowed: .ply, .splat"),
@@ -188,6 +191,8 @@ ERRORS = {
 def test_bad_input_is_one_line_and_leaves_nothing(run, name: str) -> None:
     save_splats(random_gaussians(20, 1), "a.ply")
     save_splats(random_gaussians(20, 1), "a.glb")
+    os.mkfifo("pipe.spz")
+    Path("deep.glb").write_bytes(struct.pack("<4sIII4s", b"glTF", 2, 100_020, 100_000, b"JSON") + b"[" * 100_000)
     far = plyfile.PlyData.read("a.ply", mmap=False)
     far["vertex"]["x"][0] = 3e38
     far.write("far.ply")

@@ -1,6 +1,7 @@
 """OFF in every form found in the wild, and every way in which a file can be wrong."""
 
 import json
+import logging
 import os
 import struct
 from collections.abc import Callable
@@ -234,6 +235,14 @@ def test_other_formats_fail_in_one_line(tmp_path: Path, name: str, content: byte
     with pytest.raises(ValueError, match=name) as caught:
         load_mesh(tmp_path / name)
     assert "\n" not in str(caught.value)
+
+
+def test_trimesh_prints_no_traceback(tmp_path: Path, monkeypatch, capfd) -> None:
+    text = trimesh.creation.box((1, 2, 3)).export(file_type="stl_ascii").replace("normal 0", "normal x")
+    (tmp_path / "a.stl").write_text(text)
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])  # as in a command, where nobody asks for logs
+    assert len(load_mesh(tmp_path / "a.stl").faces) == 12
+    assert capfd.readouterr() == ("", "")
 
 
 def glb_with(change: Callable[[dict[str, Any]], object], path: Path) -> Path:
