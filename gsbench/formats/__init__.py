@@ -16,6 +16,8 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
 from gsbench.formats.activation import check_gaussians, mend
 from gsbench.parsing import InputError, file_size
 from gsbench.types import Gaussians
@@ -78,16 +80,19 @@ def load_splats(
         raise InputError(f"scales: {scales!r} (allowed: {', '.join(SCALES)})")
     if scales is not None and suffix not in (".ply", ".glb"):
         raise InputError(f"{path}: scales {scales!r} is a choice for .ply and .glb files only")
-    file_size(path, MAX_SPLAT_BYTES)
+    size = file_size(path, MAX_SPLAT_BYTES)
 
     def note(text: str) -> None:
         notify(f"{path}: {text}")
 
     try:
-        gaussians = mend(_read(path, suffix, opacity, scales, axes, note), note)
-        check_gaussians(gaussians)
+        with np.errstate(all="ignore"):  # what is not finite is refused, whatever was done with it before
+            gaussians = mend(_read(path, suffix, opacity, scales, axes, note), note)
+            check_gaussians(gaussians)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
+    except MemoryError:
+        raise InputError(f"{path}: its {size} bytes take more memory than there is") from None
     return gaussians
 
 

@@ -91,7 +91,6 @@ def _read_primitive(document: glb.Document, attributes: dict[str, int], scales: 
     return Gaussians(means, unit(np.roll(xyzw, 1, axis=1)), sizes, opacities[:, 0], np.stack(sh, axis=1))
 
 
-@np.errstate(over="ignore", invalid="ignore")  # what is not finite is refused
 def _place(gaussians: Gaussians, matrix: Float64[Array, "4 4"], axes: str) -> Gaussians:
     """The Gaussians where the node puts them, in the frame `axes`; untouched where the two cancel."""
     turned = to_y_up(axes).T @ matrix[:3, :3]

@@ -39,8 +39,7 @@ def read(path: Path, opacity: str, scales: str, notify: Callable[[str], None]) -
         notify(f"left out properties that no Gaussian has: {_shorten(extra)}")
     if trailing:
         notify(f"left out {trailing} bytes behind the {len(rows)} Gaussians that the header announces")
-    with np.errstate(over="ignore", invalid="ignore"):  # doubles beyond float32 become infinite, and are refused
-        table = structured_to_unstructured(rows, np.float32)
+    table = structured_to_unstructured(rows, np.float32)
     place = {name: column for column, name in enumerate(names)}
     table = without_zeros(table, notify)
 

@@ -88,6 +88,16 @@ def test_refuses_what_is_none(tmp_path: Path, size: int, message: str) -> None:
     assert str(caught.value).startswith(f"{tmp_path / 'a.splat'}: ")
 
 
+def test_a_machine_too_small_for_a_file_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*args: object) -> None:
+        raise MemoryError
+
+    (tmp_path / "a.splat").write_bytes(bytes(64))
+    monkeypatch.setattr(np, "fromfile", full)
+    with pytest.raises(ValueError, match=r"a\.splat: its 64 bytes take more memory than there is"):
+        load_splats(tmp_path / "a.splat")
+
+
 def test_zeros_are_told(tmp_path: Path) -> None:
     path = tmp_path / "a.splat"
     record = np.array([1, 2, 3, 1, 0, 1], "<f4").tobytes() + bytes([9, 9, 9, 9, 128, 128, 128, 128])

@@ -328,6 +328,16 @@ def test_a_file_that_memory_could_not_hold_is_not_opened(tmp_path):
         load_mesh(path)
 
 
+def test_a_machine_too_small_for_a_file_is_told(tmp_path, monkeypatch):
+    def full(*args, **options):
+        raise MemoryError
+
+    (tmp_path / "a.off").write_text("OFF\n4 1 0\n" + ROWS + "4 0 1 2 3\n")
+    monkeypatch.setattr(np, "fromstring", full)
+    with pytest.raises(InputError, match=r"a\.off: its 44 bytes take more memory than there is"):
+        load_mesh(tmp_path / "a.off")
+
+
 def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe.off")
     (tmp_path / "folder.off").mkdir()
