@@ -37,6 +37,12 @@ def add_commands(commands: Any) -> None:
         "(default: logit)",
     )
     convert.add_argument(
+        "--scales",
+        choices=("log", "linear"),
+        help="how a PLY or .glb file stores scales: linear mends a PLY without logarithms, log a .glb of the "
+        "extension's draft (default: as the format has it)",
+    )
+    convert.add_argument(
         "--axes",
         choices=("z-up", "y-down"),
         help="the frame of a .ply or .splat file, which do not name it, where the other file is .spz or .glb, which "
@@ -67,11 +73,11 @@ def _convert(args: argparse.Namespace) -> int:
 def _load(args: argparse.Namespace, out_suffix: str) -> "Gaussians":
     from gsbench.formats import NAMED_AXES, load_splats, suffix_of
 
-    name, _, object_id = args.source.rpartition(":")
+    name, object_id = _split(args.source)
     if not name or Path(args.source).exists():
         if Path(args.source).is_dir():
             raise InputError(f"{args.source}: is a folder (allowed: a file, or DATA:OBJECT_ID such as mini:chair_0001)")
-        gaussians = load_splats(args.source, args.opacity, args.axes or "z-up", notice)
+        gaussians = load_splats(args.source, args.opacity, args.axes or "z-up", notice, args.scales)
         in_suffix = suffix_of(args.source)
         if (in_suffix in NAMED_AXES) != (out_suffix in NAMED_AXES):
             named = args.source if in_suffix in NAMED_AXES else args.out
@@ -81,9 +87,20 @@ def _load(args: argparse.Namespace, out_suffix: str) -> "Gaussians":
     from gsbench.store.folder import open_folder, resolve
     from gsbench.store.gaussians import load_object
 
-    if args.axes is not None or args.opacity != "logit":
-        raise InputError(f"{args.source}: --axes and --opacity are for files, a data folder leaves no doubt")
+    if args.axes is not None or args.opacity != "logit" or args.scales is not None:
+        raise InputError(f"{args.source}: --axes, --opacity and --scales are for files, a data folder leaves no doubt")
     return load_object(open_folder(resolve(name, configs=["gaussians"])), object_id)
+
+
+def _split(source: str) -> tuple[str, str]:
+    """DATA and OBJECT_ID of `DATA:OBJECT_ID`; of several colons the last one behind a folder, else the first.
+
+    DATA is empty where there is no colon.
+    """
+    colons = [at for at, character in enumerate(source) if character == ":"]
+    folders = [at for at in colons if Path(source[:at]).is_dir()]
+    at = max(folders, default=min(colons, default=0))
+    return source[:at], source[at + 1 :]
 
 
 def _describe_loss(gaussians: "Gaussians", path: Path, axes: str) -> str:

@@ -16,7 +16,9 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-from gsbench.formats.activation import check_gaussians
+import numpy as np
+
+from gsbench.formats.activation import check_gaussians, mend
 from gsbench.parsing import InputError, file_size
 from gsbench.types import Gaussians
 
@@ -24,6 +26,7 @@ SUFFIXES = (".ply", ".splat", ".spz", ".glb")
 MAX_SPLAT_BYTES = 4_000_000_000
 """Largest file of Gaussians that is read; a PLY takes three times its size of memory."""
 OPACITIES = ("logit", "linear")
+SCALES = ("log", "linear")
 LOSSY = (".splat", ".spz")
 NAMED_AXES = (".spz", ".glb")
 """Suffixes of the formats that say which axis is up; the others hold the numbers as they stand."""
@@ -44,6 +47,7 @@ def load_splats(
     opacity: str = "logit",
     axes: str = "z-up",
     notify: Callable[[str], None] = warnings.warn,
+    scales: str | None = None,
 ) -> Gaussians:
     """Reads Gaussians from a .ply, .splat, .spz or .glb file.
 
@@ -54,13 +58,15 @@ def load_splats(
         axes: the frame of the Gaussians returned, "z-up" (the data sets') or "y-down" (that of captures: x right,
             z forward). SPZ and glTF name their axes and are turned into it; PLY and .splat are taken as they stand.
         notify: is told, one line each, what of the file was left out or repaired.
+        scales: "log" or "linear" where a PLY or glTF file does not store scales as its format has it: PLY files without
+            the logarithm, and glTF of the extension's draft, with it. None: as the format has it.
 
     Returns:
         The Gaussians, activated, quaternions unit.
 
     Raises:
         InputError: another suffix, a file of more than `MAX_SPLAT_BYTES`, one that is not of its format, truncated or
-            without a needed property, values that no Gaussian has, an unknown `opacity` or `axes`.
+            without a needed property, values that no Gaussian has, an unknown `opacity`, `axes` or `scales`.
             The message is one line and names the file.
         OSError: the file cannot be read.
     """
@@ -70,12 +76,23 @@ def load_splats(
         raise InputError(f"opacity: {opacity!r} (allowed: {', '.join(OPACITIES)})")
     if opacity != "logit" and suffix != ".ply":
         raise InputError(f"{path}: opacity {opacity!r} is a choice for .ply files only, {suffix} says how it stores it")
-    file_size(path, MAX_SPLAT_BYTES)
+    if scales not in (None, *SCALES):
+        raise InputError(f"scales: {scales!r} (allowed: {', '.join(SCALES)})")
+    if scales is not None and suffix not in (".ply", ".glb"):
+        raise InputError(f"{path}: scales {scales!r} is a choice for .ply and .glb files only")
+    size = file_size(path, MAX_SPLAT_BYTES)
+
+    def note(text: str) -> None:
+        notify(f"{path}: {text}")
+
     try:
-        gaussians = _read(path, suffix, opacity, axes, lambda note: notify(f"{path}: {note}"))
-        check_gaussians(gaussians)
+        with np.errstate(all="ignore"):  # what is not finite is refused, whatever was done with it before
+            gaussians = mend(_read(path, suffix, opacity, scales, axes, note), note)
+            check_gaussians(gaussians)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
+    except MemoryError:
+        raise InputError(f"{path}: its {size} bytes take more memory than there is") from None
     return gaussians
 
 
@@ -112,7 +129,9 @@ def save_splats(
 # Each format is imported when it is needed.
 
 
-def _read(path: Path, suffix: str, opacity: str, axes: str, notify: Callable[[str], None]) -> Gaussians:
+def _read(
+    path: Path, suffix: str, opacity: str, scales: str | None, axes: str, notify: Callable[[str], None]
+) -> Gaussians:
     from gsbench.formats.axes import rotate, to_y_up
 
     to_axes = to_y_up(axes).T  # an unknown name is refused whatever the format
@@ -120,11 +139,11 @@ def _read(path: Path, suffix: str, opacity: str, axes: str, notify: Callable[[st
         case ".ply":
             from gsbench.formats import ply
 
-            return ply.read(path, opacity, notify)
+            return ply.read(path, opacity, scales or "log", notify)
         case ".splat":
             from gsbench.formats import splat
 
-            return splat.read(path)
+            return splat.read(path, notify)
         case ".spz":
             from gsbench.formats import spz
 
@@ -132,7 +151,7 @@ def _read(path: Path, suffix: str, opacity: str, axes: str, notify: Callable[[st
         case _:
             from gsbench.formats import gltf
 
-            return gltf.read(path, axes, notify)
+            return gltf.read(path, axes, scales or "linear", notify)
 
 
 def _encode(gaussians: Gaussians, suffix: str, axes: str, notify: Callable[[str], None]) -> bytes:

@@ -166,8 +166,7 @@ def meshes(document: Document) -> Iterator[tuple[int, Float64[Array, "4 4"]]]:
     """The index of each mesh in the default scene, with the matrix that its node and those above it make."""
     matrices: dict[int | None, Float64[Array, "4 4"]] = {None: np.eye(4)}
     for index, parent, node in _nodes(document):
-        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused
-            matrices[index] = matrices[parent] @ _local_matrix(node)
+        matrices[index] = matrices[parent] @ _local_matrix(node)
         if "mesh" in node:
             yield _size(node["mesh"]), matrices[index]
 

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float64, UInt8
 
 from gsbench.formats import glb
-from gsbench.formats.activation import unit
+from gsbench.formats.activation import from_log, unit
 from gsbench.formats.axes import rotate, to_y_up
 from gsbench.geometry import MAX_SH_DEGREE, dc_to_rgb, matrices_to_quats, sh_degree_of
 from gsbench.parsing import InputError
@@ -31,17 +31,17 @@ def _sh_names(degree: int) -> list[str]:
     return [f"{EXTENSION}:SH_DEGREE_{d}_COEF_{m}" for d in range(degree + 1) for m in range(2 * d + 1)]
 
 
-def read(path: Path, axes: str, notify: Callable[[str], None]) -> Gaussians:
+def read(path: Path, axes: str, scales: str, notify: Callable[[str], None]) -> Gaussians:
     """Reads all Gaussians of the default scene of a .glb file; see `gsbench.formats.load_splats`."""
     document = glb.parse(path.read_bytes())
     glb.check_sizes(document)
     try:
-        return _read_scene(document, axes, notify)
+        return _read_scene(document, axes, scales, notify)
     except glb.MALFORMED as error:
         raise glb.malformed(error) from None
 
 
-def _read_scene(document: glb.Document, axes: str, notify: Callable[[str], None]) -> Gaussians:
+def _read_scene(document: glb.Document, axes: str, scales: str, notify: Callable[[str], None]) -> Gaussians:
     unknown = set(document.json.get("extensionsRequired", ())) - _READABLE
     if unknown:
         raise InputError(f"needs {', '.join(sorted(unknown))}, which cannot be read (allowed: {', '.join(_READABLE)})")
@@ -53,7 +53,9 @@ def _read_scene(document: glb.Document, axes: str, notify: Callable[[str], None]
                 notify("left out a primitive that is no Gaussians")
                 continue
             _check_kind(splatting, notify)
-            parts.append(_place(_read_primitive(document, primitive["attributes"]), matrix, axes))
+            parts.append(_place(_read_primitive(document, primitive["attributes"], scales), matrix, axes))
+    if scales == "log":
+        notify(f"scales taken as logarithms, as a draft of {EXTENSION} had them")
     if not parts:
         raise InputError(f"no Gaussians: no primitive of its scene has {EXTENSION}")
     return _concatenate(parts)
@@ -68,7 +70,7 @@ def _check_kind(splatting: dict[str, Any], notify: Callable[[str], None]) -> Non
         notify(f"colour space {splatting.get('colorSpace')!r} taken for {_COLOR_SPACE!r}, unchanged")
 
 
-def _read_primitive(document: glb.Document, attributes: dict[str, int]) -> Gaussians:
+def _read_primitive(document: glb.Document, attributes: dict[str, int], scales: str) -> Gaussians:
     degree = max((d for d in range(MAX_SH_DEGREE + 1) if f"{EXTENSION}:SH_DEGREE_{d}_COEF_0" in attributes), default=0)
     fields = ["POSITION", *(f"{EXTENSION}:{name}" for name in ("ROTATION", "SCALE", "OPACITY")), *_sh_names(degree)]
     if missing := [name for name in fields if name not in attributes]:
@@ -78,11 +80,17 @@ def _read_primitive(document: glb.Document, attributes: dict[str, int]) -> Gauss
     for name, one, width in zip(fields, values, shapes, strict=True):
         if one.shape != (len(values[0]), width):
             raise InputError(f"{name} is {list(one.shape)} (must be {[len(values[0]), width]})")
-    means, xyzw, scales, opacities, *sh = values
-    return Gaussians(means, unit(np.roll(xyzw, 1, axis=1)), scales, opacities[:, 0], np.stack(sh, axis=1))
+    means, xyzw, sizes, opacities, *sh = values
+    if scales == "log":
+        sizes = from_log(sizes)
+    elif (below := (sizes < 0).any(axis=1)).any():
+        raise InputError(
+            f"scales of Gaussian {below.argmax()} are below 0 ({below.sum()} like it): a draft of {EXTENSION} stored "
+            "logarithms, scales 'log' takes them as those (allowed otherwise: 0 and more)"
+        )
+    return Gaussians(means, unit(np.roll(xyzw, 1, axis=1)), sizes, opacities[:, 0], np.stack(sh, axis=1))
 
 
-@np.errstate(over="ignore", invalid="ignore")  # what is not finite is refused
 def _place(gaussians: Gaussians, matrix: Float64[Array, "4 4"], axes: str) -> Gaussians:
     """The Gaussians where the node puts them, in the frame `axes`; untouched where the two cancel."""
     turned = to_y_up(axes).T @ matrix[:3, :3]

@@ -2,9 +2,11 @@
 
 A row holds x y z, nx ny nz (unused, written as 0), f_dc_0..2, f_rest_* (all coefficients of red above degree 0, then
 of green, then of blue), opacity (logit), scale_0..2 (log), rot_0..3 (wxyz). Read: float or double, either byte order,
-text, no normals (gsplat's exporter), further properties and elements, bytes behind the rows.
+text, no normals (gsplat's exporter), further properties and elements, bytes behind the rows. mip-splatting's filter_3D
+(Yu 2024, section 4.2) is applied: the smallest size that the training views could tell, added to every Gaussian.
 """
 
+import dataclasses
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import numpy as np
 from jaxtyping import Float32
 from numpy.lib.recfunctions import structured_to_unstructured
 
-from gsbench.formats.activation import from_log, from_logit, to_log, to_logit, unit
+from gsbench.formats.activation import from_log, from_logit, to_log, to_logit, unit, without_zeros
 from gsbench.formats.ply_rows import read_rows
 from gsbench.parsing import InputError
 from gsbench.types import Array, Gaussians
@@ -22,36 +24,38 @@ _NORMAL = ("nx", "ny", "nz")
 _DC = ("f_dc_0", "f_dc_1", "f_dc_2")
 _SCALE = ("scale_0", "scale_1", "scale_2")
 _ROTATION = ("rot_0", "rot_1", "rot_2", "rot_3")
+_FILTER = "filter_3D"
 _NEEDED = (*_XYZ, *_DC, "opacity", *_SCALE, *_ROTATION)
 _REST_COUNTS = (0, 9, 24, 45)
 
 
-def read(path: Path, opacity: str, notify: Callable[[str], None]) -> Gaussians:
+def read(path: Path, opacity: str, scales: str, notify: Callable[[str], None]) -> Gaussians:
     """Reads a PLY file of Gaussians; see `gsbench.formats.load_splats` for the arguments and errors."""
     rows, trailing = read_rows(path, "vertex")
     names = rows.dtype.names or ()
     rest = _rest_names(names)
-    known = {*_NEEDED, *_NORMAL, *rest}
+    known = {*_NEEDED, *_NORMAL, *rest, _FILTER}
     if extra := [name for name in names if name not in known]:
         notify(f"left out properties that no Gaussian has: {_shorten(extra)}")
     if trailing:
         notify(f"left out {trailing} bytes behind the {len(rows)} Gaussians that the header announces")
-    with np.errstate(over="ignore", invalid="ignore"):  # doubles beyond float32 become infinite, and are refused
-        table = structured_to_unstructured(rows, np.float32)
+    table = structured_to_unstructured(rows, np.float32)
     place = {name: column for column, name in enumerate(names)}
+    table = without_zeros(table, notify)
 
     def take(wanted: Iterable[str]) -> Float32[Array, "n c"]:
         return table.take([place[name] for name in wanted], axis=1)
 
     above = len(rest) // 3
     sh = take((*_DC, *(rest[channel * above + k] for k in range(above) for channel in range(3))))
-    return Gaussians(
+    gaussians = Gaussians(
         take(_XYZ),
         unit(take(_ROTATION)),
-        from_log(take(_SCALE)),
+        _activate_scales(take(_SCALE), scales, notify),
         _activate(take(["opacity"])[:, 0], opacity, notify),
-        sh.reshape(len(rows), 1 + above, 3),
+        sh.reshape(len(table), 1 + above, 3),
     )
+    return _filter(gaussians, take([_FILTER]), notify) if _FILTER in place else gaussians
 
 
 def _rest_names(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -88,6 +92,36 @@ def _activate(raw: Float32[Array, " n"], opacity: str, notify: Callable[[str], N
     if np.isnan(raw).any():
         raise InputError(f"opacity of Gaussian {np.isnan(raw).argmax()} is not a number")
     return from_logit(raw)
+
+
+def _activate_scales(raw: Float32[Array, "n 3"], scales: str, notify: Callable[[str], None]) -> Float32[Array, "n 3"]:
+    not_below = bool((raw >= 0).all())
+    if scales == "linear":
+        if not not_below:
+            raise InputError("scales are below 0 somewhere, so they are no linear ones (allowed: scales 'log')")
+        notify("scales taken as linear, not as logarithms")
+        return raw
+    if not_below and raw.any():  # of a trained scene, some Gaussian is thinner than one unit
+        notify(
+            "no scale is below 0, as if stored without the logarithm; taken as logarithms all the same, "
+            f"so that none is below {from_log(raw).min():g}, scales 'linear' takes them as they are"
+        )
+    return from_log(raw)
+
+
+def _filter(gaussians: Gaussians, sizes: Float32[Array, "n 1"], notify: Callable[[str], None]) -> Gaussians:
+    """The Gaussians convolved with isotropic ones of these sizes, their mass kept as mip-splatting does."""
+    if not (np.isfinite(sizes) & (sizes >= 0)).all():
+        raise InputError(f"{_FILTER} is below 0 or not finite somewhere (allowed: sizes, 0 or more)")
+    before = np.square(gaussians.scales.astype(np.float64))
+    after = before + np.square(sizes.astype(np.float64))
+    ratio = np.divide(before, after, out=np.zeros_like(before), where=after > 0)
+    notify(f"applied {_FILTER}, as mip-splatting does for rendering: scales grow and opacities shrink by it")
+    return dataclasses.replace(
+        gaussians,
+        scales=np.sqrt(after).astype(np.float32),
+        opacities=(gaussians.opacities * np.sqrt(ratio.prod(axis=1))).astype(np.float32),
+    )
 
 
 def encode(gaussians: Gaussians) -> bytes:

@@ -38,7 +38,10 @@ _TYPES = {
     "float64": "f8",
 }
 _ORDERS = {"binary_little_endian": "<", "binary_big_endian": ">", "ascii": ""}
-_MAX_HEADER = 1 << 20
+_MAX_HEADER, _MAX_DIGITS = 1 << 20, 19
+_MAX_PROPERTIES = 1000  # of an element
+_MAX_LIST = 1 << 32
+_MAX_LIST_ROWS = 2_000_000  # which Python walks, a second for each million
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +128,7 @@ def read_header(file: BinaryIO) -> Header:
                 continue
             case ["format", kind, _] if kind in _ORDERS:
                 order = _ORDERS[kind]
-            case ["element", name, count] if count.isdecimal():
+            case ["element", name, count] if count.isdecimal() and len(count) < _MAX_DIGITS:
                 elements.append((name, int(count), []))
             case ["property", "list", count_kind, kind, name] if elements and {count_kind, kind} <= _TYPES.keys():
                 elements[-1][2].append(Property(name, _TYPES[kind], _TYPES[count_kind]))
@@ -135,7 +138,9 @@ def read_header(file: BinaryIO) -> Header:
                 raise InputError(f"header line {' '.join(words)[:80]!r} makes no sense")
     if order is None:
         raise InputError(f"the header names no format (allowed: {', '.join(_ORDERS)})")
-    for name, _, properties in elements:
+    for name, rows, properties in elements:
+        if rows and not 0 < len(properties) <= _MAX_PROPERTIES:
+            raise InputError(f"element '{name}' has {len(properties)} properties (allowed: 1 to {_MAX_PROPERTIES})")
         counts = Counter(one.name for one in properties)
         if len(counts) < len(properties):
             raise InputError(f"element '{name}' has two properties '{counts.most_common(1)[0][0]}'")
@@ -188,12 +193,17 @@ def _read_walking(file: BinaryIO, before: tuple[Element, ...], element: Element,
 
 
 def _read_text(file: BinaryIO, before: tuple[Element, ...], element: Element) -> Shaped[Array, " n"]:
+    data = file.read()
+    blank = np.frombuffer(b" " + data, np.uint8) <= ord(" ")
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # older numpy only warns of a word that is no number
         try:
-            values = np.fromstring(file.read().decode("latin-1"), np.float64, sep=" ")
+            values = np.fromstring(data, np.float64, sep=" ") if not blank.all() else np.empty(0)
         except (DeprecationWarning, ValueError):
             raise InputError("its text holds something that is no number") from None
+    if len(values) != np.count_nonzero(blank[:-1] & ~blank[1:]):  # numpy takes 1.5.3 for two
+        raise InputError("its text holds something that is no number")
+    del data, blank
     position = 0
     for other in (*before, element):
         places, position = _walk(values, other, "", position)
@@ -213,6 +223,10 @@ def _walk(data: Shaped[Array, " m"], element: Element, order: str, start: int) -
             raise _truncated(element, f"{element.count * width} values, {max(0, len(data) - start)} are there")
         first = start + width * np.arange(element.count)[:, None]
         return first + np.cumsum([0, *sizes])[:-1], start + element.count * width
+    if element.count > _MAX_LIST_ROWS:
+        raise InputError(
+            f"{element.count} rows of lists in element '{element.name}' (at most {_MAX_LIST_ROWS} are read)"
+        )
     places = np.empty((element.count, len(sizes)), np.int64)
     position = start
     for row in range(element.count):
@@ -234,6 +248,6 @@ def _list_size(data: Shaped[Array, " m"], one: Property, order: str, position: i
         head = np.dtype(one.count_dtype).itemsize
         cell = data[position : position + head]
         length = cell.view(order + one.count_dtype)[0] if len(cell) == head else 0
-    if not (length >= 0 and length == int(length)):
+    if not (0 <= length < _MAX_LIST and length == int(length)):
         raise InputError(f"a list '{one.name}' announces {length} values")
     return head + int(length) * size

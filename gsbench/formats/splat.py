@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gsbench.formats.activation import unit
+from gsbench.formats.activation import unit, without_zeros
 from gsbench.geometry import dc_to_rgb, rgb_to_dc
 from gsbench.parsing import InputError
 from gsbench.types import Gaussians
@@ -18,12 +18,12 @@ from gsbench.types import Gaussians
 _RECORD = np.dtype([("xyz", "<f4", 3), ("scale", "<f4", 3), ("rgba", "u1", 4), ("wxyz", "u1", 4)])
 
 
-def read(path: Path) -> Gaussians:
+def read(path: Path, notify: Callable[[str], None]) -> Gaussians:
     """Reads a .splat file; InputError if its size is no multiple of 32 bytes."""
     size = path.stat().st_size
     if size % _RECORD.itemsize:
         raise InputError(f"{size} bytes (a .splat file has 32 for each Gaussian): truncated, or no .splat file")
-    rows = np.fromfile(path, _RECORD)
+    rows = without_zeros(np.fromfile(path, _RECORD), notify)
     rgba = rows["rgba"].astype(np.float32) / 255
     quats = (rows["wxyz"].astype(np.float32) - 128) / 128
     dc = rgb_to_dc(rgba[:, None, :3]).astype(np.float32)

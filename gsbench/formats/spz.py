@@ -29,7 +29,8 @@ _VERSIONS = (2, 3, 4)
 _HAS_EXTENSIONS = 2
 _COORDINATE_SYSTEM, _RUB = 0xADBE0003, 4  # an extension of Adobe's that names another frame, and the usual one
 _GZIP = 16 + zlib.MAX_WBITS
-_MAX_RATIO = 1100  # bytes of positions to bytes of the file; deflate cannot reach it (1,032), nor do sane zstd files
+# Most bytes that a file may inflate to: a few times its own, real ones twice. Gaussians take ten times those of memory.
+_MAX_BYTES, _MAX_RATIO = 50_000_000, 50
 
 _COLOR_RANGE = 0.15
 _FIXED_BITS = 23  # and a sign
@@ -87,9 +88,13 @@ def _parse_header(fields: Sequence[Any], num_bytes: int) -> _Header:
         raise InputError(f"SH of degree {degree} (allowed: 0 to {MAX_SH_DEGREE})")
     if fraction_bits > _MOST_BITS:
         raise InputError(f"{fraction_bits} bits behind the point (allowed: 0 to {_MOST_BITS})")
-    if 9 * count > _MAX_RATIO * num_bytes:
-        raise InputError(f"truncated: {count} Gaussians announced, too many for {num_bytes} bytes")
-    return _Header(version, count, degree, fraction_bits, bool(flags & _HAS_EXTENSIONS))
+    header = _Header(version, count, degree, fraction_bits, bool(flags & _HAS_EXTENSIONS))
+    size, most = count * sum(header.widths()), max(_MAX_BYTES, _MAX_RATIO * num_bytes)
+    if size > most:
+        raise InputError(
+            f"{count} Gaussians announced, too many for {num_bytes} bytes (they take {size}; at most {most} are read)"
+        )
+    return header
 
 
 def _read_gzip(data: bytes, notify: Callable[[str], None]) -> tuple[_Header, _Streams]:
@@ -100,6 +105,8 @@ def _read_gzip(data: bytes, notify: Callable[[str], None]) -> tuple[_Header, _St
         if len(head) < _HEADER.size:
             raise InputError("truncated: its header is not complete")
         header = _parse_header(_HEADER.unpack(head)[:6], len(data))
+        if header.version > 3:
+            raise InputError(f"SPZ version {header.version} within gzip (allowed there: 2, 3)")
         widths = header.widths()
         size = header.count * sum(widths)
         body = inflate.decompress(inflate.unconsumed_tail, max(1, size))  # zlib takes 0 for no limit
@@ -121,6 +128,8 @@ def _read_zstd(data: bytes, notify: Callable[[str], None]) -> tuple[_Header, _St
     """Version 4: a plain header, extensions, a table of sizes, and one zstd stream an attribute."""
     import pyarrow as pa  # takes .1 s
 
+    if 0 < (version := int.from_bytes(data[4:8], "little")) < 4:
+        raise InputError(f"SPZ version {version} without gzip (allowed: versions 2 and 3 in gzip, 4 without)")
     if len(data) < _HEADER_4.size:
         raise InputError("truncated: its header is not complete")
     *fields, num_streams, table = _HEADER_4.unpack_from(data)

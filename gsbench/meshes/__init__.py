@@ -1,6 +1,7 @@
 """Meshes: files, the official splits, the world frame, surface points, and the procedural ten classes."""
 
 import io
+import logging
 import os
 import warnings
 from pathlib import Path
@@ -15,6 +16,8 @@ from gsbench.types import Mesh
 
 __all__ = ["MAX_MESH_BYTES", "NotFiniteError", "load_mesh", "load_off", "save_off"]
 
+# trimesh logs tracebacks, which Python prints where nobody has asked for logs.
+logging.getLogger("trimesh").addHandler(logging.NullHandler())
 _MAX_REASON = 200  # characters of an error of trimesh's
 
 
@@ -60,6 +63,14 @@ def _load_with_trimesh(path: Path, suffix: str) -> Mesh:
     except Exception as error:  # trimesh's parsers raise whatever their first broken assumption raises
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise InputError(f"{path}: cannot be read as {suffix[1:]}: {reason[:_MAX_REASON]}") from None
+    if (
+        vertices.ndim != 2
+        or vertices.shape[1] != 3
+        or faces.ndim != 2
+        or faces.shape[1] != 3
+        or faces.dtype.kind not in "iu"
+    ):
+        raise InputError(f"{path}: cannot be read as {suffix[1:]}: it holds no triangles")
     if not len(faces):
         raise InputError(f"{path}: no faces")
     if not (np.abs(vertices) <= np.finfo(np.float32).max).all():

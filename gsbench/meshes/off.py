@@ -67,6 +67,8 @@ def load_off(path: str | os.PathLike[str]) -> Mesh:
         raise NotFiniteError(f"{path}: {error}") from None
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
+    except MemoryError:
+        raise InputError(f"{path}: its {len(data)} bytes take more memory than there is") from None
 
 
 def has_glued_header(path: str | os.PathLike[str]) -> bool:

@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import os
 import re
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 
 from gsbench.cli import main
 from gsbench.formats import SUFFIXES, load_splats, save_splats
+from gsbench.parsing import InputError
 from gsbench.store.folder import open_folder, resolve
 from gsbench.store.gaussians import load_object
 from tests.formats.samples import assert_same, random_gaussians
@@ -123,7 +125,49 @@ def test_opacities_without_the_logit(run) -> None:
     np.testing.assert_allclose(load_splats("c.ply").opacities, np.linspace(0, 1, 20), atol=2e-8)
 
 
+def test_scales_without_the_logarithm(run) -> None:
+    save_splats(random_gaussians(20, 1), "a.ply")
+    data = plyfile.PlyData.read("a.ply", mmap=False)
+    for i in range(3):
+        data["vertex"][f"scale_{i}"] = np.linspace(0.01, 0.1, 20, dtype=np.float32)
+    data.write("b.ply")
+    assert "as if stored without the logarithm" in run("b.ply", "c.ply").err
+    done = run("b.ply", "c.ply", "--scales", "linear")
+    assert (done.status, "scales taken as linear" in done.err) == (0, True)
+    np.testing.assert_allclose(load_splats("c.ply").scales[:, 0], np.linspace(0.01, 0.1, 20), rtol=1e-6)
+
+
+def test_an_id_and_a_folder_may_hold_colons(run, monkeypatch) -> None:
+    asked: list[tuple[str, str]] = []
+
+    def load(folder: object, object_id: str) -> None:
+        asked.append((str(folder), object_id))
+        raise InputError("seen")
+
+    monkeypatch.setattr("gsbench.store.folder.resolve", lambda name, configs: name)
+    monkeypatch.setattr("gsbench.store.folder.open_folder", lambda path: path)
+    monkeypatch.setattr("gsbench.store.gaussians.load_object", load)
+    Path("data:v1").mkdir()
+    for source in ("data:v1:chair:0001", "mini:chair:0001", "org/name:a", "./data:v1:a", "mini:"):
+        assert run(source, "a.ply").status == 2
+    expected = [("data:v1", "chair:0001"), ("mini", "chair:0001"), ("org/name", "a"), ("./data:v1", "a"), ("mini", "")]
+    assert asked == expected
+
+
+def test_equal_renders_are_not_infinitely_like(run) -> None:
+    gaussians = random_gaussians(20, 0)
+    gaussians.opacities[:] = 0
+    save_splats(gaussians, "a.ply")
+    done = run("a.ply", "b.splat")
+    assert "inf" not in done.err
+    assert "lossy: yet no pixel of 8 renders of 256x256 differs from the original's" in done.err
+
+
 ERRORS = {
+    "means of 3e38": (("far.ply", "b.spz"), "far.ply: means of Gaussian 0: 3e.38 .1 like it; must be at most 1e.18"),
+    "a pipe": (("pipe.spz", "b.ply"), "pipe.spz: is no regular file .allowed: a file"),
+    "a hundred thousand brackets": (("deep.glb", "b.ply"), "deep.glb: its JSON chunk: tables and lists stand"),
+    "scales of splat": (("a.splat", "b.ply", "--scales", "log"), "a choice for .ply and .glb files only"),
     "no such file": (("nowhere.ply", "b.ply"), "nowhere.ply: No such file or directory"),
     "unknown IN": (("a.obj", "b.ply"), r"a.obj: no format of Gaussians has the suffix '.obj' .allowed: .ply, .splat"),
     "unknown OUT": (("a.ply", "b.obj"), r"b.obj: no format of Gaussians has the suffix '.obj'"),
@@ -137,7 +181,7 @@ ERRORS = {
     "no such object": (("mini:chiar_0025", "b.ply"), "no object 'chiar_0025'; did you mean 'chair_0025'"),
     "no object": (("mini:", "b.ply"), "mini: no object ''"),
     "no data set": ((".:chair_0025", "b.ply"), "no data set, it has no manifest.json"),
-    "axes of data": (("mini:chair_0025", "b.glb", "--axes", "y-down"), "--axes and --opacity are for files"),
+    "axes of data": (("mini:chair_0025", "b.glb", "--axes", "y-down"), "--axes, --opacity and --scales are for files"),
     "unknown axes": (("a.ply", "b.glb", "--axes", "up"), "invalid choice: 'up' .choose from"),
     "opacity of glb": (("a.glb", "b.ply", "--opacity", "linear"), "'linear' is a choice for .ply files only"),
     "truncated": (("cut.ply", "b.ply"), "cut.ply: truncated: 20 rows of element 'vertex' announced"),
@@ -148,6 +192,11 @@ ERRORS = {
 def test_bad_input_is_one_line_and_leaves_nothing(run, name: str) -> None:
     save_splats(random_gaussians(20, 1), "a.ply")
     save_splats(random_gaussians(20, 1), "a.glb")
+    os.mkfifo("pipe.spz")
+    Path("deep.glb").write_bytes(struct.pack("<4sIII4s", b"glTF", 2, 100_020, 100_000, b"JSON") + b"[" * 100_000)
+    far = plyfile.PlyData.read("a.ply", mmap=False)
+    far["vertex"]["x"][0] = 3e38
+    far.write("far.ply")
     Path("cut.ply").write_bytes(Path("a.ply").read_bytes()[:-1])
     Path("link.ply").symlink_to("a.ply")
     Path("here.ply").mkdir()

@@ -200,6 +200,36 @@ def test_another_colour_space_is_pointed_out(tmp_path: Path) -> None:
     assert notes == [f"{path}: colour space 'lin_rec709_display' taken for 'srgb_rec709_display', unchanged"]
 
 
+def with_scales(gaussians: Gaussians, scales: np.ndarray, path: Path) -> Path:
+    document, binary = take_apart(gltf.encode(gaussians, "z-up"))
+    view = document["bufferViews"][primitive(document)["attributes"][f"{SPLATTING}SCALE"]]
+    start, size = view["byteOffset"], view["byteLength"]
+    path.write_bytes(put_together(document, binary[:start] + scales.astype("<f4").tobytes() + binary[start + size :]))
+    return path
+
+
+def test_scales_of_the_draft_are_named_and_read_on_demand(tmp_path: Path) -> None:
+    gaussians = random_gaussians(30, 1)
+    path = with_scales(gaussians, np.log(gaussians.scales), tmp_path / "draft.glb")
+    with pytest.raises(ValueError, match=r"Gaussian 0 are below 0 .30 like it.: a draft of KHR_.* stored logarithms"):
+        load_splats(path)
+    notes: list[str] = []
+    again = load_splats(path, notify=notes.append, scales="log")
+    assert notes == [f"{path}: scales taken as logarithms, as a draft of KHR_gaussian_splatting had them"]
+    np.testing.assert_allclose(again.scales, gaussians.scales, rtol=2e-6)
+
+
+def test_a_scale_of_zero_is_a_flat_gaussian(tmp_path: Path) -> None:
+    gaussians = random_gaussians(30, 1)
+    gaussians.scales[4] = (0, 1e-9, 0)
+    path = with_scales(gaussians, gaussians.scales, tmp_path / "flat.glb")
+    notes: list[str] = []
+    again = load_splats(path, notify=notes.append)
+    assert notes == [f"{path}: scales of 0 taken as 1e-09: 1 of 30 (the first: 4)"]
+    np.testing.assert_array_equal(again.scales[4], np.full(3, 1e-9, np.float32))
+    assert_same(again[:4], gaussians[:4])
+
+
 def primitive(document: dict[str, Any]) -> dict[str, Any]:
     return document["meshes"][0]["primitives"][0]
 

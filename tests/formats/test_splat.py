@@ -88,10 +88,29 @@ def test_refuses_what_is_none(tmp_path: Path, size: int, message: str) -> None:
     assert str(caught.value).startswith(f"{tmp_path / 'a.splat'}: ")
 
 
-def test_a_rotation_of_zeros_is_none_and_a_scale_of_zero_is_refused(tmp_path: Path) -> None:
-    record = np.array([1, 2, 3, 1, 1, 1], "<f4").tobytes() + bytes([9, 9, 9, 9, 128, 128, 128, 128])
-    (tmp_path / "a.splat").write_bytes(record)
-    np.testing.assert_array_equal(load_splats(tmp_path / "a.splat").quats, [[1, 0, 0, 0]])
-    (tmp_path / "a.splat").write_bytes(bytes(32))
-    with pytest.raises(ValueError, match=r"scales of Gaussian 0: 0 .1 like it; must be above 0"):
+def test_a_machine_too_small_for_a_file_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*args: object) -> None:
+        raise MemoryError
+
+    (tmp_path / "a.splat").write_bytes(bytes(64))
+    monkeypatch.setattr(np, "fromfile", full)
+    with pytest.raises(ValueError, match=r"a\.splat: its 64 bytes take more memory than there is"):
         load_splats(tmp_path / "a.splat")
+
+
+def test_zeros_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "a.splat"
+    record = np.array([1, 2, 3, 1, 0, 1], "<f4").tobytes() + bytes([9, 9, 9, 9, 128, 128, 128, 128])
+    path.write_bytes(bytes(32) + record)
+    notes: list[str] = []
+    gaussians = load_splats(path, notify=notes.append)
+    np.testing.assert_array_equal(gaussians.quats, [[1, 0, 0, 0]])
+    np.testing.assert_array_equal(gaussians.scales, np.array([[1, 1e-7, 1]], np.float32))
+    assert [note.removeprefix(f"{path}: ") for note in notes] == [
+        "left out rows of zeros, which are no Gaussians: 1 of 2 (the first: 0)",
+        "rotations 0 0 0 0 taken as none: 1 of 1 (the first: 0)",
+        "scales of 0 taken as 1e-07: 1 of 1 (the first: 0)",
+    ]
+    path.write_bytes(bytes(32))
+    with pytest.raises(ValueError, match="no Gaussians"):
+        load_splats(path, notify=lambda note: None)

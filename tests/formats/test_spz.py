@@ -221,7 +221,16 @@ WRONG = {
     "version 9": (lambda: gzipped(9, 1, 0, 12, 0, 0), "SPZ version 9"),
     "degree 4": (lambda: gzipped(3, 1, 4, 12, 0, 0), "SH of degree 4 .allowed: 0 to 3"),
     "point too far": (lambda: gzipped(3, 1, 0, 60, 0, 0), "60 bits behind the point"),
-    "four billion": (lambda: gzipped(3, 4_000_000_000, 3, 12, 0, 0), "truncated: 4000000000 Gaussians announced, too"),
+    "four billion": (
+        lambda: gzipped(3, 4_000_000_000, 3, 12, 0, 0),
+        "4000000000 Gaussians announced, too many for [0-9]+ bytes .they take",
+    ),
+    "a bomb": (lambda: gzipped(3, 2_000_000, 3, 12, 0, 0, body=bytes(130_000_000)), "at most 50000000 are read"),
+    "2: without gzip": (
+        lambda: zlib.decompress(version_2(random_gaussians(9, 0)), wbits=31),
+        r"SPZ version 2 without gzip .allowed: versions 2 and 3 in gzip, 4 without",
+    ),
+    "4: within gzip": (lambda: gzipped(4, 1, 0, 12, 0, 0, body=bytes(20)), "SPZ version 4 within gzip"),
     "too short": (
         lambda: gzipped(3, 2, 0, 12, 0, 0, body=bytes(25)),
         "truncated: 2 Gaussians announced, 25 of their 40 bytes are there",
@@ -234,7 +243,7 @@ WRONG = {
     "4: half a header": (lambda: changed(0)[:20], "truncated: its header is not complete"),
     "4: cut": (lambda: changed(0)[:-1], "truncated: stream 5 does not hold 50 Gaussians"),
     "4: one too many": (lambda: changed(8, word(51)), "truncated: stream 0 does not hold 51 Gaussians"),
-    "4: four billion": (lambda: changed(8, word(2**32 - 1)), "truncated: 4294967295 Gaussians announced, too many"),
+    "4: four billion": (lambda: changed(8, word(2**32 - 1)), "4294967295 Gaussians announced, too many"),
     "4: streams": (lambda: changed(15, b"\x05"), "its table of 5 streams makes no sense .6 are needed"),
     "4: table": (lambda: changed(16, word(2**31)), "its table of 6 streams makes no sense"),
     "4: damaged": (lambda: changed(32 + 6 * 16, bytes(8)), "stream 0 is damaged"),

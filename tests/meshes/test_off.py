@@ -1,6 +1,7 @@
 """OFF in every form found in the wild, and every way in which a file can be wrong."""
 
 import json
+import logging
 import os
 import struct
 from collections.abc import Callable
@@ -236,6 +237,14 @@ def test_other_formats_fail_in_one_line(tmp_path: Path, name: str, content: byte
     assert "\n" not in str(caught.value)
 
 
+def test_trimesh_prints_no_traceback(tmp_path: Path, monkeypatch, capfd) -> None:
+    text = trimesh.creation.box((1, 2, 3)).export(file_type="stl_ascii").replace("normal 0", "normal x")
+    (tmp_path / "a.stl").write_text(text)
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])  # as in a command, where nobody asks for logs
+    assert len(load_mesh(tmp_path / "a.stl").faces) == 12
+    assert capfd.readouterr() == ("", "")
+
+
 def glb_with(change: Callable[[dict[str, Any]], object], path: Path) -> Path:
     """A .glb file of a box whose JSON was changed."""
     data = trimesh.creation.box((1, 1, 1)).export(file_type="glb")
@@ -317,6 +326,16 @@ def test_a_file_that_memory_could_not_hold_is_not_opened(tmp_path):
         file.truncate(MAX_MESH_BYTES + 1)  # takes no room on the disk
     with pytest.raises(ValueError, match=r"huge.off: 1000000001 bytes, files of at most 1000000000 are read"):
         load_mesh(path)
+
+
+def test_a_machine_too_small_for_a_file_is_told(tmp_path, monkeypatch):
+    def full(*args, **options):
+        raise MemoryError
+
+    (tmp_path / "a.off").write_text("OFF\n4 1 0\n" + ROWS + "4 0 1 2 3\n")
+    monkeypatch.setattr(np, "fromstring", full)
+    with pytest.raises(InputError, match=r"a\.off: its 44 bytes take more memory than there is"):
+        load_mesh(tmp_path / "a.off")
 
 
 def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path):
