@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -14,11 +15,13 @@ import pytest
 from PIL import Image
 
 from gsbench.build import build
+from gsbench.build.making import make_object
 from gsbench.build.objects import build_object, load_rows, save_object
 from gsbench.build.preset import Preset, load_preset
 from gsbench.meshes.off import save_off
 from gsbench.meshes.shapes import make_shape
 from gsbench.meshes.split import MeshFile, list_meshes, mesh_sha256
+from gsbench.parsing import InputError
 from gsbench.results import TEMPORARY_PREFIX
 from gsbench.store.arrays import rows_of
 from gsbench.store.folder import open_folder, read_labels, read_table
@@ -65,7 +68,7 @@ def built(meshes: Path, tmp_path_factory: pytest.TempPathFactory) -> Built:
     """The folder that two workers built, its manifest, and the progress that was told."""
     out = tmp_path_factory.mktemp("built") / "tiny"
     told: list[tuple[object, ...]] = []
-    manifest = build(meshes, out, TINY, workers=2, progress=lambda *step: told.append(step))
+    manifest = build(meshes, out, TINY, workers=2, max_set_aside=30, progress=lambda *step: told.append(step))
     return out, manifest, told
 
 
@@ -116,13 +119,14 @@ def test_rows_hold_what_the_recipe_says(built: Built, meshes: Path) -> None:
 
 def test_the_manifest_keeps_the_whole_recipe(built: Built) -> None:
     recipe = built[1].recipe
+    assert set(recipe["about"]) == {"name", "version", "title", "license", "source"}
     assert set(recipe) == {field.name for field in dataclasses.fields(Preset)}
     assert recipe["rig"]["views"] == 12
     assert recipe["fit"]["lr_scales"] == tiny_preset().fit.lr_scales
 
 
 def test_the_number_of_workers_changes_no_byte(built: Built, meshes: Path, tmp_path: Path) -> None:
-    build(meshes, tmp_path / "again", TINY, workers=1)
+    build(meshes, tmp_path / "again", TINY, workers=1, max_set_aside=30)
     assert_same_bytes(tmp_path / "again", built[0])
 
 
@@ -150,6 +154,45 @@ def test_when_no_object_can_be_made_the_first_reason_is_told(tmp_path: Path) -> 
     with pytest.raises(ValueError, match="none of 2 objects could be made; chair_test: the counts must be"):
         build(tmp_path / "meshes", tmp_path / "out", "mini", workers=1)
     assert [path.name for path in tmp_path.iterdir()] == ["meshes"]
+
+
+def test_a_build_that_sets_more_aside_than_allowed_fails_and_goes_on_when_it_is_allowed(
+    built: Built, meshes: Path, tmp_path: Path
+) -> None:
+    told_of = (
+        r"3 of 10 objects could not be made, 30 % \(allowed: 1 %\); most often, 1 times, such as chair_0009: "
+        r"truncated.* --max-set-aside 30; what is finished stays in .*\.out\.building"
+    )
+    with pytest.raises(InputError, match=told_of):
+        build(meshes, tmp_path / "out", TINY, workers=1)
+    assert [path.name for path in tmp_path.iterdir()] == [".out.building"]
+    with pytest.raises(InputError, match=r"30 % \(allowed: 29\.9 %\)"):
+        build(meshes, tmp_path / "out", TINY, workers=1, max_set_aside=29.9)
+    told: list[tuple[object, ...]] = []
+    build(meshes, tmp_path / "out", TINY, max_set_aside=30, progress=lambda *step: told.append(step))
+    assert told[0] == ("objects", 10, 10, 3), "nothing is made again"
+    assert_same_bytes(tmp_path / "out", built[0])
+
+
+@pytest.mark.parametrize("share", [-1, 100.5, float("nan")])
+def test_shares_out_of_range_are_refused(meshes: Path, tmp_path: Path, share: float) -> None:
+    with pytest.raises(InputError, match=r"max_set_aside: .* \(allowed: 0 to 100"):
+        build(meshes, tmp_path / "out", TINY, max_set_aside=share)
+
+
+def test_an_unexpected_exception_is_told_as_a_fault_of_gsbench(
+    meshes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (file,) = (file for file in list_meshes(meshes) if file.object_id == "chair_0001")
+
+    def broken(*_arguments: object) -> None:
+        np.zeros(3).reshape(2, 2)  # numpy's ValueError is no InputError
+
+    outcome = make_object(file, tiny_preset(), tmp_path, broken)  # type: ignore[arg-type]
+    assert outcome.reason is not None
+    assert re.match(r"a fault of gsbench, at \w+\.py:\d+: ValueError: cannot reshape", outcome.reason)
+    (bad,) = (file for file in list_meshes(meshes) if file.object_id == "chair_0009")
+    assert "fault" not in (make_object(bad, tiny_preset(), tmp_path).reason or "fault")
 
 
 def test_a_data_set_needs_both_splits(tmp_path: Path) -> None:
@@ -205,7 +248,7 @@ def test_a_mount_point_cannot_be_the_output(meshes: Path, disk: Path) -> None:
 def test_an_output_may_be_a_link_to_an_empty_folder(built: Built, meshes: Path, tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to("real")
-    build(meshes, tmp_path / "link", TINY, workers=1)
+    build(meshes, tmp_path / "link", TINY, workers=1, max_set_aside=30)
     assert_same_bytes(tmp_path / "real", built[0])
 
 
@@ -222,7 +265,7 @@ def test_a_disk_that_fills_up_is_one_line_and_the_build_goes_on_when_there_is_ro
     assert 0 < finished < 10
     subprocess.run(["mount", "-o", "remount,size=10m", disk], check=True)
     told: list[tuple[object, ...]] = []
-    build(meshes, disk / "out", TINY, workers=1, progress=lambda *step: told.append(step))
+    build(meshes, disk / "out", TINY, workers=1, max_set_aside=30, progress=lambda *step: told.append(step))
     assert told[0][:3] == ("objects", finished, 10)
     assert_same_bytes(disk / "out", built[0])
 
@@ -231,6 +274,9 @@ def test_a_part_of_the_objects_is_a_data_set_that_says_so(meshes: Path, tmp_path
     manifest = build(meshes, tmp_path / "part", TINY, workers=1, limit_per_class=(1, 1))
     assert manifest.counts["points"] == {"train": {"chair": 1, "table": 1}, "test": {"chair": 1, "table": 1}}
     assert manifest.version == "0.0-tiny-first-1-1"
+    assert re.fullmatch(r"meshes\d+-part-[0-9a-f]{8}", manifest.name)
+    assert manifest.part
+    assert ", a part: 2 training and 2 test objects of 2 classes" in (tmp_path / "part/README.md").read_text()
     assert manifest.recipe["limit_per_class"] == {"train": 1, "test": 1}
     assert "of each class the first 1 for training" in (tmp_path / "part/README.md").read_text()
     assert set(read_labels(open_folder(tmp_path / "part"), "train")) == {"chair_0001", "table_0001"}

@@ -180,7 +180,7 @@ def test_presets_differ_from_the_others_in_the_fit_alone(name, like):
     assert isinstance(preset.fit, ClassicRecipe)
     assert (preset.rig, preset.render, preset.store) == (other.rig, other.render, other.store)
     assert preset.about.version != other.about.version
-    assert "classic" in preset.about.title
+    assert "classic" in preset.about.variant
 
 
 def test_what_the_presets_scale_down():

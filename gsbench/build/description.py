@@ -57,6 +57,8 @@ class Description:
         code: hash of this package's modules.
         programs: versions, and the device of the fit, `cpu` or `cuda`.
         meshes: the objects by id.
+        derived_from: the collection that they are of, or None; see `gsbench.store.origin`.
+        part: whether they are only some of the objects that were at hand, or few of the collection's.
     """
 
     format: int
@@ -64,6 +66,8 @@ class Description:
     code: str
     programs: dict[str, str]
     meshes: dict[str, Source]
+    derived_from: str | None = None
+    part: bool = False
 
 
 def describe(files: Sequence[MeshFile], recipe: Preset, device: str, known: Mapping[str, Source]) -> Description:

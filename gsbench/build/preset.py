@@ -16,7 +16,6 @@ from gsbench.geometry import spiral_rig
 from gsbench.meshes.split import MeshFile
 from gsbench.parsing import InputError, overlay, parse, read_toml, suggest
 from gsbench.render.meshes import RenderSetup
-from gsbench.store.card import About
 from gsbench.store.schema import FloatType
 from gsbench.store.shards import MAX_SHARD_BYTES
 from gsbench.store.webp import MAX_METHOD
@@ -80,6 +79,40 @@ class Store:
 
 
 @dataclass(frozen=True, slots=True)
+class Wording:
+    """What a preset has to say of the data sets that are built with it; the meshes say the rest.
+
+    Attributes:
+        version: of the data set, where it is made from `meshes`; made from others, it ends in the preset's name.
+        meshes: the collection that the version is of, see `gsbench.store.origin`.
+        variant: what the heading has in brackets; empty is the version.
+        note: on how the Gaussians are made; Markdown.
+        name, title, license, source: as in `About`, of a preset of one's own for certain meshes; empty where the
+            meshes decide.
+    """
+
+    version: str
+    meshes: str
+    variant: str = ""
+    note: str = ""
+    name: str = ""
+    title: str = ""
+    license: str = ""
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MeshesWording:
+    """The words of what is made from a known collection: as in `About`, and `what` its meshes are called."""
+
+    name: str
+    title: str
+    what: str
+    license: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
 class Limit:
     """The most objects of a class, in each split, that a data set takes: the first in the order of their ids."""
 
@@ -96,15 +129,15 @@ class Preset:
     """Everything that decides a data set; a table of build.toml.
 
     Attributes:
-        about: what the data set is called.
+        about: what the preset has to say of the data set.
         rig: the cameras.
         render: the look of the meshes.
         fit: how Gaussians are fitted.
         store: what is kept.
-        limit_per_class: None takes all objects. The data set's version and card say that there is a limit.
+        limit_per_class: None takes all objects. The data set says that there is a limit.
     """
 
-    about: About
+    about: Wording
     rig: Rig
     render: RenderSetup
     fit: FitRecipe | ClassicRecipe
@@ -134,7 +167,7 @@ def evenly(total: int, count: int) -> Int64[Array, " c"]:
 
 
 def adapt(preset: Preset, renderer: str | None, limit_per_class: tuple[int, int] | None) -> Preset:
-    """The preset with another renderer, or for a part of the objects only, which its name and words then say.
+    """The preset with another renderer, or for a part of the objects only.
 
     Raises:
         InputError: no such renderer, or a limit below 1.
@@ -147,14 +180,7 @@ def adapt(preset: Preset, renderer: str | None, limit_per_class: tuple[int, int]
         limit = Limit(*limit_per_class)
     except InputError as error:
         raise InputError(f"limit_per_class: {error}") from None
-    about = dataclasses.replace(
-        preset.about,
-        version=f"{preset.about.version}-first-{limit.train}-{limit.test}",
-        title=f"{preset.about.title}, a part",
-        source=f"Not all objects: of each class the first {limit.train} for training and the first {limit.test} for "
-        f"testing, in the order of their ids.\n\n{preset.about.source.strip()}",
-    )
-    return dataclasses.replace(preset, about=about, limit_per_class=limit)
+    return dataclasses.replace(preset, limit_per_class=limit)
 
 
 def select(files: Sequence[MeshFile], limit: Limit | None) -> list[MeshFile]:
@@ -181,9 +207,7 @@ def load_preset(name: str) -> Preset:
     Raises:
         InputError: no such preset or file, unknown keys, or values out of range.
     """
-    source = importlib.resources.files("gsbench_cards") / "modelnet10-gs" / "build.toml"
-    with importlib.resources.as_file(source) as path:
-        presets = read_toml(path)["presets"]
+    presets = _shipped()["presets"]
     if not name.endswith(".toml"):
         return parse(_find(name, presets, "preset"), Preset, f"build.toml, preset {name}")
     table = read_toml(Path(name))
@@ -191,10 +215,23 @@ def load_preset(name: str) -> Preset:
     if not isinstance(extends, str):
         raise InputError(f"{name}: key 'extends' is missing (must be one of {', '.join(presets)})")
     base = _find(extends, presets, f"{name}: extends")
+    if isinstance(own := table.get("about"), dict):
+        table["about"] = {"variant": "", **own}  # that of the preset is not this one's
     preset = parse(overlay(base, table), Preset, name)
-    if (preset.about.name, preset.about.version) == (base["about"]["name"], base["about"]["version"]):
+    if preset.about.version == base["about"]["version"] and not preset.about.name:
         raise InputError(f"{name}: about.version is {preset.about.version!r} like that of {extends} (must be its own)")
     return preset
+
+
+def load_wording(collection: str) -> MeshesWording:
+    """The words of what is made from a known collection."""
+    return parse(_shipped()["meshes"][collection], MeshesWording, f"build.toml, meshes {collection}")
+
+
+def _shipped() -> dict[str, Any]:
+    source = importlib.resources.files("gsbench_cards") / "modelnet10-gs" / "build.toml"
+    with importlib.resources.as_file(source) as path:
+        return read_toml(path)
 
 
 def _find(name: str, presets: dict[str, Any], where: str) -> dict[str, Any]:

@@ -30,6 +30,7 @@ from gsbench.parsing import InputError
 from gsbench.probe import check_classes
 from gsbench.results import SCHEMA_VERSION, ModelInfo, Result, save_result
 from gsbench.store.folder import Folder, default_data, open_folder, read_labels, resolve
+from gsbench.store.origin import published_name
 from gsbench.tasks import CamerasOf, Features, Modality, Protocol, Sampling, Task, ViewsFrom
 
 
@@ -168,7 +169,7 @@ def _as_result(job: Job, seed: int, scored: Scored, encoder: Encoder | None) -> 
         model=ModelInfo(recipe.name, recipe.title, recipe.sha256(), params, recipe.pretrained),
         run=run_info(seed, job.device, scored.trained, scored.train_objects, scored.seconds),
         metrics=classification_metrics(scored.probabilities, scored.labels),
-        reported=find_reported(recipe, job.task, pretext),
+        reported=find_reported(recipe, job.task, published_name(job.folder), pretext),
         predictions={i: row.tolist() for i, row in zip(scored.ids, scored.probabilities, strict=True)},
         pretext=pretext,
         stated=scored.stated | _of_renders(job),

@@ -59,6 +59,7 @@ def _card(folder: Folder, about: About, scores: Scores) -> str:
         version=about.version,
         source=about.source.strip(),
         fingerprint=manifest.fingerprint(),
+        origin=_origin(manifest),
         floats=manifest.float_type,
         counts=_counts_table(manifest),
         columns="\n\n".join(_columns_table(manifest.schema(config)) for config in manifest.counts),
@@ -158,6 +159,12 @@ def _ranges(numbers: list[str]) -> str:
         else:
             runs.append([number])
     return ", ".join(run[0] if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
+
+
+def _origin(manifest: Manifest) -> str:
+    if manifest.derived_from is None:
+        return "of no known collection"
+    return f"{'a part, ' if manifest.part else ''}derived from `{manifest.derived_from}`"
 
 
 def _missing(object_ids: Iterable[str]) -> str:

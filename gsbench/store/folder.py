@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gsbench.parsing import InputError, suggest
+from gsbench.store.audit import AUDIT
 from gsbench.store.manifest import MANIFEST, Manifest, load_manifest
 from gsbench.store.schema import SPLITS, Schema
 
@@ -105,7 +106,7 @@ def _download(repo: str, revision: str | None, configs: Sequence[str] | None) ->
     import huggingface_hub  # takes .1 s
 
     folders = ["*"] if configs is None else configs
-    patterns = [MANIFEST, "*.md", "*.yaml", *(f"{config}/*.parquet" for config in folders)]
+    patterns = [MANIFEST, AUDIT, "*.md", "*.yaml", *(f"{config}/*.parquet" for config in folders)]
     try:
         path = huggingface_hub.snapshot_download(
             repo, repo_type="dataset", revision=revision, allow_patterns=patterns, etag_timeout=_HUB_SECONDS
