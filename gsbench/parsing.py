@@ -8,6 +8,7 @@ import dataclasses
 import difflib
 import functools
 import json
+import math
 import tomllib
 import types
 import typing
@@ -23,6 +24,28 @@ class InputError(ValueError):
 
     Whatever else is raised is a fault of gsbench.
     """
+
+
+def check_range(
+    key: str, value: float, low: float, high: float = math.inf, *, above: bool = False, below: bool = False
+) -> None:
+    """Raises an InputError unless a number is finite and in `low`..`high`.
+
+    Args:
+        key: names the value in the error.
+        value: a whole number or a float.
+        low: the least that is allowed.
+        high: the most; none by default.
+        above: whether `low` itself is not allowed.
+        below: whether `high` itself is not allowed.
+    """
+    if (low < value if above else low <= value) and (value < high if below else value <= high) and value != math.inf:
+        return
+    if high == math.inf:
+        allowed = f"must be {'above' if above else 'at least'} {low:g}{', and finite' if value == math.inf else ''}"
+    else:
+        allowed = f"allowed: {'above ' if above else ''}{low:g} {'to below' if below else 'to'} {high:g}"
+    raise InputError(f"{key} is {value} ({allowed})")
 
 
 def overlay(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from typing import Literal
 
 import pytest
 
-from gsbench.parsing import InputError, overlay, parse, read_json, read_toml, read_versioned, suggest
+from gsbench.parsing import InputError, check_range, overlay, parse, read_json, read_toml, read_versioned, suggest
 
 
 @pytest.mark.parametrize("content", [None, b"\xff\xfe"])
@@ -29,6 +29,34 @@ def test_errors_of_a_dataclass_itself_name_the_file():
     assert parse({"number": 2}, Even, "x.toml") == Even(2)
     with pytest.raises(ValueError, match=r"x\.toml: number is odd"):
         parse({"number": 3}, Even, "x.toml")
+
+
+INF, NAN = float("inf"), float("nan")
+
+
+@pytest.mark.parametrize(
+    ("value", "limits", "refused"),
+    [
+        (0, {"low": 0, "high": 1}, None),
+        (1, {"low": 0, "high": 1}, None),
+        (10**400, {"low": 0}, None),
+        (2, {"low": 0, "high": 1}, "k is 2 (allowed: 0 to 1)"),
+        (NAN, {"low": 0, "high": 1}, "k is nan (allowed: 0 to 1)"),
+        (INF, {"low": 0}, "k is inf (must be at least 0, and finite)"),
+        (-INF, {"low": 0}, "k is -inf (must be at least 0)"),
+        (0.0, {"low": 0, "above": True}, "k is 0.0 (must be above 0)"),
+        (0.0, {"low": 0, "high": 1, "above": True}, "k is 0.0 (allowed: above 0 to 1)"),
+        (1, {"low": 0, "high": 1, "below": True}, "k is 1 (allowed: 0 to below 1)"),
+        (10**30, {"low": 1, "high": 4096}, f"k is {10**30} (allowed: 1 to 4096)"),
+    ],
+)
+def test_ranges(value, limits, refused):
+    if refused is None:
+        check_range("k", value, **limits)
+        return
+    with pytest.raises(InputError) as caught:
+        check_range("k", value, **limits)
+    assert str(caught.value) == refused
 
 
 @dataclasses.dataclass(frozen=True)
