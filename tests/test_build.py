@@ -303,7 +303,7 @@ def test_a_preset_of_ones_own_changes_what_it_says(tmp_path: Path) -> None:
         (("extends", "extend"), "own.toml: key 'extends' is missing .must be one of mini, lite"),
         (("lite", "light"), "own.toml: extends: no 'light'; did you mean 'lite'"),
         (("num_gaussians", "gaussians"), "own.toml: fit: unknown key 'gaussians'; did you mean 'num_gaussians'"),
-        (("4096", "0"), "own.toml: fit: num_gaussians: 0"),
+        (("4096", "0"), "own.toml: fit: num_gaussians is 0"),
         (("version", "title"), "own.toml: about.version is '1.0.0-lite' like that of lite"),
         (("=", ":"), "own.toml: not TOML"),
     ],
@@ -312,6 +312,51 @@ def test_a_wrong_preset_of_ones_own_is_named(tmp_path: Path, change: tuple[str, 
     (tmp_path / "own.toml").write_text(OWN.replace(*change))
     with pytest.raises(ValueError, match=message):
         load_preset(str(tmp_path / "own.toml"))
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("rig.views = 1_000_000_000", "rig: views is 1000000000 (allowed: 2 to"),
+        ("rig.views = 0", "rig: views is 0"),
+        ("rig.views = 10_000", "rig: 10000 views of 224x224 pixels are 501760000 (allowed: up to 134217728 pixels"),
+        ("rig.size = 0", "rig: size is 0 (allowed: 8 to 4096)"),
+        ("rig.size = 100_000", "rig: size is 100000"),
+        ("rig.radius = nan", "rig: radius is nan"),
+        ("rig.radius = 2.0", "cuts the unit sphere"),
+        ("rig.fov_deg = 180", "rig: fov_deg is 180"),
+        ("rig.turns = inf", "rig: turns is inf"),
+        ("rig.elevation_min_deg = 80", "rig: elevation_max_deg is 75.0 (allowed: 80 to below 90)"),
+        ("rig.elevation_max_deg = nan", "rig: elevation_max_deg is nan"),
+        ("store.points = 0", "store: points is 0 (allowed: 1 to"),
+        ("store.points = 1_000_000_000", "store: points is 1000000000"),
+        ("store.view_size = 0", "store: view_size is 0"),
+        ("store.view_size = 4096", "store: 64 views of 4096x4096 pixels are"),
+        ("store.gaussian_bits = 24", "store: gaussian_bits is 24 (allowed: 0 to 23)"),
+        ("store.point_bits = -1", "store: point_bits is -1"),
+        ("store.max_shard_bytes = 0", "store: max_shard_bytes is 0"),
+        ("store.max_shard_bytes = 1000", "store.max_shard_bytes is 1000 (must hold an object, whose Gaussians take up"),
+        ("store.max_shard_bytes = 1_000_000_000", "store: max_shard_bytes is 1000000000"),
+        ("fit.num_gaussians = -1", "fit: num_gaussians is -1"),
+        ("fit.lr_means = nan", "fit: lr_means is nan"),
+        ("fit.stages = []", "fit: stages: empty"),
+        ("fit.stages = [{ resolution = 0, iterations = 1 }]", "fit: stages[0]: resolution is 0"),
+        ("fit.stages = [{ resolution = 100, iterations = 1 }]", "fit.stages: resolution is 100 (must divide the rig's"),
+        ("render.frequency = inf", "render: frequency is inf"),
+        ("render.lights = [[nan, 0, 1, 0.1]]", "render: lights is nan"),
+        ("limit_per_class = { train = 0, test = 1 }", "limit_per_class: train is 0"),
+    ],
+)
+def test_values_out_of_range_are_refused_where_the_preset_is_read(tmp_path: Path, line: str, message: str) -> None:
+    (tmp_path / "own.toml").write_text(f'extends = "lite"\nabout.version = "mine"\n{line}\n')
+    with pytest.raises(InputError, match=re.escape(message)) as caught:
+        load_preset(str(tmp_path / "own.toml"))
+    assert str(caught.value).startswith(f"{tmp_path}/own.toml: ")
+
+
+@pytest.mark.parametrize("name", ["mini", "lite", "full", "classic", "classic-full"])
+def test_presets_are_read(name: str) -> None:
+    assert load_preset(name).rig.views == 64
 
 
 @pytest.mark.parametrize("name", ["mini", "lite", "full"])

@@ -14,12 +14,30 @@ from jaxtyping import Int64
 from gsbench.fit import ClassicRecipe, FitRecipe
 from gsbench.geometry import spiral_rig
 from gsbench.meshes.split import MeshFile
-from gsbench.parsing import InputError, overlay, parse, read_toml, suggest
+from gsbench.parsing import InputError, check_range, overlay, parse, read_toml, suggest
 from gsbench.render.meshes import RenderSetup
 from gsbench.store.schema import FloatType
 from gsbench.store.shards import MAX_SHARD_BYTES
 from gsbench.store.webp import MAX_METHOD
 from gsbench.types import Array, Cameras
+
+MIN_SIDE, MAX_SIDE = 8, 4096
+"""Pixels along a side of an image: on fewer nothing can be seen."""
+_MAX_PIXELS = 1 << 27
+"""Of all views of an object: half a gigabyte, thrice what `full` has; a worker holds a few times that."""
+_MAX_VIEWS = 10_000
+_MAX_RADIUS = 1000
+_MAX_POINTS = 1_000_000
+_MANTISSA_BITS = 23
+
+
+def check_pixels(where: str, views: int, size: int) -> None:
+    """Raises an InputError for more pixels an object than there can be memory for."""
+    if views * size**2 > _MAX_PIXELS:
+        raise InputError(
+            f"{where}: {views} views of {size}x{size} pixels are {views * size**2} (allowed: up to {_MAX_PIXELS} "
+            "pixels an object)"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +57,17 @@ class Rig:
     elevation_max_deg: float
 
     def __post_init__(self) -> None:
+        check_range("views", self.views, 2, _MAX_VIEWS)
+        check_range("size", self.size, MIN_SIDE, MAX_SIDE)
+        check_range("radius", self.radius, 1, _MAX_RADIUS, above=True)
+        check_range("fov_deg", self.fov_deg, 0, 180, above=True, below=True)
+        check_range("turns", self.turns, -self.views, self.views)
+        check_range("elevation_min_deg", self.elevation_min_deg, -90, 90, above=True, below=True)
+        check_range("elevation_max_deg", self.elevation_max_deg, self.elevation_min_deg, 90, below=True)
         if not 1 <= self.held_out < self.views:
             raise InputError(f"held_out is {self.held_out} (allowed: 1 to {self.views - 1}, one less than views)")
+        check_pixels("rig", self.views, self.size)
+        self.cameras(self.size, phase=0.5)  # the last of these goes beyond the elevations, and the sphere must fit
 
     def cameras(self, size: int, phase: float = 0.0) -> Cameras:
         """All cameras of the spiral, for images of `size` pixels, moved by `phase` of a step."""
@@ -76,6 +103,14 @@ class Store:
     point_bits: int = 23
     webp_method: int = 4
     max_shard_bytes: int = MAX_SHARD_BYTES
+
+    def __post_init__(self) -> None:
+        check_range("points", self.points, 1, _MAX_POINTS)
+        check_range("view_size", self.view_size, MIN_SIDE, MAX_SIDE)
+        check_range("gaussian_bits", self.gaussian_bits, 0, _MANTISSA_BITS)
+        check_range("point_bits", self.point_bits, 0, _MANTISSA_BITS)
+        check_range("max_shard_bytes", self.max_shard_bytes, 1, MAX_SHARD_BYTES)
+        check_pixels("store", self.views, self.view_size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +189,23 @@ class Preset:
         for name, (least, most, what) in limits.items():
             if not least <= getattr(self.store, name) <= most:
                 raise InputError(f"store.{name} is {getattr(self.store, name)} (allowed: {least} to {most}, {what})")
+        check_pixels("store", self.store.reconstructions + self.store.novel, self.store.view_size)
+        for stage in self.fit.stages if isinstance(self.fit, FitRecipe) else ():
+            if self.rig.size % stage.resolution:
+                raise InputError(
+                    f"fit.stages: resolution is {stage.resolution} (must divide the rig's size, {self.rig.size})"
+                )
+        for what, numbers in {"Gaussians": self._gaussian_numbers(), "points": 6 * self.store.points}.items():
+            if 4 * numbers > self.store.max_shard_bytes:
+                raise InputError(
+                    f"store.max_shard_bytes is {self.store.max_shard_bytes} (must hold an object, whose {what} take "
+                    f"up to {4 * numbers})"
+                )
+
+    def _gaussian_numbers(self) -> int:
+        """The most numbers that an object's Gaussians have."""
+        most = self.fit.num_gaussians if isinstance(self.fit, FitRecipe) else self.fit.max_gaussians
+        return most * (11 + 3 * (self.fit.sh_degree + 1) ** 2)
 
     @property
     def between(self) -> Int64[Array, " b"]:
