@@ -174,6 +174,24 @@ def test_a_build_that_sets_more_aside_than_allowed_fails_and_goes_on_when_it_is_
     assert_same_bytes(tmp_path / "out", built[0])
 
 
+def test_when_the_meshes_that_were_set_aside_are_mended_all_others_stay_made(meshes: Path, tmp_path: Path) -> None:
+    mended = Path(shutil.copytree(meshes, tmp_path / "mended"))
+    with pytest.raises(InputError, match="mend or remove such meshes"):
+        build(mended, tmp_path / "out", TINY, workers=1)
+    save_off(mended / "chair/train/chair_0009.off", make_shape("chair", 9))
+    (mended / "table/test/table_0009.off").unlink()
+    (mended / "table/train/table_0009b.off").unlink()
+    save_off(mended / "table/train/table_0009c.off", make_shape("table", 9))
+    told: list[tuple[object, ...]] = []
+    manifest = build(mended, tmp_path / "out", TINY, workers=1, progress=lambda *step: told.append(step))
+    assert told[0] == ("objects", 7, 9, 0)
+    assert manifest.set_aside == {}
+    assert verify(tmp_path / "out", mended).problems == ()
+    assert set(read_labels(open_folder(tmp_path / "out"), "train")) >= {"chair_0009", "table_0009c"}
+    build(mended, tmp_path / "anew", TINY, workers=1)
+    assert_same_bytes(tmp_path / "out", tmp_path / "anew")
+
+
 @pytest.mark.parametrize("share", [-1, 100.5, float("nan")])
 def test_shares_out_of_range_are_refused(meshes: Path, tmp_path: Path, share: float) -> None:
     with pytest.raises(InputError, match=r"max_set_aside: .* \(allowed: 0 to 100"):

@@ -15,7 +15,7 @@ from gsbench.build.identity import Given, identify, missing_objects, require_aud
 from gsbench.build.machines import require_alike
 from gsbench.build.making import make_object
 from gsbench.build.objects import Fit
-from gsbench.build.outcome import Outcome, load_outcomes
+from gsbench.build.outcome import Outcome, keep_outcome, load_outcomes
 from gsbench.build.packing import load_written, plan_shards, remove_others
 from gsbench.build.preset import Preset, adapt, load_preset, select
 from gsbench.build.work import Work, open_work
@@ -164,7 +164,9 @@ def _make_objects(
     with fitting() as fit:
         tasks = [Task(file.object_id, make_object, (file, recipe, work.objects, fit), True) for file in missing]
         for object_id, result in engine.run(tasks):
-            outcome = Outcome(reason=result.reason) if isinstance(result, Lost) else result
+            outcome = Outcome(reason=result.reason, final=False) if isinstance(result, Lost) else result
+            if not outcome.final:  # kept all the same, so that this mesh may be another when the build goes on
+                keep_outcome(work.objects, object_id, outcome)
             outcomes[object_id] = outcome
             aside += outcome.reason is not None
             progress("objects", len(outcomes), len(files), aside)

@@ -5,7 +5,7 @@ import hashlib
 import importlib.metadata
 import json
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -117,6 +117,27 @@ def _source(file: MeshFile, known: Source | None) -> Source:
     except OSError:
         size, written, sha256 = 0, 0, None
     return Source(file.label, file.split, sha256, size, written)
+
+
+def mended_meshes(theirs: Description, ours: Description, aside: Collection[str]) -> set[str]:
+    """Ids whose meshes may differ between two builds, since no object was made of them: those of `aside` that are
+    gone or other files now, and as many new ones as are gone, under which they may be there again."""
+    gone = {object_id for object_id in aside if object_id in theirs.meshes and object_id not in ours.meshes}
+    other = {
+        object_id
+        for object_id in aside
+        if object_id in theirs.meshes
+        and object_id in ours.meshes
+        and not _same_mesh(theirs.meshes[object_id], ours.meshes[object_id])
+    }
+    new = sorted(ours.meshes.keys() - theirs.meshes.keys())
+    return gone | other | (set(new) if len(new) <= len(gone) else set())
+
+
+def without_meshes(description: Description, object_ids: Collection[str]) -> Description:
+    """The description of the build of all other meshes; its words are left out, since they tell of all."""
+    meshes = {name: mesh for name, mesh in description.meshes.items() if name not in object_ids}
+    return dataclasses.replace(description, meshes=meshes, recipe={**description.recipe, "about": None})
 
 
 def first_difference(theirs: Description, ours: Description) -> str | None:
