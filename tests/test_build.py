@@ -294,6 +294,7 @@ def test_a_part_of_the_objects_is_a_data_set_that_says_so(meshes: Path, tmp_path
     assert manifest.version == "0.0-tiny-first-1-1"
     assert re.fullmatch(r"meshes\d+-part-[0-9a-f]{8}", manifest.name)
     assert manifest.part
+    assert "This is a part: that other objects are not here" in (tmp_path / "part/README.md").read_text()
     assert ", a part: 2 training and 2 test objects of 2 classes" in (tmp_path / "part/README.md").read_text()
     assert manifest.recipe["limit_per_class"] == {"train": 1, "test": 1}
     assert "of each class the first 1 for training" in (tmp_path / "part/README.md").read_text()

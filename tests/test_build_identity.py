@@ -82,6 +82,7 @@ def test_other_meshes_are_not_called_modelnet10(built: Path) -> None:
     assert "license: unknown" in text
     assert "nobody has looked for near duplicates" in text
     assert "No object is known to be missing." in text
+    assert 'load_dataset("FOLDER/mugs-cats"' in text
 
 
 def test_verify_passes_what_build_made_of_other_meshes(built: Path, mugs: Path) -> None:
@@ -237,7 +238,7 @@ def test_some_classes_few_objects_or_a_limit_are_a_part_of_its_own() -> None:
         about, count = found.recipe["about"], len(found.meshes)
         assert about["name"].startswith("modelnet10-gs-part-")
         assert f", a part: {sum(m.split == 'train' for m in found.meshes.values())} training and" in about["title"]
-        assert f"of the {4899}." in about["source"]
+        assert about["source"].startswith(f"A part of the {4899:,} objects: ")
         assert count < 4500
     assert len({found.recipe["about"]["name"] for found in parts}) == 5
     assert parts[3].recipe["about"]["version"] == "1.0.0-lite-first-20-10"

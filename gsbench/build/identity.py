@@ -123,12 +123,12 @@ def _word_part(about: About, objects: Mapping[str, origin.Source], collection: s
     counts = Counter(source.split for source in objects.values())
     classes = len({source.label for source in objects.values()})
     has = f"{counts['train']} training and {counts['test']} test objects of {classes} classes"
-    of = f" of the {len(origin.known_objects(collection))}" if collection else ""
+    of = f" of the {len(origin.known_objects(collection)):,} objects" if collection else ""
     return dataclasses.replace(
         about,
         name=f"{about.name}-part-{contents[:8]}",
         title=f"{about.title}, a part: {has}",
-        source=f"A part: {has}{of}.\n\n{about.source}",
+        source=f"A part{of}: {has}.\n\n{about.source}",
     )
 
 
