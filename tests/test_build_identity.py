@@ -20,11 +20,12 @@ from gsbench.meshes.shapes import make_shape
 from gsbench.meshes.shapes.__main__ import write_shapes
 from gsbench.meshes.split import MeshFile, list_meshes, mesh_sha256
 from gsbench.parsing import InputError
+from gsbench.store import origin
 from gsbench.store.audit import load_audit, save_audit
 from gsbench.store.folder import open_folder, resolve
 from gsbench.store.leaks import audit_of, leaks_of, shipped_audit
 from gsbench.store.manifest import Manifest, save_manifest
-from gsbench.store.origin import Origin, is_reserved, known_objects, origin_of, published_name
+from gsbench.store.origin import Known, Origin, is_reserved, known_objects, origin_of, published_name, strangers
 from gsbench.tasks import fingerprint
 from gsbench.verification import verify
 
@@ -203,6 +204,22 @@ def test_the_table_is_of_all_of_modelnet10() -> None:
     assert fingerprint(again) == shipped_audit().files_sha256, "the re-encoded files are those that were audited"
     first = {each.digests[0] for each in known.values()}
     assert len(first) == 4891, "as distributed, 8 pairs are identical"
+
+
+def test_the_largest_files_are_known_by_their_git_blob(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`git hash-object` of the file; in a data folder, which has sha256 alone, they are no strangers."""
+    path = tmp_path / "bed_0001.off"
+    path.write_bytes(b"OFF\n")
+    known = {
+        "bed_0001": Known("bed", "train", ("git:6506cb3d7510339db2ebe955a4637e16729d6ebd",)),
+        "bed_0002": Known("bed", "train", ("ab" * 32,)),
+    }
+    monkeypatch.setattr("gsbench.store.origin.known_objects", lambda _collection: known)
+    objects = {name: origin.Source("bed", "train", "ab" * 32) for name in known}
+    assert strangers("modelnet10", objects, {"bed_0001": path}) == ([], 2)
+    assert strangers("modelnet10", objects) == ([], 1)
+    path.write_bytes(b"OFF \n")
+    assert strangers("modelnet10", objects, {"bed_0001": path}) == (["bed_0001"], 1)
 
 
 def test_what_merely_lacks_files_is_the_whole_and_lists_them() -> None:

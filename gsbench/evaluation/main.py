@@ -136,6 +136,7 @@ def _make_job(
 
 def _check_inputs(folder: Folder, task: Task) -> None:
     """Says before a long training what would be found out after it."""
+    published_name(folder)  # reads the hashes of the meshes
     if task.protocol != "supervised":
         labels = read_labels(folder, "train")
         try:
