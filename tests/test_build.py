@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -14,12 +15,14 @@ import pytest
 from PIL import Image
 
 from gsbench.build import build
+from gsbench.build.making import make_object
 from gsbench.build.objects import build_object, load_rows, save_object
 from gsbench.build.preset import Preset, load_preset
 from gsbench.files import TEMPORARY_PREFIX
 from gsbench.meshes.off import save_off
 from gsbench.meshes.shapes import make_shape
 from gsbench.meshes.split import MeshFile, list_meshes, mesh_sha256
+from gsbench.parsing import InputError
 from gsbench.store.arrays import rows_of
 from gsbench.store.folder import open_folder, read_labels, read_table
 from gsbench.store.manifest import Manifest
@@ -65,7 +68,7 @@ def built(meshes: Path, tmp_path_factory: pytest.TempPathFactory) -> Built:
     """The folder that two workers built, its manifest, and the progress that was told."""
     out = tmp_path_factory.mktemp("built") / "tiny"
     told: list[tuple[object, ...]] = []
-    manifest = build(meshes, out, TINY, workers=2, progress=lambda *step: told.append(step))
+    manifest = build(meshes, out, TINY, workers=2, max_set_aside=30, progress=lambda *step: told.append(step))
     return out, manifest, told
 
 
@@ -116,13 +119,14 @@ def test_rows_hold_what_the_recipe_says(built: Built, meshes: Path) -> None:
 
 def test_the_manifest_keeps_the_whole_recipe(built: Built) -> None:
     recipe = built[1].recipe
+    assert set(recipe["about"]) == {"name", "version", "title", "license", "source"}
     assert set(recipe) == {field.name for field in dataclasses.fields(Preset)}
     assert recipe["rig"]["views"] == 12
     assert recipe["fit"]["lr_scales"] == tiny_preset().fit.lr_scales
 
 
 def test_the_number_of_workers_changes_no_byte(built: Built, meshes: Path, tmp_path: Path) -> None:
-    build(meshes, tmp_path / "again", TINY, workers=1)
+    build(meshes, tmp_path / "again", TINY, workers=1, max_set_aside=30)
     assert_same_bytes(tmp_path / "again", built[0])
 
 
@@ -150,6 +154,63 @@ def test_when_no_object_can_be_made_the_first_reason_is_told(tmp_path: Path) -> 
     with pytest.raises(ValueError, match="none of 2 objects could be made; chair_test: the counts must be"):
         build(tmp_path / "meshes", tmp_path / "out", "mini", workers=1)
     assert [path.name for path in tmp_path.iterdir()] == ["meshes"]
+
+
+def test_a_build_that_sets_more_aside_than_allowed_fails_and_goes_on_when_it_is_allowed(
+    built: Built, meshes: Path, tmp_path: Path
+) -> None:
+    told_of = (
+        r"3 of 10 objects could not be made, 30 % \(allowed: 1 %\); most often, 1 times, such as chair_0009: "
+        r"truncated.* --max-set-aside 30; what is finished stays in .*\.out\.building"
+    )
+    with pytest.raises(InputError, match=told_of):
+        build(meshes, tmp_path / "out", TINY, workers=1)
+    assert [path.name for path in tmp_path.iterdir()] == [".out.building"]
+    with pytest.raises(InputError, match=r"30 % \(allowed: 29\.9 %\)"):
+        build(meshes, tmp_path / "out", TINY, workers=1, max_set_aside=29.9)
+    told: list[tuple[object, ...]] = []
+    build(meshes, tmp_path / "out", TINY, max_set_aside=30, progress=lambda *step: told.append(step))
+    assert told[0] == ("objects", 10, 10, 3), "nothing is made again"
+    assert_same_bytes(tmp_path / "out", built[0])
+
+
+def test_when_the_meshes_that_were_set_aside_are_mended_all_others_stay_made(meshes: Path, tmp_path: Path) -> None:
+    mended = Path(shutil.copytree(meshes, tmp_path / "mended"))
+    with pytest.raises(InputError, match="mend or remove such meshes"):
+        build(mended, tmp_path / "out", TINY, workers=1)
+    save_off(mended / "chair/train/chair_0009.off", make_shape("chair", 9))
+    (mended / "table/test/table_0009.off").unlink()
+    (mended / "table/train/table_0009b.off").unlink()
+    save_off(mended / "table/train/table_0009c.off", make_shape("table", 9))
+    told: list[tuple[object, ...]] = []
+    manifest = build(mended, tmp_path / "out", TINY, workers=1, progress=lambda *step: told.append(step))
+    assert told[0] == ("objects", 7, 9, 0)
+    assert manifest.set_aside == {}
+    assert verify(tmp_path / "out", mended).problems == ()
+    assert set(read_labels(open_folder(tmp_path / "out"), "train")) >= {"chair_0009", "table_0009c"}
+    build(mended, tmp_path / "anew", TINY, workers=1)
+    assert_same_bytes(tmp_path / "out", tmp_path / "anew")
+
+
+@pytest.mark.parametrize("share", [-1, 100.5, float("nan")])
+def test_shares_out_of_range_are_refused(meshes: Path, tmp_path: Path, share: float) -> None:
+    with pytest.raises(InputError, match=r"max_set_aside: .* \(allowed: 0 to 100"):
+        build(meshes, tmp_path / "out", TINY, max_set_aside=share)
+
+
+def test_an_unexpected_exception_is_told_as_a_fault_of_gsbench(
+    meshes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (file,) = (file for file in list_meshes(meshes) if file.object_id == "chair_0001")
+
+    def broken(*_arguments: object) -> None:
+        np.zeros(3).reshape(2, 2)  # numpy's ValueError is no InputError
+
+    outcome = make_object(file, tiny_preset(), tmp_path, broken)  # type: ignore[arg-type]
+    assert outcome.reason is not None
+    assert re.match(r"a fault of gsbench, at \w+\.py:\d+: ValueError: cannot reshape", outcome.reason)
+    (bad,) = (file for file in list_meshes(meshes) if file.object_id == "chair_0009")
+    assert "fault" not in (make_object(bad, tiny_preset(), tmp_path).reason or "fault")
 
 
 def test_a_data_set_needs_both_splits(tmp_path: Path) -> None:
@@ -205,7 +266,7 @@ def test_a_mount_point_cannot_be_the_output(meshes: Path, disk: Path) -> None:
 def test_an_output_may_be_a_link_to_an_empty_folder(built: Built, meshes: Path, tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to("real")
-    build(meshes, tmp_path / "link", TINY, workers=1)
+    build(meshes, tmp_path / "link", TINY, workers=1, max_set_aside=30)
     assert_same_bytes(tmp_path / "real", built[0])
 
 
@@ -222,7 +283,7 @@ def test_a_disk_that_fills_up_is_one_line_and_the_build_goes_on_when_there_is_ro
     assert 0 < finished < 10
     subprocess.run(["mount", "-o", "remount,size=10m", disk], check=True)
     told: list[tuple[object, ...]] = []
-    build(meshes, disk / "out", TINY, workers=1, progress=lambda *step: told.append(step))
+    build(meshes, disk / "out", TINY, workers=1, max_set_aside=30, progress=lambda *step: told.append(step))
     assert told[0][:3] == ("objects", finished, 10)
     assert_same_bytes(disk / "out", built[0])
 
@@ -231,6 +292,10 @@ def test_a_part_of_the_objects_is_a_data_set_that_says_so(meshes: Path, tmp_path
     manifest = build(meshes, tmp_path / "part", TINY, workers=1, limit_per_class=(1, 1))
     assert manifest.counts["points"] == {"train": {"chair": 1, "table": 1}, "test": {"chair": 1, "table": 1}}
     assert manifest.version == "0.0-tiny-first-1-1"
+    assert re.fullmatch(r"meshes\d+-part-[0-9a-f]{8}", manifest.name)
+    assert manifest.part
+    assert "This is a part: that other objects are not here" in (tmp_path / "part/README.md").read_text()
+    assert ", a part: 2 training and 2 test objects of 2 classes" in (tmp_path / "part/README.md").read_text()
     assert manifest.recipe["limit_per_class"] == {"train": 1, "test": 1}
     assert "of each class the first 1 for training" in (tmp_path / "part/README.md").read_text()
     assert set(read_labels(open_folder(tmp_path / "part"), "train")) == {"chair_0001", "table_0001"}
@@ -257,7 +322,7 @@ def test_a_preset_of_ones_own_changes_what_it_says(tmp_path: Path) -> None:
         (("extends", "extend"), "own.toml: key 'extends' is missing .must be one of mini, lite"),
         (("lite", "light"), "own.toml: extends: no 'light'; did you mean 'lite'"),
         (("num_gaussians", "gaussians"), "own.toml: fit: unknown key 'gaussians'; did you mean 'num_gaussians'"),
-        (("4096", "0"), "own.toml: fit: num_gaussians: 0"),
+        (("4096", "0"), "own.toml: fit: num_gaussians is 0"),
         (("version", "title"), "own.toml: about.version is '1.0.0-lite' like that of lite"),
         (("=", ":"), "own.toml: not TOML"),
     ],
@@ -266,6 +331,51 @@ def test_a_wrong_preset_of_ones_own_is_named(tmp_path: Path, change: tuple[str, 
     (tmp_path / "own.toml").write_text(OWN.replace(*change))
     with pytest.raises(ValueError, match=message):
         load_preset(str(tmp_path / "own.toml"))
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("rig.views = 1_000_000_000", "rig: views is 1000000000 (allowed: 2 to"),
+        ("rig.views = 0", "rig: views is 0"),
+        ("rig.views = 10_000", "rig: 10000 views of 224x224 pixels are 501760000 (allowed: up to 134217728 pixels"),
+        ("rig.size = 0", "rig: size is 0 (allowed: 8 to 4096)"),
+        ("rig.size = 100_000", "rig: size is 100000"),
+        ("rig.radius = nan", "rig: radius is nan"),
+        ("rig.radius = 2.0", "cuts the unit sphere"),
+        ("rig.fov_deg = 180", "rig: fov_deg is 180"),
+        ("rig.turns = inf", "rig: turns is inf"),
+        ("rig.elevation_min_deg = 80", "rig: elevation_max_deg is 75.0 (allowed: 80 to below 90)"),
+        ("rig.elevation_max_deg = nan", "rig: elevation_max_deg is nan"),
+        ("store.points = 0", "store: points is 0 (allowed: 1 to"),
+        ("store.points = 1_000_000_000", "store: points is 1000000000"),
+        ("store.view_size = 0", "store: view_size is 0"),
+        ("store.view_size = 4096", "store: 64 views of 4096x4096 pixels are"),
+        ("store.gaussian_bits = 24", "store: gaussian_bits is 24 (allowed: 0 to 23)"),
+        ("store.point_bits = -1", "store: point_bits is -1"),
+        ("store.max_shard_bytes = 0", "store: max_shard_bytes is 0"),
+        ("store.max_shard_bytes = 1000", "store.max_shard_bytes is 1000 (must hold an object, whose Gaussians take up"),
+        ("store.max_shard_bytes = 1_000_000_000", "store: max_shard_bytes is 1000000000"),
+        ("fit.num_gaussians = -1", "fit: num_gaussians is -1"),
+        ("fit.lr_means = nan", "fit: lr_means is nan"),
+        ("fit.stages = []", "fit: stages: empty"),
+        ("fit.stages = [{ resolution = 0, iterations = 1 }]", "fit: stages[0]: resolution is 0"),
+        ("fit.stages = [{ resolution = 100, iterations = 1 }]", "fit.stages: resolution is 100 (must divide the rig's"),
+        ("render.frequency = inf", "render: frequency is inf"),
+        ("render.lights = [[nan, 0, 1, 0.1]]", "render: lights is nan"),
+        ("limit_per_class = { train = 0, test = 1 }", "limit_per_class: train is 0"),
+    ],
+)
+def test_values_out_of_range_are_refused_where_the_preset_is_read(tmp_path: Path, line: str, message: str) -> None:
+    (tmp_path / "own.toml").write_text(f'extends = "lite"\nabout.version = "mine"\n{line}\n')
+    with pytest.raises(InputError, match=re.escape(message)) as caught:
+        load_preset(str(tmp_path / "own.toml"))
+    assert str(caught.value).startswith(f"{tmp_path}/own.toml: ")
+
+
+@pytest.mark.parametrize("name", ["mini", "lite", "full", "classic", "classic-full"])
+def test_presets_are_read(name: str) -> None:
+    assert load_preset(name).rig.views == 64
 
 
 @pytest.mark.parametrize("name", ["mini", "lite", "full"])

@@ -212,8 +212,8 @@ def sound(folder: Path) -> bool:
 @pytest.mark.slow
 @pytest.mark.usefixtures("pretended")
 def test_a_build_with_one_gpu_process(meshes: Path, tmp_path: Path) -> None:  # noqa: F811
-    on_cuda = build(meshes, tmp_path / "cuda", TINY, workers=3, device="cuda")
-    on_cpu = build(meshes, tmp_path / "cpu", TINY, workers=2)
+    on_cuda = build(meshes, tmp_path / "cuda", TINY, workers=3, device="cuda", max_set_aside=30)
+    on_cpu = build(meshes, tmp_path / "cpu", TINY, workers=2, max_set_aside=30)
     assert sound(tmp_path / "cuda")
     assert on_cuda.counts == on_cpu.counts
     assert on_cuda.set_aside == on_cpu.set_aside
@@ -250,7 +250,7 @@ def test_a_build_on_cuda_goes_on_after_a_kill(meshes: Path, tmp_path: Path) -> N
     """The command, killed once it has finished an object, and again as it was."""
     out = tmp_path / "out"
     command = [sys.executable, "-m", "gsbench", "build", "--meshes", str(meshes), "--out", str(out)]
-    command += ["--preset", TINY, "--device", "cuda", "--workers", "3"]
+    command += ["--preset", TINY, "--device", "cuda", "--workers", "3", "--max-set-aside", "30"]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as first:
         while first.poll() is None and not list(tmp_path.glob(".out.building/objects/*.npz")):
             time.sleep(0.05)

@@ -18,6 +18,7 @@ from gsbench.build.preset import load_preset
 from gsbench.build.work import Work, open_work, work_path
 from gsbench.files import TEMPORARY_PREFIX
 from gsbench.meshes.split import list_meshes
+from gsbench.parsing import InputError
 
 HERE = Source("chair", "train", "ab", 1, 2)
 BUILD = Description(1, {"fit": {"steps": [1, 2]}, "limit": None}, "c0de", {"numpy": "2"}, {"a": HERE, "b": HERE})
@@ -91,6 +92,41 @@ def test_an_object_that_is_not_whole_is_not_finished(tmp_path: Path, damage: Cal
     path = leave(tmp_path / "out")
     damage(path / "objects")
     assert load_outcomes(path / "objects", ["a"]) == {}
+
+
+@pytest.mark.parametrize("final", [True, False])
+@pytest.mark.parametrize(
+    "meshes",
+    [
+        {"a": HERE},
+        {"a": HERE, "b": dataclasses.replace(HERE, sha256="cd")},
+        {"a": HERE, "new": HERE},
+        {"a": HERE, "b": dataclasses.replace(HERE, split="test")},
+    ],
+)
+def test_a_mesh_that_was_set_aside_may_be_mended_renamed_or_removed(
+    tmp_path: Path, meshes: dict[str, Source], final: bool
+) -> None:
+    path = leave(tmp_path / "out")
+    keep_outcome(path / "objects", "b", Outcome(reason="no faces", final=final))
+    mended = dataclasses.replace(BUILD, meshes=meshes, recipe={**BUILD.recipe, "about": {"name": "other"}})
+    with open_work(tmp_path / "out", lambda _known: mended) as work:
+        assert list(load_outcomes(work.objects, ["a", "b"])) == ["a"]
+        assert json.loads((path / "build.json").read_text())["meshes"].keys() == meshes.keys()
+    path = leave(tmp_path / "again")
+    keep_outcome(path / "objects", "b", Outcome(reason="no faces", final=final))
+    changed = {**meshes, "a": dataclasses.replace(HERE, sha256="ef")}
+    with (
+        pytest.raises(InputError, match="its mesh of a is not the one"),
+        open_work(tmp_path / "again", lambda _known: dataclasses.replace(mended, meshes=changed)),
+    ):
+        pass
+    assert (path / "objects/a.npz").exists()
+
+
+def test_what_is_to_be_tried_again_is_not_finished(tmp_path: Path) -> None:
+    keep_outcome(tmp_path, "a", Outcome(reason="Permission denied", final=False))
+    assert load_outcomes(tmp_path, ["a"]) == {}
 
 
 def test_a_reason_is_kept(tmp_path: Path) -> None:

@@ -154,19 +154,21 @@ def test_a_fit_that_prunes_everything_says_so(views, held_out):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"init_points": 3}, r"init_points: 3, allowed 4 to max_gaussians \(1000000\)"),
-        ({"max_gaussians": 99_999}, r"init_points: 100000, allowed 4 to max_gaussians \(99999\)"),
-        ({"iterations": 0}, "iterations: 0, it must be >= 1"),
-        ({"densify_every": 0}, "densify_every: 0, it must be >= 1"),
-        ({"densify_from": -1}, "densify_from: -1, it must be >= 0"),
-        ({"sh_degree": 4}, "sh_degree: 4, allowed 0 to 3"),
-        ({"init_opacity": 1.0}, "init_opacity: 1.0, allowed above 0, below 1"),
-        ({"reset_opacity": 0.0}, "reset_opacity: 0.0, allowed above 0, below 1"),
-        ({"beta_2": 1.0}, "beta_2: 1.0, allowed above 0, below 1"),
-        ({"ssim_weight": 1.5}, "ssim_weight: 1.5, allowed 0 to 1"),
-        ({"lr_means_final": 0.0}, "lr_means_final: 0.0, it must be > 0"),
-        ({"lr_scales": float("nan")}, "lr_scales: nan, it must be >= 0"),
-        ({"split_shrink": 0.0}, "split_shrink: 0.0, it must be > 0"),
+        ({"init_points": 3}, "init_points is 3 .allowed: 4 to"),
+        ({"max_gaussians": 99_999}, "init_points is 100000 .allowed: 4 to 99999"),
+        ({"iterations": 0}, "iterations is 0 .allowed: 1 to"),
+        ({"densify_every": 0}, "densify_every is 0 .allowed: 1 to"),
+        ({"densify_from": -1}, "densify_from is -1 .allowed: 0 to"),
+        ({"sh_degree": 4}, "sh_degree is 4 .allowed: 0 to 3"),
+        ({"init_opacity": 1.0}, "init_opacity is 1.0 .allowed: above 0 to below 1"),
+        ({"reset_opacity": 0.0}, "reset_opacity is 0.0 .allowed: above 0 to below 1"),
+        ({"beta_2": 1.0}, "beta_2 is 1.0 .allowed: above 0 to below 1"),
+        ({"ssim_weight": 1.5}, "ssim_weight is 1.5 .allowed: 0 to 1"),
+        ({"lr_means_final": 0.0}, "lr_means_final is 0.0 .allowed: above 0"),
+        ({"lr_scales": float("nan")}, "lr_scales is nan"),
+        ({"split_shrink": 0.0}, "split_shrink is 0.0 .allowed: above 0"),
+        ({"split_shrink": float("inf")}, "split_shrink is inf"),
+        ({"max_gaussians": 10**9}, "max_gaussians is 1000000000"),
     ],
 )
 def test_recipe_rejects(change, message):
@@ -180,7 +182,7 @@ def test_presets_differ_from_the_others_in_the_fit_alone(name, like):
     assert isinstance(preset.fit, ClassicRecipe)
     assert (preset.rig, preset.render, preset.store) == (other.rig, other.render, other.store)
     assert preset.about.version != other.about.version
-    assert "classic" in preset.about.title
+    assert "classic" in preset.about.variant
 
 
 def test_what_the_presets_scale_down():

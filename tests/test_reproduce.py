@@ -17,6 +17,7 @@ from gsbench.reproduce.holdings import Holdings
 from gsbench.reproduce.tables import DISTANCES
 from gsbench.results import SCHEMA_VERSION, ModelInfo, Pretext, Result, RunInfo, save_result
 from gsbench.store.folder import open_folder, read_labels
+from gsbench.store.origin import Origin
 from tests.store.conftest import (
     OBJECTS,
     made,  # noqa: F401 (a fixture)
@@ -359,11 +360,14 @@ def test_the_record(data, evaluate, tmp_path):
     assert lacking["lacks"] == "needs 64 images of meshes, the data has 3"
 
 
-def test_a_data_set_made_from_the_published_one_compares(data, monkeypatch):
-    folder = open_folder(data)
-    for name, compares in (("modelnet10-gs", True), ("modelnet10", True), ("modelnet10x", False), ("mini", False)):
+def test_a_data_set_made_from_the_whole_published_one_compares(data, monkeypatch):
+    published, folder = load_table("table1").data, open_folder(data)
+    for name in ("modelnet10-gs", "modelnet10", "tiny"):
         named = dataclasses.replace(folder, manifest=dataclasses.replace(folder.manifest, name=name))
-        assert Holdings(named).is_of(load_table("table1").data) is compares, name
+        assert not Holdings(named).is_of(published), name
+    for origin, compares in ((Origin("modelnet10", False), True), (Origin("modelnet10", True), False)):
+        monkeypatch.setattr("gsbench.store.origin.origin_of", lambda _folder, origin=origin: origin)
+        assert Holdings(folder).is_of(published) is compares, origin
 
 
 def rewrite(path: Path, change) -> None:

@@ -13,14 +13,15 @@ from gsbench.meshes.official import CLASSES, IDENTICAL_FILES, official_ids, offi
 from gsbench.meshes.split import SPLITS, MeshFile
 from gsbench.store.audit import FORMAT_VERSION, Audit, Level, NearPair, Official, Thresholds
 from gsbench.store.leaks import leaked_objects
+from gsbench.store.origin import MODELNET10, known_objects
 from gsbench.tasks import fingerprint
 
 Groups = list[tuple[str, ...]]
 Value = TypeVar("Value")
 
 _DIGITS = 6
-# A folder is ModelNet10's if at least this share of its objects lies where the official split has an object of that
-# name. The procedural shapes, which borrow the classes and the numbering, stay below.
+# A folder is ModelNet10's if at least this share of its files are ModelNet10's, whatever they are called and wherever
+# they lie: what is wrong with the others is then worth a word.
 _OFFICIAL_SHARE = 0.9
 
 
@@ -50,7 +51,7 @@ def summarise(inspected: Sequence[Inspected], pairs: Sequence[NearPair], note: s
         same_surface=tuple(same_surface),
         near_duplicates=tuple(pairs),
         across_classes={level: _across_classes(groups, files) for level, groups in alike.items()},
-        official=_compare_official(list(files.values()), same_surface),
+        official=_compare_official(inspected, same_surface),
     )
     train, test = ({name for name, file in files.items() if file.split == split} for split in SPLITS)
     return _with_defects(dataclasses.replace(audit, leaked=leaked_objects(audit, train, test)), inspected)
@@ -117,11 +118,12 @@ def _across_classes(groups: Groups, files: Mapping[str, MeshFile]) -> tuple[tupl
     return tuple(group for group in join(groups) if len({files[name].label for name in group}) > 1)
 
 
-def _compare_official(files: Sequence[MeshFile], same_surface: Groups) -> Official | None:
-    here = {file.object_id: file for file in files}
-    in_place = sum(official_split(file.object_id) == file.split for file in files)
-    if in_place < _OFFICIAL_SHARE * len(files):
+def _compare_official(inspected: Sequence[Inspected], same_surface: Groups) -> Official | None:
+    digests = {digest for known in known_objects(MODELNET10).values() for digest in known.digests}
+    if sum(one.sha256 in digests for one in inspected) < _OFFICIAL_SHARE * len(inspected):
         return None
+    files = [one.file for one in inspected]
+    here = {file.object_id: file for file in files}
     known = {name: label for label in CLASSES for split in SPLITS for name in official_ids(label, split)}
     listed = [file for file in files if file.object_id in known]
     groups = {name: group for group in same_surface for name in group}

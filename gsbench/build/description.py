@@ -4,7 +4,7 @@ import dataclasses
 import importlib.metadata
 import json
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,6 +52,8 @@ class Description:
         code: hash of the modules that a build runs.
         programs: versions, and the device of the fit, `cpu` or `cuda`.
         meshes: the objects by id.
+        derived_from: the collection that they are of, or None; see `gsbench.store.origin`.
+        part: whether they are only some of the objects that were at hand, or few of the collection's.
     """
 
     format: int
@@ -59,6 +61,8 @@ class Description:
     code: str
     programs: dict[str, str]
     meshes: dict[str, Source]
+    derived_from: str | None = None
+    part: bool = False
 
 
 def describe(files: Sequence[MeshFile], recipe: Preset, device: str, known: Mapping[str, Source]) -> Description:
@@ -102,6 +106,27 @@ def _source(file: MeshFile, known: Source | None) -> Source:
     except OSError:
         size, written, sha256 = 0, 0, None
     return Source(file.label, file.split, sha256, size, written)
+
+
+def mended_meshes(theirs: Description, ours: Description, aside: Collection[str]) -> set[str]:
+    """Ids whose meshes may differ between two builds, since no object was made of them: those of `aside` that are
+    gone or other files now, and as many new ones as are gone, under which they may be there again."""
+    gone = {object_id for object_id in aside if object_id in theirs.meshes and object_id not in ours.meshes}
+    other = {
+        object_id
+        for object_id in aside
+        if object_id in theirs.meshes
+        and object_id in ours.meshes
+        and not _same_mesh(theirs.meshes[object_id], ours.meshes[object_id])
+    }
+    new = sorted(ours.meshes.keys() - theirs.meshes.keys())
+    return gone | other | (set(new) if len(new) <= len(gone) else set())
+
+
+def without_meshes(description: Description, object_ids: Collection[str]) -> Description:
+    """The description of the build of all other meshes; its words are left out, since they tell of all."""
+    meshes = {name: mesh for name, mesh in description.meshes.items() if name not in object_ids}
+    return dataclasses.replace(description, meshes=meshes, recipe={**description.recipe, "about": None})
 
 
 def first_difference(theirs: Description, ours: Description) -> str | None:

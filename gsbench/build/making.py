@@ -7,6 +7,7 @@ compiled anything: it is made again in a fresh one, which finds everything in th
 """
 
 import errno
+import traceback
 from pathlib import Path
 
 from numba.core.event import install_recorder
@@ -26,8 +27,9 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 def make_object(file: MeshFile, recipe: Preset, objects: Path, fit: Fit = fit) -> Outcome:
     """Makes an object and keeps its rows in `objects`, or sets it aside with the reason; `fit` as for `build_object`.
 
-    What is wrong with the mesh is written down. A file that cannot be opened may be readable tomorrow: that reason is
-    returned and not kept, so that a resumed build tries again.
+    What is wrong with the mesh is written down. Whatever else is raised is a fault of gsbench: the reason says so. A
+    file that cannot be opened may be readable tomorrow: that reason is returned and not kept, so that a resumed build
+    tries again.
 
     Raises:
         FreshProcessNeeded: something was compiled on the way.
@@ -58,7 +60,9 @@ def _build(file: MeshFile, recipe: Preset, fit: Fit) -> ObjectRows | Outcome:
     except InputError as error:
         return Outcome(reason=_one_line(str(error).removeprefix(f"{file.path}: ")))
     except Exception as error:  # whatever a strange mesh brings to light must not end a build of many thousand
-        return Outcome(reason=_one_line(f"{type(error).__name__}: {error}"))
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        at = f"{Path(frame.filename).name}:{frame.lineno}"
+        return Outcome(reason=_one_line(f"a fault of gsbench, at {at}: {type(error).__name__}: {error}"))
 
 
 def _one_line(text: str) -> str:

@@ -1,5 +1,6 @@
 """How objects went: each one's rows and outcome are files of their own, written atomically by whoever made them."""
 
+import contextlib
 import dataclasses
 import json
 from collections.abc import Iterable
@@ -53,12 +54,13 @@ def keep_rows(objects: Path, object_id: str, rows: ObjectRows) -> Outcome:
 
 
 def keep_outcome(objects: Path, object_id: str, outcome: Outcome) -> None:
-    """Writes down how an object went: now it is finished, and not made again. OSError if that fails."""
+    """Writes down how an object went: if that is final, it is not made again. OSError if that fails."""
     write_atomic(_outcome_path(objects, object_id), json.dumps(dataclasses.asdict(outcome)).encode())
 
 
 def load_outcomes(objects: Path, object_ids: Iterable[str]) -> dict[str, Outcome]:
-    """The outcomes of those objects that are finished; one whose file is missing or cut off is not."""
+    """The outcomes of those objects that are finished; one whose file is missing or cut off is not, nor one that is to
+    be tried again."""
     outcomes = {}
     for object_id in object_ids:
         path = _outcome_path(objects, object_id)
@@ -67,6 +69,23 @@ def load_outcomes(objects: Path, object_ids: Iterable[str]) -> dict[str, Outcome
             whole = outcome.reason or rows_path(objects, object_id).stat().st_size == outcome.file_bytes
         except (OSError, ValueError):
             continue
-        if whole:
+        if whole and outcome.final:
             outcomes[object_id] = outcome
     return outcomes
+
+
+def set_aside(objects: Path) -> set[str]:
+    """Ids of the objects that were set aside, for good or not."""
+    found = set()
+    for path in objects.glob("[!.]*.json"):
+        with contextlib.suppress(OSError, ValueError):
+            if parse(json.loads(path.read_bytes()), Outcome, str(path)).reason:
+                found.add(path.stem)
+    return found
+
+
+def forget(objects: Path, object_ids: Iterable[str]) -> None:
+    """Removes what is kept of objects, so that they are made anew; OSError if that fails."""
+    for object_id in object_ids:
+        for path in (_outcome_path(objects, object_id), rows_path(objects, object_id)):
+            path.unlink(missing_ok=True)

@@ -15,12 +15,20 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gsbench.build.description import FORMAT, Description, Source, first_difference
+from gsbench.build.description import (
+    FORMAT,
+    Description,
+    Source,
+    first_difference,
+    mended_meshes,
+    without_meshes,
+)
+from gsbench.build.outcome import forget, set_aside
 from gsbench.files import TEMPORARY_PREFIX, write_atomic
 from gsbench.parsing import InputError, parse, parse_json
 from gsbench.store.create import require_free, telling_of_failed_writes
@@ -81,6 +89,8 @@ def work_path(out: Path) -> Path:
 def open_work(out: Path, describe: Callable[[Mapping[str, Source]], Description]) -> Iterator[Work]:
     """Makes the work folder of a build into `out`, or goes on with the one that a killed build left.
 
+    Meshes that were set aside may have been mended, renamed or removed since.
+
     The folder is removed if the block succeeds, and if it fails before any object is finished.
 
     Args:
@@ -116,7 +126,8 @@ def _enter(path: Path, out: Path, describe: Callable[[Mapping[str, Source]], Des
     before = _load_description(path)
     try:
         description = describe(before.meshes if before else {})
-        if before and (difference := first_difference(before, description)):
+        mended = mended_meshes(before, description, set_aside(path / "objects")) if before else set()
+        if before and (difference := _difference(before, description, mended)):
             raise InputError(
                 f"{path}: holds another build into {out.name}: {difference}; give the command of that build to go on "
                 f"with it, or delete that folder to start anew"
@@ -134,9 +145,16 @@ def _enter(path: Path, out: Path, describe: Callable[[Mapping[str, Source]], Des
         for folder in (path, work.objects, work.shards, work.folder):
             folder.mkdir(exist_ok=True)
             _remove_unfinished(folder)
-        if before is None:
+        forget(work.objects, mended)
+        if before is None or mended:
             write_atomic(path / _DESCRIPTION, json.dumps(dataclasses.asdict(description)).encode())
     return work
+
+
+def _difference(before: Description, description: Description, mended: Collection[str]) -> str | None:
+    if mended:  # then names and counts in the data set's words may differ as well
+        before, description = without_meshes(before, mended), without_meshes(description, mended)
+    return first_difference(before, description)
 
 
 def _remove_unfinished(folder: Path) -> None:

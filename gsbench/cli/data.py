@@ -25,6 +25,17 @@ def _add_build_options(parser: argparse.ArgumentParser) -> None:
     add("--meshes", metavar="DIR", type=Path, required=True, help="<label>/<train|test>/<object_id>.off")
     add("--out", metavar="DIR", type=Path, required=True, help="new or empty folder to write")
     add(
+        "--name",
+        help="what the data set is called (default: modelnet10-gs for ModelNet10's meshes, mini for ours, else the "
+        "folder's name); a part has -part- and its hash behind it",
+    )
+    add(
+        "--audit",
+        metavar="FILE",
+        type=Path,
+        help="what `gsbench audit` found in these meshes, to be kept with the data (default: ModelNet10's for its own)",
+    )
+    add(
         "--preset",
         metavar="NAME|PRESET.toml",
         default="lite",
@@ -36,6 +47,13 @@ def _add_build_options(parser: argparse.ArgumentParser) -> None:
         metavar="TRAIN,TEST",
         type=two_counts,
         help="take no more than the first so many objects of each class; the data set says so",
+    )
+    add(
+        "--max-set-aside",
+        metavar="PERCENT",
+        type=float,
+        default=1.0,
+        help="fail where more objects cannot be made; what is finished is kept (default: 1)",
     )
     add("--workers", metavar="N", type=positive_int, help="processes (default: one a core)")
     add("--device", choices=("cpu", "cuda", "auto"), default="cpu", help="what Gaussians are fitted on (default: cpu)")
@@ -61,6 +79,9 @@ def _build(args: argparse.Namespace) -> int:
             args.device,
             renderer=args.renderer,
             limit_per_class=args.limit_per_class,
+            name=args.name,
+            audit=args.audit,
+            max_set_aside=args.max_set_aside,
             engine=args.engine,
             ray_address=args.ray_address,
             gpu_share=args.gpu_share,

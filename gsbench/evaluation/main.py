@@ -34,6 +34,7 @@ from gsbench.precision import Precision, training_precision
 from gsbench.probe import check_classes
 from gsbench.results import SCHEMA_VERSION, ModelInfo, Result, load_result, save_result
 from gsbench.store.folder import Folder, default_data, open_folder, read_labels, resolve
+from gsbench.store.origin import published_name
 from gsbench.tasks import CamerasOf, Features, Modality, Protocol, Sampling, Task, ViewsFrom
 
 
@@ -177,6 +178,7 @@ def _make_job(
 
 def _check_inputs(folder: Folder, task: Task) -> None:
     """Says before a long training what would be found out after it."""
+    published_name(folder)  # reads the hashes of the meshes
     if task.protocol != "supervised":
         labels = read_labels(folder, "train")
         try:
@@ -219,7 +221,7 @@ def _as_result(job: Job, seed: int, scored: Scored, encoder: Encoder | None) -> 
         model=ModelInfo(recipe.name, recipe.title, recipe.sha256(), params, recipe.pretrained, job.code),
         run=run_info(seed, job.device, scored.trained, scored.train_objects, scored.seconds),
         metrics=classification_metrics(scored.probabilities, scored.labels),
-        reported=find_reported(recipe, job.task, pretext),
+        reported=find_reported(recipe, job.task, published_name(job.folder), pretext),
         predictions={i: row.tolist() for i, row in zip(scored.ids, scored.probabilities, strict=True)},
         pretext=pretext,
         stated=scored.stated | _of_renders(job),

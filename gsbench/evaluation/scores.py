@@ -52,21 +52,21 @@ def as_predictions(probabilities: Float64[Array, "n c"]) -> Float64[Array, "n c"
     return np.asarray(rounded.round(PROBABILITY_DIGITS))
 
 
-def find_reported(recipe: Recipe, task: Task, pretext: Pretext | None = None) -> Reported | None:
+def find_reported(recipe: Recipe, task: Task, of_data: str | None, pretext: Pretext | None = None) -> Reported | None:
     """The published figure of the recipe that a task's score stands beside.
 
-    A figure on `modelnet10` is matched by any data set made from it, such as `modelnet10-gs`. A figure of images that
-    names features means those of the Gaussians that the encoder learnt from. None is published on novel cameras.
+    `of_data` is the data set whose figures these may be, as `gsbench.store.origin.published_name` tells it. A figure
+    of images that names features means those of the Gaussians that the encoder learnt from. None is published on novel
+    cameras.
     """
     features = task.features or (pretext and pretext.features)
     for figure in recipe.reported:
-        same_data = task.dataset == figure.dataset or task.dataset.startswith(f"{figure.dataset}-")
         shape = (figure.modality, figure.regime, figure.protocol, "train")
         same_features = features in (None, figure.features)
         published = (figure.sampling, figure.num_views, figure.views_from)
         ours = (task.sampling, task.num_views, task.views_from)
         same_inputs = all(theirs in (None, own) for theirs, own in zip(published, ours, strict=True))
         scored = (task.modality, task.regime, task.protocol, task.cameras)
-        if same_data and same_features and same_inputs and shape == scored:
+        if figure.dataset == of_data and same_features and same_inputs and shape == scored:
             return figure
     return None

@@ -4,7 +4,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from gsbench.geometry import MAX_SH_DEGREE
-from gsbench.parsing import InputError
+from gsbench.parsing import InputError, check_range
+
+MAX_ITERATIONS = 1_000_000
+MAX_GAUSSIANS = 1_000_000
+"""Of an object: beyond these a fit takes days, or more memory than a worker has."""
+_MAX_VOXELS = 256
+_MAX_RATE = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,8 +21,8 @@ class Stage:
     iterations: int
 
     def __post_init__(self) -> None:
-        if self.resolution < 1 or self.iterations < 1:
-            raise InputError(f"stages: resolution {self.resolution}, iterations {self.iterations}, both must be >= 1")
+        check_range("resolution", self.resolution, 1)
+        check_range("iterations", self.iterations, 1, MAX_ITERATIONS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,21 +80,18 @@ class FitRecipe:
     def __post_init__(self) -> None:
         if not self.stages:
             raise InputError("stages: empty, at least one {resolution, iterations} is needed")
-        if not 0 <= self.sh_degree <= MAX_SH_DEGREE:
-            raise InputError(f"sh_degree: {self.sh_degree}, allowed 0 to {MAX_SH_DEGREE}")
-        for name in ("num_gaussians", "hull_resolution"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name}: {getattr(self, name)}, it must be >= 1")
+        check_range("iterations", self.iterations, 1, MAX_ITERATIONS)
+        check_range("sh_degree", self.sh_degree, 0, MAX_SH_DEGREE)
+        check_range("num_gaussians", self.num_gaussians, 1, MAX_GAUSSIANS)
+        check_range("hull_resolution", self.hull_resolution, 1, _MAX_VOXELS)
         for name in ("lr_decay", "huber", "init_opacity", "init_radius", "init_thickness"):
-            if not 0 < getattr(self, name) <= 1:
-                raise InputError(f"{name}: {getattr(self, name)}, allowed above 0, up to 1")
+            check_range(name, getattr(self, name), 0, 1, above=True)
         rates = ("lr_means", "lr_scales", "lr_quats", "lr_opacities", "lr_dc", "lr_sh")
-        for name in (*rates, "alpha_weight", "sh_start", "init_detail", "relocate_below"):
-            if not getattr(self, name) >= 0:
-                raise InputError(f"{name}: {getattr(self, name)}, it must be >= 0")
+        for name in (*rates, "alpha_weight", "init_detail", "relocate_below"):
+            check_range(name, getattr(self, name), 0, _MAX_RATE)
+        check_range("sh_start", self.sh_start, 0, 1)
         for share in self.relocate_at:
-            if not 0 < share < 1:
-                raise InputError(f"relocate_at: {share}, allowed above 0, below 1")
+            check_range("relocate_at", share, 0, 1, above=True, below=True)
 
     @property
     def iterations(self) -> int:

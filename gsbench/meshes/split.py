@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,11 @@ from gsbench.parsing import InputError
 
 SPLITS = ("train", "test")
 MESH_SUFFIXES = (".off", ".obj", ".ply", ".stl", ".glb")
+MAX_NAME_BYTES = 250
+"""Of an object id: builds keep each object in files of its name with five more characters, and 255 bytes is what the
+usual file systems take."""
+
+_LAYOUT = "<label>/<train|test>/<object_id>.off"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,25 +39,66 @@ def list_meshes(root: str | os.PathLike[str]) -> list[MeshFile]:
 
     Args:
         root: the folder of the classes, or the one that holds it as `ModelNet10/` or `ModelNet40/`. Files that are no
-            meshes, hidden ones and folders without `train` or `test` are passed over.
+            meshes, hidden ones and folders without a mesh are passed over.
 
     Raises:
-        InputError: no such folder, no such layout, no meshes in it, two meshes with one object id, or a link that leads
-            out of the folder or nowhere. (The folder itself may be a link.)
+        InputError: no such folder, no such layout, no meshes in it, a mesh in any other place, two meshes with one
+            object id, a name that cannot be kept, or a link that leads out of the folder or nowhere. (The folder itself
+            may be a link.)
     """
     root = Path(root)
     if not root.is_dir():
-        raise InputError(f"{root}: no such folder; meshes are read from FOLDER/<label>/<train|test>/<object_id>.off")
+        raise InputError(f"{root}: no such folder; meshes are read from FOLDER/{_LAYOUT}")
     inner = [folder for name in ("ModelNet10", "ModelNet40") if _leads_inside(folder := root / name, root).is_dir()]
     meshes = [mesh for folder in (inner or [root]) for mesh in _list_classes(folder, root)]
+    stray = next(_find_strays(root, {mesh.path.resolve() for mesh in meshes}), None)
     if not meshes:
-        raise InputError(f"{root}: no meshes found, the layout must be <label>/<train|test>/<object_id>.off")
+        where = f"; there is one at {_printable(str(stray))}" if stray else ""
+        raise InputError(f"{root}: no meshes found, the layout must be {_LAYOUT}{where}")
+    if stray:
+        raise InputError(
+            f"{_printable(str(stray))}: a mesh where none is read from (allowed: {root}/{_LAYOUT}); move or remove it, "
+            "so that nothing is left out without a word"
+        )
     seen: dict[str, MeshFile] = {}
     for mesh in meshes:
+        _check_names(mesh)
         other = seen.setdefault(mesh.object_id, mesh)
         if other is not mesh:
             raise InputError(f"{mesh.path}: object id {mesh.object_id!r} is taken by {other.path}, ids must be unique")
     return meshes
+
+
+def _find_strays(folder: Path, read: Collection[Path]) -> Iterator[Path]:
+    """Meshes below a folder that are none of those that are read, such as of a class in `Train/`, in order of name.
+
+    Args:
+        folder: where to look. Links to folders are not followed: what they lead to lies in the meshes' folder as well.
+        read: the files that are read, with links resolved.
+    """
+    for path in _list_visible(folder):
+        if path.is_dir() and not path.is_symlink():
+            yield from _find_strays(path, read)
+        elif path.suffix.lower() in MESH_SUFFIXES and path.is_file() and path.resolve() not in read:
+            yield path
+
+
+def _check_names(mesh: MeshFile) -> None:
+    """Raises an InputError for a name that cannot be kept: in JSON and Parquet, on a line, and in a file's name."""
+    for name, what in ((mesh.object_id, "object id"), (mesh.label, "class")):
+        shown = _printable(str(mesh.path))
+        if not name.isprintable():  # bytes that are no UTF-8 are not, either
+            raise InputError(f"{shown}: the name of its {what} is not printable UTF-8 text; rename it")
+        if len(name.encode()) > MAX_NAME_BYTES:
+            raise InputError(
+                f"{shown}: the name of its {what} has {len(name.encode())} bytes (allowed: up to {MAX_NAME_BYTES}); "
+                "rename it"
+            )
+
+
+def _printable(text: str) -> str:
+    """The text with what cannot be printed escaped."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def mesh_sha256(path: str | os.PathLike[str]) -> str:
@@ -77,7 +124,10 @@ def _list_classes(folder: Path, root: Path) -> list[MeshFile]:
 
 
 def _list_visible(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    try:
+        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be listed ({error.strerror})") from None
 
 
 def _leads_inside(path: Path, root: Path) -> Path:

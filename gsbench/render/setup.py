@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64
 
-from gsbench.parsing import InputError
+from gsbench.parsing import InputError, check_range
 from gsbench.types import Array
 
 RENDERERS = ("software", "pyrender")
@@ -25,6 +25,9 @@ RENDERERS = ("software", "pyrender")
 _WAVES = np.array([[2, 2, 1], [-2, 1, 2], [1, -2, 2]]) / 3
 _WAVE_PHASES = np.array([0.3, 1.7, 4.1])
 _SUPERSAMPLED_UP_TO = 400
+_MAX_FREQUENCY = 1000
+_MAX_LIGHTS = 100
+_MAX_LIGHT = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +62,17 @@ class RenderSetup:
         for name in ("light_colour", "dark_colour"):
             if not all(0 <= value <= 1 for value in getattr(self, name)):
                 raise InputError(f"{name} is {getattr(self, name)}, allowed are three values in 0..1")
-        if not 0 <= self.frequency < math.inf:
-            raise InputError(f"frequency is {self.frequency}, it must be 0 or more")
+        check_range("frequency", self.frequency, 0, _MAX_FREQUENCY)
+        check_range("ambient", self.ambient, 0, 1)
+        for light in self.lights:
+            for value in light:
+                check_range("lights", value, -_MAX_LIGHT, _MAX_LIGHT)
+        if len(self.lights) > _MAX_LIGHTS:
+            raise InputError(f"lights: {len(self.lights)} (allowed: up to {_MAX_LIGHTS})")
         if not all(math.hypot(*light[:3]) > 0 for light in self.lights):
             raise InputError("lights: a direction is zero, each light is (x, y, z, intensity)")
-        if not min([self.ambient, *(light[3] for light in self.lights)]) >= 0:
-            raise InputError("ambient and the lights' intensities must be 0 or more")
+        if not all(light[3] >= 0 for light in self.lights):
+            raise InputError("the lights' intensities must be 0 or more")
         brightest = float(np.linalg.eigvalsh(shade_matrix(self))[-1])
         if not brightest <= 1:
             raise InputError(f"ambient and lights reach a shade of {brightest:.3f}, at most 1 is allowed")

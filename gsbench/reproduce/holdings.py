@@ -7,6 +7,7 @@ from gsbench.data import most_points, views_of
 from gsbench.leaderboard import Truth, make_truth
 from gsbench.reproduce.tables import Cell, PublishedData
 from gsbench.store.folder import Folder
+from gsbench.store.origin import published_name
 from gsbench.store.schema import SPLITS
 from gsbench.tasks import CamerasOf, ViewsFrom
 
@@ -20,6 +21,7 @@ class Holdings:
         self.folder = folder
         self.points = cache(self._points)
         self.views = cache(self._views)
+        self._published = cache(lambda: published_name(folder))
 
     @property
     def name(self) -> str:
@@ -32,8 +34,8 @@ class Holdings:
         return make_truth(self.folder.path, "test")
 
     def is_of(self, published: PublishedData) -> bool:
-        """Whether the data set is the published one, or made from it, as its name says."""
-        return self.name == published.name or self.name.startswith(f"{published.name}-")
+        """Whether the data set is the published one, or made from all of it."""
+        return self._published() == published.name
 
     def has_published_sh(self, cell: Cell, published: PublishedData) -> bool:
         """Whether a cell's network sees spherical harmonics, and those are of the published degree."""

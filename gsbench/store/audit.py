@@ -1,6 +1,7 @@
 """`audit.json`: what `gsbench audit` found in a folder of meshes, as object ids, hashes and numbers; no geometry."""
 
 import dataclasses
+import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -165,6 +166,11 @@ def save_audit(audit: Audit, path: Path) -> None:
         OSError: the folder cannot be written or the disk is full.
     """
     write_atomic(path, audit_json(audit).encode())
+
+
+def audit_sha256(audit: Audit) -> str:
+    """sha256 of the file that `save_audit` writes."""
+    return hashlib.sha256(audit_json(audit).encode()).hexdigest()
 
 
 def _lines(value: Any) -> str:

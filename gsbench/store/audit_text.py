@@ -2,7 +2,7 @@
 
 from gsbench.store.audit import LEVELS, Audit, Level
 from gsbench.store.folder import Folder
-from gsbench.store.leaks import leaks_of, shipped_audit
+from gsbench.store.leaks import audit_of, leaks_of
 
 _DEFECTS = {
     "unreadable": "files that are no readable mesh",
@@ -25,9 +25,12 @@ def audit_text(folder: Folder) -> str:
     Raises:
         InputError: a shard of the folder that is missing or damaged.
     """
-    audit = shipped_audit(folder.manifest.name)
+    audit = audit_of(folder)
     if audit is None:
-        return "The meshes have not been audited; `gsbench audit MESHES` does it."
+        return (
+            "The meshes have not been audited: nobody has looked for near duplicates and defects. "
+            "`gsbench audit MESHES --out FILE` does, and `gsbench build --audit FILE` says here what it found."
+        )
     return "\n\n".join([_scope(audit), _twins(audit), _leaks(leaks_of(folder)), _defects(audit)])
 
 

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from gsbench.files import write_atomic
 from gsbench.store.audit_text import audit_text
-from gsbench.store.folder import Folder, read_table
+from gsbench.store.folder import NAMES, Folder, read_table
 from gsbench.store.manifest import Manifest
 from gsbench.store.quality import Scores, distribution
 from gsbench.store.schema import SPLITS, Schema
@@ -56,14 +56,16 @@ def _card(folder: Folder, about: About, scores: Scores) -> str:
     text = Template(template).substitute(
         title=about.title,
         name=about.name,
+        load=about.name if about.name in NAMES else f"FOLDER/{about.name}",
         version=about.version,
         source=about.source.strip(),
         fingerprint=manifest.fingerprint(),
+        origin=_origin(manifest),
         floats=manifest.float_type,
         counts=_counts_table(manifest),
         columns="\n\n".join(_columns_table(manifest.schema(config)) for config in manifest.counts),
         quality=_quality(scores),
-        missing=_missing(manifest.missing),
+        missing=_missing(manifest.missing, manifest.part),
         set_aside=_set_aside(manifest.set_aside),
         duplicates=_duplicates(folder),
         audit=audit_text(folder),
@@ -160,7 +162,15 @@ def _ranges(numbers: list[str]) -> str:
     return ", ".join(run[0] if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
 
 
-def _missing(object_ids: Iterable[str]) -> str:
+def _origin(manifest: Manifest) -> str:
+    if manifest.derived_from is None:
+        return "of no known collection"
+    return f"{'a part, ' if manifest.part else ''}derived from `{manifest.derived_from}`"
+
+
+def _missing(object_ids: Iterable[str], part: bool) -> str:
+    if part:
+        return "This is a part: that other objects are not here was meant to be."
     by_class: dict[str, list[str]] = {}
     for object_id in sorted(object_ids):
         label, _, number = object_id.rpartition("_")

@@ -13,6 +13,7 @@ from typing import Any
 import gsbench
 from gsbench.parsing import InputError
 from gsbench.store.arrays import Row
+from gsbench.store.audit import AUDIT, Audit, audit_sha256, save_audit
 from gsbench.store.card import About, write_card
 from gsbench.store.folder import Folder
 from gsbench.store.manifest import FORMAT_VERSION, MAX_SHARD_BYTES, Manifest, Regime, load_manifest, save_manifest
@@ -37,6 +38,10 @@ class Contents:
         made_with: versions of programs, and whatever else its making depended on; kept in the manifest.
         set_aside: object_id -> reason, of objects that could not be made.
         missing: ids of the official split that there was nothing to make from.
+        derived_from: the collection that the objects come from, such as `modelnet10`, or None. Data of points alone
+            keeps no hashes of meshes, so that nothing else tells it.
+        part: whether they are a part of what was at hand, or of the collection.
+        audit: of the meshes, if they have one of their own; kept beside the manifest.
         max_shard_bytes: the most that a shard may hold.
     """
 
@@ -48,6 +53,9 @@ class Contents:
     made_with: dict[str, str] = field(default_factory=dict)
     set_aside: dict[str, str] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
+    derived_from: str | None = None
+    part: bool = False
+    audit: Audit | None = None
     max_shard_bytes: int = MAX_SHARD_BYTES
 
     @property
@@ -148,7 +156,12 @@ def finish_folder(folder: Path, contents: Contents, written: Mapping[str, Writte
         set_aside=contents.set_aside,
         missing=contents.missing,
         float_type=contents.float_type,
+        derived_from=contents.derived_from,
+        part=contents.part,
+        audit_sha256=None if contents.audit is None else audit_sha256(contents.audit),
     )
+    if contents.audit is not None:
+        save_audit(contents.audit, folder / AUDIT)
     scores = read_scores(Folder(folder, manifest))
     manifest = dataclasses.replace(manifest, quality=summarise(scores))
     save_manifest(manifest, folder)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from gsbench.parsing import InputError
+from gsbench.store.audit import AUDIT
 from gsbench.store.manifest import MANIFEST
 from gsbench.store.schema import Schema
 
@@ -37,7 +38,7 @@ def download(repo: str, revision: str | None, configs: Sequence[str] | None) -> 
     import huggingface_hub  # takes .1 s
 
     folders = ["*"] if configs is None else configs
-    patterns = [MANIFEST, "*.md", "*.yaml", *(f"{config}/*.parquet" for config in folders)]
+    patterns = [MANIFEST, AUDIT, "*.md", "*.yaml", *(f"{config}/*.parquet" for config in folders)]
     try:
         path = huggingface_hub.snapshot_download(
             repo, repo_type="dataset", revision=revision, allow_patterns=patterns, etag_timeout=_SECONDS

@@ -3,19 +3,35 @@
 import importlib.resources
 from collections.abc import Collection, Iterable
 
+from gsbench.parsing import InputError
 from gsbench.store.audit import AUDIT, LEVELS, Audit, Level, load_audit
 from gsbench.store.folder import Folder, read_labels, read_table
+from gsbench.store.manifest import MANIFEST
+from gsbench.store.origin import MODELNET10, origin_of
+from gsbench.store.shards import file_sha256
 
-_MODELNET10 = "modelnet10"
 
-
-def shipped_audit(dataset: str) -> Audit | None:
-    """The audit of the meshes that a data set is made from: ModelNet10's for `modelnet10` and any `modelnet10-...`."""
-    if dataset != _MODELNET10 and not dataset.startswith(f"{_MODELNET10}-"):
-        return None
+def shipped_audit() -> Audit:
+    """The audit of ModelNet10's meshes."""
     source = importlib.resources.files("gsbench_cards") / "modelnet10-gs" / AUDIT
     with importlib.resources.as_file(source) as path:
         return load_audit(path)
+
+
+def audit_of(folder: Folder) -> Audit | None:
+    """The audit of the meshes that a data folder is made from: its own, or ModelNet10's if they are ModelNet10's.
+
+    Raises:
+        InputError: the folder's own audit is missing, or not the one that it was built with.
+    """
+    stated = folder.manifest.audit_sha256
+    if stated is None:
+        origin = origin_of(folder)
+        return shipped_audit() if origin is not None and origin.collection == MODELNET10 else None
+    path = folder.path / AUDIT
+    if not path.is_file() or file_sha256(path) != stated:
+        raise InputError(f"{path}: is missing, or not the audit that {MANIFEST} names (its sha256 must be {stated})")
+    return load_audit(path)
 
 
 def leaked_objects(audit: Audit, train: Collection[str], test: Collection[str]) -> dict[Level, tuple[str, ...]]:
@@ -41,21 +57,25 @@ def _leaked(groups: Iterable[tuple[str, ...]], train: Collection[str], test: Col
 def leaks_of(folder: Folder) -> dict[Level, tuple[str, ...]]:
     """The leaked test objects of a data folder, by level; a level that nobody has looked at is left out.
 
-    Identical files are told by the hashes that the folder keeps with its Gaussians. All else is told by the shipped
-    audit where the folder is made from ModelNet10; of point clouds alone, without hashes, it also tells the files that
-    are identical as distributed.
+    Identical files are told by the hashes that the folder keeps with its Gaussians. All else is told by the audit of
+    its meshes; of point clouds alone, without hashes, that also tells the files that are identical as distributed.
 
     Raises:
-        InputError: a shard that is missing or damaged.
+        InputError: a shard that is missing or damaged, or an audit that is not the folder's.
     """
     train, test = (set(read_labels(folder, split)) for split in ("train", "test"))
-    audit = shipped_audit(folder.manifest.name)
+    audit = audit_of(folder)
     leaked = {} if audit is None else leaked_objects(audit, train, test)
     if "gaussians" in folder.manifest.counts:
         leaked["files"] = _same_hash(folder)
     elif audit is not None and audit.official is not None:
         pairs = audit.official.identical_files_found + audit.official.identical_files_undetectable
         leaked["files"] = tuple(sorted(_leaked(pairs, train, test)))
+    # Each level holds those before it: the same file is the same surface, whoever looked at either.
+    alike: set[str] = set()
+    for level in (level for level in LEVELS if level in leaked):
+        alike.update(leaked[level])
+        leaked[level] = tuple(sorted(alike))
     return leaked
 
 

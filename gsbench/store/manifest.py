@@ -77,6 +77,10 @@ class Manifest:
         regimes: by "regime/draw", such as "50/0".
         set_aside: object_id to the reason why the object was left out.
         missing: ids of the official split that there was no mesh of.
+        derived_from: the collection that the objects were made from, such as `modelnet10`; None where that is not
+            known. See `gsbench.store.origin`.
+        part: whether only some of the objects that were at hand were taken, or few of the collection's.
+        audit_sha256: of the audit of its meshes that lies beside it; None where there is none.
         quality: of all objects: the means `psnr` and `ssim`, and `psnr_min`, `psnr_p5`, `psnr_p25`, `psnr_p50`,
             `psnr_p75`, `psnr_p95`, the smallest and the percentiles; empty where there are no Gaussians.
     """
@@ -95,6 +99,9 @@ class Manifest:
     missing: tuple[str, ...] = ()
     quality: dict[str, float] = field(default_factory=dict)
     float_type: FloatType = "float32"
+    derived_from: str | None = None
+    part: bool = False
+    audit_sha256: str | None = None
 
     def __post_init__(self) -> None:
         check_name("name", self.name)

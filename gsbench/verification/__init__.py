@@ -3,10 +3,12 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from gsbench.meshes.official import official_objects
 from gsbench.parsing import InputError
-from gsbench.store.folder import MODELNET10, Folder, open_folder
+from gsbench.store.folder import Folder, open_folder
 from gsbench.store.hashes import HINT
+from gsbench.store.leaks import audit_of
+from gsbench.store.manifest import MANIFEST
+from gsbench.store.origin import COLLECTIONS, Origin, is_reserved, known_objects, origin_of, sources_of, strangers
 from gsbench.store.parquet import object_at, read_foot, read_group
 from gsbench.store.quality import distribution, read_scores
 from gsbench.store.schema import IMAGE_CONFIGS, SPLITS, Schema
@@ -31,7 +33,8 @@ def verify(
 ) -> Report:
     """Recomputes every hash of a data folder and checks every value of every column.
 
-    Beyond what one value tells: the counts against the manifest, and for ModelNet10-GS against the official split; the
+    Beyond what one value tells: the counts against the manifest; the objects against the collection that their meshes
+    are of, such as ModelNet10's official split; the audit, where the folder has one of its own; the
     Gaussians' centres and thin axes against the surfaces; and on a sample of objects that the stored Gaussians give
     the stored reconstructions, and these their PSNR. Of all other images only the heads are read.
 
@@ -79,6 +82,7 @@ class _Run:
         antialiased = bool(manifest.recipe.get("fit", {}).get("antialiased", False))
         self._sample = Sample(objects, antialiased, "reconstructions" in manifest.counts, all_images)
         self._objects, self._rows, self._images = objects, 0, 0
+        self._origin: Origin | None = None
         self._done = 0
         self._aligning = sum(shard.bytes for name, shard in manifest.shards.items() if name.startswith("gaussians/"))
         self._total = sum(shard.bytes for shard in manifest.shards.values()) + self._aligning
@@ -129,8 +133,26 @@ class _Run:
         yield from check_totals(manifest, self._seen)
         if "views" in self._seen:
             yield from self._sample.left()
-        if manifest.name == MODELNET10:
-            yield from check_split(manifest, self._labels(), official_objects())
+        yield from self._check_origin()
+        try:
+            audit_of(self._folder)
+        except InputError as error:
+            yield str(error).removeprefix(f"{self._folder.path}/")
+
+    def _check_origin(self) -> Iterator[str]:
+        """Holds the objects against the collection that they are made from, or are said to be."""
+        manifest = self._folder.manifest
+        self._origin = origin_of(self._folder)
+        if self._origin and self._origin.collection in COLLECTIONS:
+            known = known_objects(self._origin.collection)
+            official = {object_id: (each.label, each.split) for object_id, each in known.items()}
+            yield from check_split(manifest, self._labels(), official, self._origin.part)
+        elif manifest.derived_from in COLLECTIONS:
+            foreign, _ = strangers(manifest.derived_from, sources_of(self._folder))
+            named = f", such as {', '.join(foreign[:_WORST])}" if foreign else ""
+            yield f"{MANIFEST}: derived_from is {manifest.derived_from}, whose meshes these are not{named}"
+        elif is_reserved(manifest.name):
+            yield f"{MANIFEST}: name is {manifest.name}, and neither derived_from nor hashes of meshes say so"
 
     def _labels(self) -> dict[str, dict[str, str]]:
         return next(iter(self._seen.values())).labels if self._seen else {split: {} for split in SPLITS}
@@ -149,7 +171,8 @@ class _Run:
         scores = read_scores(self._folder) if not problems else None
         groups = {**scores.by_class(), "all": scores.psnr} if scores and scores.ids else {}
         here = {object_id for of_split in self._labels().values() for object_id in of_split}
-        official = official_objects() if manifest.name == MODELNET10 else {}
+        whole = self._origin is not None and not self._origin.part and self._origin.collection in COLLECTIONS
+        official = known_objects(self._origin.collection) if self._origin and whole else {}
         return Report(
             name=manifest.name,
             version=manifest.version,

@@ -216,13 +216,13 @@ def test_a_published_figure_of_images_is_of_the_encoder_that_learnt_from_its_fea
         return Reported(**base | {"features": features} | changes)
 
     recipe = Recipe("a", "A", "m:A", "-", Train(1, 1, 0.1), reported=(figure("xyz+geo"), figure("xyz", num_views=2)))
-    assert find_reported(recipe, by_images.task, by_images.pretext).source == "xyz"
+    assert find_reported(recipe, by_images.task, "tiny", by_images.pretext).source == "xyz"
     geo = dataclasses.replace(by_images.pretext, features="xyz+geo")
-    assert find_reported(recipe, by_images.task, geo).source == "xyz+geo"
-    assert find_reported(recipe, dataclasses.replace(by_images.task, num_views=1), by_images.pretext) is None
+    assert find_reported(recipe, by_images.task, "tiny", geo).source == "xyz+geo"
+    assert find_reported(recipe, dataclasses.replace(by_images.task, num_views=1), "tiny", by_images.pretext) is None
     renders = dataclasses.replace(by_images.task, views_from="gaussians")
-    assert find_reported(recipe, renders, by_images.pretext).source == "xyz"
-    assert find_reported(recipe, dataclasses.replace(renders, cameras="novel"), by_images.pretext) is None
+    assert find_reported(recipe, renders, "tiny", by_images.pretext).source == "xyz"
+    assert find_reported(recipe, dataclasses.replace(renders, cameras="novel"), "tiny", by_images.pretext) is None
 
 
 @pytest.mark.parametrize(

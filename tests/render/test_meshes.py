@@ -141,7 +141,11 @@ def test_a_mesh_without_faces_is_refused() -> None:
     [
         ({"light_colour": (1.2, 0.0, 0.0)}, r"light_colour is \(1.2, 0.0, 0.0\), allowed are three values in 0..1"),
         ({"frequency": -1.0}, "frequency is -1.0"),
-        ({"ambient": -0.1}, "must be 0 or more"),
+        ({"ambient": -0.1}, "ambient is -0.1"),
+        ({"ambient": float("nan")}, "ambient is nan"),
+        ({"frequency": float("inf")}, "frequency is inf"),
+        ({"lights": ((0.0, 0.0, 1.0, float("nan")),)}, "lights is nan"),
+        ({"lights": ((0.0, 0.0, 1.0, -0.1),)}, "must be 0 or more"),
         ({"ambient": 0.9}, "reach a shade of 1.3.*at most 1"),
         ({"lights": ((0.0, 0.0, 0.0, 0.5),)}, "a direction is zero"),
         ({"supersample": 3}, r"supersample is 3, allowed are 0 \(automatic\), 1 and 2"),

@@ -11,7 +11,8 @@ from gsbench.meshes.official import IDENTICAL_FILES, official_split
 from gsbench.store.audit import LEVELS, Audit, NearPair, Official, Thresholds, load_audit, save_audit
 from gsbench.store.audit_text import audit_text
 from gsbench.store.folder import open_folder
-from gsbench.store.leaks import leaked_objects, leaks_of, shipped_audit
+from gsbench.store.leaks import audit_of, leaked_objects, leaks_of, shipped_audit
+from gsbench.store.origin import MODELNET10, Origin
 from tests.store.conftest import TWINS
 
 NONE = Audit(1, {"gsbench": "9"}, "", {"train": 0, "test": 0}, "ab" * 32, Thresholds(0.001, 0.02, 1e-6))
@@ -100,10 +101,8 @@ def test_leaks_follow_the_splits_that_are_given():
     assert set(leaked_objects(FULL, {"a"}, {"z"}).values()) == {()}
 
 
-@pytest.mark.parametrize("name", ["modelnet10", "modelnet10-gs", "modelnet10-points"])
-def test_modelnet10_comes_with_its_audit(name):
-    audit = shipped_audit(name)
-    assert audit is not None
+def test_modelnet10_comes_with_its_audit():
+    audit = shipped_audit()
     assert audit.official is not None
     assert sum(audit.objects.values()) + len(audit.official.missing) == 4899
     assert set(audit.official.identical_files_found) == set(IDENTICAL_FILES)
@@ -117,15 +116,15 @@ def test_modelnet10_comes_with_its_audit(name):
     assert set(leaked_objects(audit, train, test)["near"]) <= set(audit.leaked["near"])
 
 
-@pytest.mark.parametrize("name", ["mini", "modelnet40", "modelnet", "modelnet100-gs", ""])
-def test_other_data_has_none(name):
-    assert shipped_audit(name) is None
+@pytest.mark.parametrize("name", ["tiny", "modelnet10", "modelnet10-gs"])
+def test_other_data_has_none_whatever_it_is_called(made, name):
+    folder = open_folder(made)
+    assert audit_of(dataclasses.replace(folder, manifest=dataclasses.replace(folder.manifest, name=name))) is None
 
 
 def test_the_shipped_audit_holds_no_geometry():
     """Ids, hashes and counts: no list of numbers longer than the two of unused vertices."""
-    audit = shipped_audit("modelnet10-gs")
-    assert audit is not None
+    audit = shipped_audit()
 
     def numbers_in(value):
         if isinstance(value, dict):
@@ -147,11 +146,11 @@ def test_a_folder_without_an_audit_says_so(made: Path) -> None:
     assert audit_text(open_folder(made)).startswith("The meshes have not been audited")
 
 
-def test_the_card_of_modelnet10_says_what_was_found(made: Path) -> None:
+def test_the_card_of_modelnet10_says_what_was_found(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = open_folder(made)
-    text = audit_text(dataclasses.replace(folder, manifest=dataclasses.replace(folder.manifest, name="modelnet10-gs")))
-    audit = shipped_audit("modelnet10-gs")
-    assert audit is not None
+    monkeypatch.setattr("gsbench.store.leaks.origin_of", lambda folder: Origin(MODELNET10, False))
+    text = audit_text(folder)
+    audit = shipped_audit()
     assert f"looked at {sum(audit.objects.values())} meshes" in text
     assert audit.note in text
     assert f"{len(audit.official.missing)} objects of the official split were not at hand" in text

@@ -3,8 +3,12 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from gsbench.fit.recipe import MAX_GAUSSIANS, MAX_ITERATIONS
 from gsbench.geometry import MAX_SH_DEGREE
-from gsbench.parsing import InputError
+from gsbench.parsing import check_range
+
+_MOST = 1000
+"""Of rates, lengths and factors: beyond it nothing is fitted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,24 +84,20 @@ class ClassicRecipe:
     antialiased: bool = False
 
     def __post_init__(self) -> None:
-        if not 0 <= self.sh_degree <= MAX_SH_DEGREE:
-            raise InputError(f"sh_degree: {self.sh_degree}, allowed 0 to {MAX_SH_DEGREE}")
+        check_range("sh_degree", self.sh_degree, 0, MAX_SH_DEGREE)
         # Scales at first come from the distances to three neighbours.
-        if not 4 <= self.init_points <= self.max_gaussians:
-            raise InputError(f"init_points: {self.init_points}, allowed 4 to max_gaussians ({self.max_gaussians})")
+        check_range("max_gaussians", self.max_gaussians, 4, MAX_GAUSSIANS)
+        check_range("init_points", self.init_points, 4, self.max_gaussians)
         for name in ("iterations", "sh_every", "densify_every", "reset_every"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name}: {getattr(self, name)}, it must be >= 1")
+            check_range(name, getattr(self, name), 1, MAX_ITERATIONS)
+        for name in ("densify_from", "densify_until"):
+            check_range(name, getattr(self, name), 0, MAX_ITERATIONS)
         for name in ("init_opacity", "reset_opacity", "beta_2"):
-            if not 0 < getattr(self, name) < 1:
-                raise InputError(f"{name}: {getattr(self, name)}, allowed above 0, below 1")
+            check_range(name, getattr(self, name), 0, 1, above=True, below=True)
         for name in ("ssim_weight", "prune_opacity"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"{name}: {getattr(self, name)}, allowed 0 to 1")
+            check_range(name, getattr(self, name), 0, 1)
         for name in ("init_cube", "split_shrink", "prune_scale", "lr_means", "lr_means_final"):
-            if not getattr(self, name) > 0:
-                raise InputError(f"{name}: {getattr(self, name)}, it must be > 0")
+            check_range(name, getattr(self, name), 0, _MOST, above=True)
         rates = ("lr_scales", "lr_quats", "lr_opacities", "lr_dc", "lr_sh")
-        for name in (*rates, "init_dc", "densify_from", "densify_until", "densify_gradient", "densify_scale"):
-            if not getattr(self, name) >= 0:
-                raise InputError(f"{name}: {getattr(self, name)}, it must be >= 0")
+        for name in (*rates, "init_dc", "densify_gradient", "densify_scale"):
+            check_range(name, getattr(self, name), 0, _MOST)
