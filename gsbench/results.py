@@ -40,8 +40,8 @@ TEMPORARY_PREFIX = ".unfinished-"
 """Begins the name of a file that is being written; what a killed process leaves can be told by it and removed."""
 
 
-MAX_BYTES = 16_000_000
-"""Of a Result file: ten times the predictions of 10,000 objects of 10 classes."""
+MAX_BYTES = 8_000_000
+"""Of a Result file: of 10,000 objects of 50 classes it has less."""
 
 _SCORES = ("accuracy", "knn_accuracy", "retrieval_map")
 _OF_DRAWS = ("_over_draws", "_over_draws_std")
