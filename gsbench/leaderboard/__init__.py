@@ -1,6 +1,5 @@
 """The board: entries checked against their own predictions, and tables that are rendered from them alone."""
 
-import contextlib
 import re
 import time
 from collections import Counter
@@ -9,7 +8,7 @@ from pathlib import Path
 
 from gsbench.files import write_atomic
 from gsbench.leaderboard.csv_table import to_csv
-from gsbench.leaderboard.entries import CheckError, listing, load_entries, unfinished_files
+from gsbench.leaderboard.entries import CheckError, alone, check_board, load_entries, unfinished_files
 from gsbench.leaderboard.submission import submit
 from gsbench.leaderboard.summary import summary
 from gsbench.leaderboard.table import make_rows, markdown
@@ -32,8 +31,6 @@ START, END = "<!-- leaderboard:start -->", "<!-- leaderboard:end -->"
 
 MAX_BYTES = 100_000_000
 """Of a table or README that is read."""
-
-_TRIES = 10
 
 _UNFINISHED_SECONDS = 3600
 """No file of a board takes so long to write: what is older was left by a process that was killed."""
@@ -58,25 +55,19 @@ def publish(board: Path, readme: Path) -> list[Path]:
         InputError: an entry that does not hold (`CheckError`) or is no Result, or a README with one marker of two.
         OSError: a file cannot be written.
     """
-    _remove_old(unfinished_files(board))
-    changed: dict[Path, None] = {}
-    for _ in range(_TRIES):
-        before = listing(board)
-        for path, text in _render(board, readme).items():
-            if _read(path) != text:
-                write_atomic(path, text.encode())
-                changed[path] = None
-        # Of several that publish at once, the last one to write sees what the others saw, and what came since.
-        if listing(board) == before:
-            return list(changed)
-    raise InputError(f"{board}: its entries change while they are read (run `gsbench leaderboard` again)")
+    check_board(board)
+    with alone(board):
+        _remove_old(unfinished_files(board))
+        changed = {path: text for path, text in _render(board, readme).items() if _read(path) != text}
+        for path, text in changed.items():
+            write_atomic(path, text.encode())
+    return list(changed)
 
 
 def _remove_old(unfinished: list[Path]) -> None:
     for path in unfinished:
-        with contextlib.suppress(FileNotFoundError):  # another has been faster
-            if time.time() - path.stat().st_mtime > _UNFINISHED_SECONDS:
-                path.unlink()
+        if time.time() - path.lstat().st_mtime > _UNFINISHED_SECONDS:
+            path.unlink()
 
 
 def check(board: Path, readme: Path) -> None:

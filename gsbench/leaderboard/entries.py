@@ -6,7 +6,9 @@ What a Result states beside its metrics, predictions do not give: it is carried 
 <board>/entries/<task slug>/<model>-s<seed>.json       a Result file
 """
 
+import contextlib
 import dataclasses
+import fcntl
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -25,6 +27,8 @@ from gsbench.types import Array
 
 TOLERANCE = 1e-9
 """How far a stated metric may be from the recomputed one: the rounding of a sum, nothing else."""
+
+_LOCK = ".lock"
 
 
 class CheckError(InputError):
@@ -147,6 +151,12 @@ def check_one_recipe(results: Iterable[tuple[Path, Result]]) -> None:
                 raise CheckError(f"{path}: {key} is {value!r}, other seeds of this model and task have {first[key]!r}")
 
 
+def check_board(board: Path) -> None:
+    """Raises an InputError where there is no such board."""
+    if not board.is_dir():
+        raise InputError(f"{board}: no such folder (must be a board, with entries/ and datasets/)")
+
+
 def load_entries(board: Path) -> list[tuple[Truth, list[Entry]]]:
     """Loads and verifies every entry of a board: the data sets by name, the entries of each by path.
 
@@ -154,8 +164,7 @@ def load_entries(board: Path) -> list[tuple[Truth, list[Entry]]]:
         InputError: no board, or a file that is no Result or no truth.
         CheckError: an entry that does not hold, or stands where its contents do not belong, or is no file of its own.
     """
-    if not board.is_dir():
-        raise InputError(f"{board}: no such folder (must be a board, with entries/ and datasets/)")
+    check_board(board)
     truths: dict[Path, Truth] = {}
     entries: dict[Path, list[Entry]] = {}
     for path in entry_files(board):
@@ -210,8 +219,37 @@ def unfinished_files(board: Path) -> list[Path]:
     return sorted(board.rglob(f"{TEMPORARY_PREFIX}*"))
 
 
-def listing(board: Path) -> dict[Path, tuple[int, int, int]]:
-    """The files that tables are made from, each with what changes when it does; two that are equal: nothing has."""
-    files = [*(entry_files(board) if board.exists() else []), *board.glob("datasets/*.json")]
-    stats = {path: path.stat() for path in files if path.exists()}
-    return {path: (stat.st_mtime_ns, stat.st_size, stat.st_ino) for path, stat in stats.items()}
+@contextlib.contextmanager
+def alone(board: Path) -> Iterator[None]:
+    """Waits until no other process writes to a board, then keeps others waiting; makes the folder, if it gets contents.
+
+    A process that is killed keeps nobody waiting. The lock's file may be removed whenever no gsbench runs.
+
+    Raises:
+        OSError: the folder cannot be written, or its file system has no locks.
+    """
+    path = board / _LOCK
+    while True:
+        board.mkdir(parents=True, exist_ok=True)
+        try:
+            lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        except FileNotFoundError:  # another has just removed the empty folder
+            continue
+        with os.fdopen(lock, "rb"):
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not _is_open_as(lock, path):
+                continue  # its last owner removed it
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):
+                    board.rmdir()  # where it is empty
+            return
+
+
+def _is_open_as(handle: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except FileNotFoundError:
+        return False

@@ -1,23 +1,21 @@
 """What enters the board: Results that hold, and with which the whole board still does."""
 
-import os
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from gsbench.files import TEMPORARY_PREFIX, write_atomic
+from gsbench.files import write_atomic
 from gsbench.leaderboard.csv_table import to_csv
 from gsbench.leaderboard.entries import (
     TOLERANCE,
     CheckError,
     Entry,
+    alone,
     as_text,
     check_one_recipe,
     entry_path,
-    listing,
     load_entries,
     row_of,
     verify,
@@ -35,9 +33,8 @@ _Groups = dict[Path, tuple[Truth, list[Entry]]]
 
 @dataclass(frozen=True, slots=True)
 class _Submitted:
-    """A Result that holds: where it belongs, and whether the board lacks it."""
+    """A Result that holds: where it belongs, as what bytes, and whether the board lacks it."""
 
-    path: Path
     target: Path
     data: bytes
     result: Result
@@ -48,7 +45,7 @@ class _Submitted:
 def submit(results: Sequence[tuple[Path, Truth]], board: Path) -> list[tuple[Path, bool]]:
     """Puts Results on the board after recomputing their metrics and rendering the board with them; all, or none.
 
-    Two that submit at once never overwrite each other's entry, and never both leave a board that does not hold.
+    Others that submit at the same time wait: what they bring is held against what is then there.
 
     Args:
         results: Result files, each with the labels of its data set, which are written to the board if it lacks them.
@@ -64,30 +61,15 @@ def submit(results: Sequence[tuple[Path, Truth]], board: Path) -> list[tuple[Pat
             do not give, an entry in its place that it does not reproduce, or sibling seeds from another recipe.
         OSError: the board cannot be written.
     """
-    before = listing(board)
-    groups = _load(board)
-    submitted: list[_Submitted] = []
-    for path, truth in results:
-        submitted.append(_examine(path, truth, board, groups, submitted))
-    if any(each.new for each in submitted):
-        _render(groups, board)
-    made: list[Path] = []
-    try:
-        placed = [(each.target, each.new and _place(each, board, made)) for each in submitted]
-        now = listing(board)
-        if any(now.get(path) != before.get(path) for path in (now | before).keys() - set(made)):
-            _render(_load(board), board)  # another submit came between, which did not know of this one
-    except BaseException:
-        for path in made:
-            path.unlink(missing_ok=True)
-        raise
-    return placed
-
-
-def _load(board: Path) -> _Groups:
-    if not board.exists():
-        return {}
-    return {truth_path(board, entries[0].result.task): (truth, entries) for truth, entries in load_entries(board)}
+    with alone(board):
+        groups = {truth_path(board, entries[0].result.task): (truth, entries) for truth, entries in load_entries(board)}
+        submitted: list[_Submitted] = []
+        for path, truth in results:
+            submitted.append(_examine(path, truth, board, groups, submitted))
+        if any(each.new for each in submitted):
+            _render(groups, board)
+            _place([each for each in submitted if each.new], board)
+    return [(each.target, each.new) for each in submitted]
 
 
 def _render(groups: _Groups, board: Path) -> None:
@@ -119,7 +101,7 @@ def _examine(path: Path, truth: Truth, board: Path, groups: _Groups, earlier: Se
         check_reproduced(target, same[0] if same else load_result(target), result, path)
     else:
         entries.append(Entry(target, without_predictions(result), correct))
-    return _Submitted(path, target, data, result, truth, not there)
+    return _Submitted(target, data, result, truth, not there)
 
 
 def check_same_truth(path: Path, known: Truth, truth: Truth) -> None:
@@ -130,37 +112,20 @@ def check_same_truth(path: Path, known: Truth, truth: Truth) -> None:
             raise CheckError(f"{path}: {key} differ from those of the data set with the same fingerprint")
 
 
-def _place(submitted: _Submitted, board: Path, made: list[Path]) -> bool:
-    """Writes an entry, and its data set's truth where it is the first; whether it is new. `made` gains what is written.
-
-    Raises:
-        CheckError: another has written it meanwhile, and other things.
-    """
-    known = truth_path(board, submitted.result.task)
-    if _create(known, truth_json(submitted.truth)):
-        made.append(known)
-    else:
-        check_same_truth(known, load_truth(known), submitted.truth)
-    if _create(submitted.target, submitted.data):
-        made.append(submitted.target)
-        return True
-    check_reproduced(submitted.target, load_result(submitted.target), submitted.result, submitted.path)
-    return False
-
-
-def _create(path: Path, data: bytes) -> bool:
-    """Writes a file as a whole unless there is one already; whether it did. Of several that try at once, one does."""
-    if path.exists():
-        return False
-    unfinished = path.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}{path.suffix}")
+def _place(submitted: Sequence[_Submitted], board: Path) -> None:
+    """Writes entries, each after its data set's truth where the board lacks it; where that fails, none."""
+    made: list[Path] = []
     try:
-        write_atomic(unfinished, data)
-        os.link(unfinished, path)
-    except FileExistsError:
-        return False
-    finally:
-        unfinished.unlink(missing_ok=True)
-    return True
+        for each in submitted:
+            known = truth_path(board, each.result.task)
+            for path, data in ((known, truth_json(each.truth)), (each.target, each.data)):
+                if not path.exists():
+                    made.append(path)
+                    write_atomic(path, data)
+    except BaseException:
+        for path in made:
+            path.unlink(missing_ok=True)
+        raise
 
 
 def check_reproduced(target: Path, entry: Result, result: Result, where: Path) -> None:

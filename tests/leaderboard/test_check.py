@@ -4,8 +4,7 @@ import os
 
 import pytest
 
-from gsbench import leaderboard
-from gsbench.files import TEMPORARY_PREFIX, write_atomic
+from gsbench.files import TEMPORARY_PREFIX
 from gsbench.leaderboard import CheckError, check, load_truth, publish, truth_path, unfinished_files
 from gsbench.parsing import InputError
 from tests.leaderboard.making import LABELS, TASK, edit_json, files, make_result
@@ -191,22 +190,6 @@ def test_what_is_unfinished_is_passed_over_and_goes_when_it_is_old(published):
     assert unfinished_files(published) == [old, young]
     assert publish(published, published.parent / "README.md") == []
     assert unfinished_files(published) == [young]
-
-
-def test_a_page_holds_what_came_while_it_was_rendered(published, put, monkeypatch):
-    """Of several that render at once, the last one to write may be the first one to have read."""
-    waiting = [make_result("late")]
-
-    def write(path, data) -> None:
-        write_atomic(path, data)
-        if waiting:
-            put(waiting.pop())
-
-    monkeypatch.setattr(leaderboard, "write_atomic", write)
-    put(make_result("early"))
-    publish(published, published.parent / "README.md")
-    check(published, published.parent / "README.md")
-    assert "`late`" in (published / "TABLE.md").read_text()
 
 
 def test_a_page_that_is_no_text(published):

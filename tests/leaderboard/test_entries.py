@@ -1,12 +1,14 @@
 """What may enter the board."""
 
+import concurrent.futures
 import dataclasses
 import itertools
-import os
+import re
+import threading
 
 import pytest
 
-from gsbench.leaderboard import CheckError, load_truth, submission, submit, truth_path, unfinished_files
+from gsbench.leaderboard import CheckError, check, load_truth, publish, submission, submit, truth_path, unfinished_files
 from gsbench.results import Result, load_result, save_result
 from tests.leaderboard.making import FINGERPRINT, TASK, TRUTH, edit_json, files, make_result, rows
 
@@ -133,48 +135,51 @@ def other_recipe(result: Result) -> Result:
     return dataclasses.replace(result, model=dataclasses.replace(result.model, recipe_sha256="ef" * 32))
 
 
-def between(monkeypatch, act) -> None:
-    """Lets `act` happen once, after a submit has looked at the board and before it writes to it."""
-    waiting, render = [act], submission._render
+def at_once(board, tmp_path, *results: Result) -> list[bool | str]:
+    """Whether each of several that submit and render at once has made an entry, or why not."""
+    start = threading.Barrier(len(results))
 
-    def rendered(groups, board) -> None:
-        render(groups, board)
-        if waiting:
-            waiting.pop()()
+    def enter(number: int) -> bool | str:
+        path = tmp_path / f"{number}.json"
+        save_result(results[number], path)
+        start.wait()
+        try:
+            ((_, new),) = submit([(path, TRUTH)], board)
+        except CheckError as error:
+            return str(error)
+        publish(board, board.parent / "README.md")
+        return new
 
-    monkeypatch.setattr(submission, "_render", rendered)
+    with concurrent.futures.ThreadPoolExecutor(len(results)) as pool:
+        return list(pool.map(enter, range(len(results))))
 
 
-def test_of_two_results_of_one_row_at_once_the_first_one_stays(board, put, monkeypatch):
-    between(monkeypatch, lambda: put(make_result(wrong=5)))
-    with pytest.raises(CheckError, match="1 of 60 predictions differ"):
-        put(make_result())
-    assert [row["accuracy_mean"] for row in rows(board)] == ["0.916667"]
+@pytest.mark.parametrize("attempt", range(5))
+@pytest.mark.parametrize(
+    ("second", "refused"),
+    [
+        (make_result(wrong=5), r"1 of 60 predictions differ"),
+        (other_recipe(make_result(seed=1)), r"model\.recipe_sha256 is"),
+    ],
+)
+def test_of_two_at_once_that_do_not_go_together_one_is_refused(board, tmp_path, second, refused, attempt):
+    found = at_once(board, tmp_path, make_result(), second)
+    assert found.count(True) == 1
+    assert re.search(refused, str(next(each for each in found if each is not True)))
+    assert len(rows(board)) == 1
+    check(board, board.parent / "README.md")
+
+
+def test_of_several_at_once_each_is_entered_and_rendered(board, tmp_path):
+    assert at_once(board, tmp_path, *(make_result(f"net{number}") for number in range(6))) == [True] * 6
+    check(board, board.parent / "README.md")
+    assert sorted(at_once(board, tmp_path, make_result(), make_result())) == [False, True]
     assert unfinished_files(board) == []
-
-
-def test_the_same_result_twice_at_once_is_one_entry(board, put, monkeypatch):
-    between(monkeypatch, lambda: put(make_result()))
-    put(make_result())
-    assert [row["n"] for row in rows(board)] == ["1"]
-
-
-def test_of_two_at_once_that_do_not_go_together_one_is_refused(board, put, monkeypatch):
-    between(monkeypatch, lambda: put(other_recipe(make_result(seed=1))))
-    with pytest.raises(CheckError, match=r"model\.recipe_sha256"):
-        put(make_result(seed=0))
-    assert [row["recipe_sha256"] for row in rows(board)] == ["ef" * 32]
-
-
-def test_two_at_once_that_say_different_things_of_a_data_set(board, put, monkeypatch):
-    between(monkeypatch, lambda: put(make_result(), {"near": ("bed_0001",)}))
-    with pytest.raises(CheckError, match="leaked differ"):
-        put(make_result(seed=1))
-    assert [row["n"] for row in rows(board)] == ["1"]
+    assert not list(board.glob(".*"))
 
 
 def test_an_interrupted_submit_takes_back_what_it_wrote(board, put, monkeypatch):
-    monkeypatch.setattr(os, "link", interrupted_at(2, os.link))
+    monkeypatch.setattr(submission, "write_atomic", interrupted_at(2, submission.write_atomic))
     with pytest.raises(KeyboardInterrupt):
         put(make_result())
     assert files(board) == {}

@@ -253,9 +253,9 @@ def test_the_largest_file_takes_neither_long_nor_much(offer, inside):
     """Whatever its bytes are: less than ten seconds, and two billion bytes of memory."""
     head, tail = b'{"schema_version": 1, "stated": [', b"0]}"
     data = head + inside.encode() * ((MAX_BYTES - 100) // len(inside)) + tail
-    start = time.perf_counter()
+    start = time.process_time()
     offer(data)
-    assert time.perf_counter() - start < 10
+    assert time.process_time() - start < 10
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 < 2e9
 
 
