@@ -42,7 +42,11 @@ class ModelInfo:
 
 @dataclass(frozen=True, slots=True)
 class RunInfo:
-    """How the score was made. Times in seconds, memory in MB; `selection` says which checkpoint was scored."""
+    """How the score was made. Times in seconds; `selection` says which checkpoint was scored.
+
+    `peak_memory_mb` is that of this seed's training and scoring; None where an earlier one in the same process was
+    higher and could not be told from it. Records of schema version 1 have the process's.
+    """
 
     seed: int
     device: str
@@ -51,7 +55,7 @@ class RunInfo:
     train_objects: int
     train_seconds: float
     eval_seconds: float
-    peak_memory_mb: float
+    peak_memory_mb: float | None
     precision: str
     versions: dict[str, str]
     commit: str | None

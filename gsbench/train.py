@@ -308,10 +308,19 @@ def keep_freed_memory() -> None:
     Otherwise each large activation is mapped and faulted in anew, page by page, which takes about as long as the
     arithmetic. Has no effect with another C library or allocator.
     """
-    if sys.platform != "linux":
-        return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    mallopt = _of_glibc("mallopt")
     if mallopt:
         mallopt(_M_MMAP_MAX, 0)
         mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
         mallopt(_M_TOP_PAD, 2**26)
+
+
+def give_back_memory() -> None:
+    """Gives back what glibc has kept of freed memory; without effect with another C library or allocator."""
+    trim = _of_glibc("malloc_trim")
+    if trim:
+        trim(0)
+
+
+def _of_glibc(name: str) -> Callable[..., int] | None:
+    return getattr(ctypes.CDLL(None), name, None) if sys.platform == "linux" else None

@@ -16,6 +16,7 @@ from gsbench.data import Objects, check_views, open_objects, open_pairs, trainin
 from gsbench.evaluation.embedding import embed_once
 from gsbench.evaluation.job import Job, Pairs, Wanted, are_drawn, make_task
 from gsbench.evaluation.kept import Training, train_once, without_labels
+from gsbench.evaluation.machine import PeakMemory
 from gsbench.evaluation.matching import pretext_scores
 from gsbench.memory import free_memory
 from gsbench.parsing import InputError, parse
@@ -46,11 +47,13 @@ class Encoder:
         net: the model.
         about: what it learnt from.
         folder: its checkpoint, or None where none is kept.
+        peak_memory_mb: of its training and its scores, or of finding them; None where that is unknown.
     """
 
     net: nn.Module
     about: Pretext
     folder: Path | None
+    peak_memory_mb: float | None
 
     @property
     def features(self) -> Path | None:
@@ -134,6 +137,7 @@ def pretrain(job: Job, seeds: Sequence[int]) -> list[Encoder]:
     objects = functools.cache(lambda: _open(job, "train", images).to(job.device))
     test = functools.cache(lambda: _open(job, "test", _pair_images(job.folder, images)))
     for seed in seeds:
+        peak = PeakMemory(job.device)
         training = pretext_training(job.recipe, seed, job.pairs)
         net, about = train_once(
             job,
@@ -142,7 +146,8 @@ def pretrain(job: Job, seeds: Sequence[int]) -> list[Encoder]:
             lambda given: build_model(job.recipe, job.recipe_path, given.channels, job.num_classes),
         )
         folder = training.folder(job.checkpoints)
-        encoders.append(Encoder(net, _describe(job, about, _scores(job, net, test, folder)), folder))
+        described = _describe(job, about, _scores(job, net, test, folder))
+        encoders.append(Encoder(net, described, folder, peak.megabytes()))
     return encoders
 
 
