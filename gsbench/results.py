@@ -143,7 +143,7 @@ def save_result(result: Result, path: Path) -> None:
         f"  {json.dumps(object_id)}: [{', '.join(_number(p) for p in predictions[object_id])}]"
         for object_id in sorted(predictions)
     ]
-    head = json.dumps(record, indent=1)
+    head = json.dumps(record, indent=1, allow_nan=False)
     text = f'{head[:-2]},\n "predictions": {{\n' + ",\n".join(lines) + "\n }\n}\n"
     write_atomic(path, text.encode())
 

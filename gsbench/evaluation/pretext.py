@@ -196,7 +196,7 @@ def _scores(job: Job, net: nn.Module, test: Callable[[], Objects], folder: Path 
     metrics = pretext_scores(net, test(), lambda draw: points(draw if drawn else 0), job.device, job.watch.extracting)
     if path is not None:
         record = dataclasses.asdict(_Scores(weights, metrics, _DEFINITION))
-        write_atomic(path, (json.dumps(record, indent=1) + "\n").encode())
+        write_atomic(path, (json.dumps(record, indent=1, allow_nan=False) + "\n").encode())
     return metrics
 
 
