@@ -12,6 +12,14 @@ from gsbench.types import Array
 _Z95 = 1.959963984540054
 
 
+def _check_finite(**values: Float[Array, "..."] | Sequence[float]) -> None:
+    """Raises an InputError that names what holds NaN or infinity: comparisons make a class or a rank of it."""
+    for name, numbers in values.items():
+        bad = ~np.isfinite(numbers)
+        if bad.any():
+            raise InputError(f"{name}: {int(bad.sum())} of {bad.size} numbers are not finite (must all be)")
+
+
 def classification_metrics(probabilities: Float[Array, "n c"], labels: Int[Array, " n"]) -> dict[str, float]:
     """The metrics of a Result file, each in 0..1.
 
@@ -24,9 +32,10 @@ def classification_metrics(probabilities: Float[Array, "n c"], labels: Int[Array
         over the classes that `labels` or the predictions hold.
 
     Raises:
-        InputError: no objects, or a label out of range.
+        InputError: no objects, a label out of range, or a probability that is not finite.
     """
     n, c = probabilities.shape
+    _check_finite(probabilities=probabilities)
     if n == 0:
         raise InputError("labels: no objects (metrics need at least one)")
     if labels.min() < 0 or labels.max() >= c:
@@ -42,7 +51,8 @@ def classification_metrics(probabilities: Float[Array, "n c"], labels: Int[Array
 
 
 def mean_and_std(values: Sequence[float]) -> tuple[float, float | None]:
-    """The mean and the sample standard deviation (n - 1), which is None for a single value."""
+    """The mean and the sample standard deviation (n - 1), None for one value; an InputError if one is not finite."""
+    _check_finite(values=values)
     spread = float(np.std(values, ddof=1)) if len(values) > 1 else None
     return float(np.mean(values)), spread
 
@@ -153,12 +163,18 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float, float]:
 
 
 def paired_distances(a: Float[Array, "n d"], b: Float[Array, "n d"]) -> Float64[Array, " n"]:
-    """Euclidean distance of each row of `a` from the same row of `b`."""
+    """Euclidean distance of each row of `a` from the same row of `b`; an InputError where they are not finite."""
+    _check_finite(a=a, b=b)
     return np.asarray(np.linalg.norm(a.astype(np.float64) - b, axis=1))
 
 
 def auc(low: Float[Array, " n"], high: Float[Array, " m"]) -> float:
-    """How likely a value of `high` is above one of `low`; equals count half. Depends on no scale."""
+    """How likely a value of `high` is above one of `low`; equals count half. Depends on no scale.
+
+    Raises:
+        InputError: a value is not finite.
+    """
+    _check_finite(low=low, high=high)
     ordered = np.sort(low)
     below, up_to = np.searchsorted(ordered, high, "left"), np.searchsorted(ordered, high, "right")
     return float((below + up_to).mean() / (2 * len(low)))
@@ -170,7 +186,11 @@ def match_metrics(same: Float[Array, " n"], different: Float[Array, " m"]) -> tu
     Args:
         same: log-odds of pairs that are of one object: right above 0.
         different: those of pairs that are not: right up to 0.
+
+    Raises:
+        InputError: log-odds that are not finite.
     """
+    _check_finite(same=same, different=different)
     right_same, right_different = same > 0, different <= 0
     accuracy = (right_same.sum() + right_different.sum()) / (len(same) + len(different))
     return float(accuracy), float((right_same.mean() + right_different.mean()) / 2)
@@ -191,7 +211,11 @@ def knn_accuracy(
     """Accuracy of a vote of the `k` nearest of `known` by cosine, or of all if there are fewer.
 
     Of classes with equally many votes, the one whose voters are nearer in sum is taken.
+
+    Raises:
+        InputError: features that are not finite.
     """
+    _check_finite(known=known, features=features)
     cosines = _unit(features) @ _unit(known).T
     nearest = np.argsort(-cosines, axis=1, kind="stable")[:, :k]
     votes = np.zeros((len(features), int(known_labels.max()) + 1))
@@ -207,8 +231,9 @@ def retrieval_map(features: Float[Array, "n d"], labels: Int[Array, " n"]) -> fl
     asks for nothing and does not count.
 
     Raises:
-        InputError: no class has two objects.
+        InputError: no class has two objects, or features that are not finite.
     """
+    _check_finite(features=features)
     cosines = _unit(features) @ _unit(features).T
     np.fill_diagonal(cosines, -np.inf)
     order = np.argsort(-cosines, axis=1, kind="stable")[:, :-1]

@@ -39,7 +39,13 @@ class Probe:
         """The softmax of the decision values: a machine has no probabilities, but the largest is its prediction.
 
         A class that it was fitted without has probability 0.
+
+        Raises:
+            InputError: features that are not finite, or of another width than those that it was fitted to.
         """
+        if features.shape[1:] != self.mean.shape:
+            raise InputError(f"features of width {features.shape[1]} for a probe of {len(self.mean)} (must be equal)")
+        _check_finite(features)
         values = (features.astype(np.float64) - self.mean) / self.scale @ self.weights.T + self.bias
         exponentials = np.exp(values - values.max(1, keepdims=True))
         probabilities = np.zeros((len(features), self.num_classes))
@@ -51,6 +57,15 @@ def check_classes(labels: Shaped[Array, " n"]) -> None:
     """Raises an InputError where there is nothing to tell apart."""
     if len(np.unique(labels)) < 2:
         raise InputError(f"a probe of {len(labels)} labelled objects of one class (must be of two classes at least)")
+
+
+def _check_finite(features: Float[Array, "n d"]) -> None:
+    bad = ~np.isfinite(features).all(1)
+    if bad.any():
+        raise InputError(
+            f"a probe of features that are not finite, in {int(bad.sum())} of {len(bad)} rows, first in row "
+            f"{int(bad.argmax())} (the encoder has diverged)"
+        )
 
 
 def fit_probe(features: Float[Array, "n d"], labels: Int[Array, " n"], num_classes: int) -> Probe:
@@ -71,8 +86,7 @@ def fit_probe(features: Float[Array, "n d"], labels: Int[Array, " n"], num_class
     from sklearn.preprocessing import StandardScaler  # takes a second
 
     check_classes(labels)
-    if not np.isfinite(features).all():
-        raise InputError("a probe of features that are not finite (the encoder has diverged)")
+    _check_finite(features)
     scaler = StandardScaler()
     scaled = scaler.fit_transform(features.astype(np.float64))
     rows = np.concatenate([scaled, np.ones((len(scaled), 1))], 1)

@@ -109,7 +109,11 @@ class ModelInfo:
 
 @dataclass(frozen=True, slots=True)
 class RunInfo:
-    """How the score was made. Times in seconds, memory in MB; `selection` says which checkpoint was scored."""
+    """How the score was made. Times in seconds; `selection` says which checkpoint was scored.
+
+    `peak_memory_mb` is that of this seed's training and scoring; None where an earlier one in the same process was
+    higher and could not be told from it. Records of schema version 1 have the process's.
+    """
 
     seed: int
     device: str
@@ -118,7 +122,7 @@ class RunInfo:
     train_objects: int
     train_seconds: float
     eval_seconds: float
-    peak_memory_mb: float
+    peak_memory_mb: float | None
     precision: str
     versions: dict[str, str]
     commit: str | None
@@ -264,7 +268,7 @@ def save_result(result: Result, path: Path) -> None:
         f"  {json.dumps(object_id)}: [{', '.join(_number(p) for p in predictions[object_id])}]"
         for object_id in sorted(predictions)
     ]
-    head = json.dumps(record, indent=1)
+    head = json.dumps(record, indent=1, allow_nan=False)
     text = f'{head[:-2]},\n "predictions": {{\n' + ",\n".join(lines) + "\n }\n}\n"
     write_atomic(path, text.encode())
 

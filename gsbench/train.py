@@ -101,7 +101,7 @@ def train(
         for epoch in range(max(stage.first_epoch, done), stage.end_epoch):
             start = time.perf_counter()
             _run_epoch(run, stage, optimizer, epoch)
-            _check_weights(run, stage.how, epoch)
+            _check_weights(run, stage, epoch)
             seconds += time.perf_counter() - start
             if checkpoint:
                 _save(checkpoint, run_key, epoch + 1, seconds, model, optimizer)
@@ -110,8 +110,9 @@ def train(
 
 @dataclass(frozen=True, slots=True)
 class _Stage:
-    """One of a recipe's schedules, with its samples; epochs and steps are counted over all schedules."""
+    """One of a recipe's schedules, its `key`, with its samples; epochs and steps are counted over all schedules."""
 
+    key: str
     how: Train
     samples: Objects
     first_epoch: int
@@ -144,9 +145,10 @@ def _stages(recipe: Recipe, objects: Objects) -> list[_Stage]:
         check_pairs(objects)
     stages: list[_Stage] = []
     epoch = step = 0
-    for how in (*recipe.pretraining, recipe.train):
+    named = [(f"pretraining[{number}]", how) for number, how in enumerate(recipe.pretraining)]
+    for key, how in (*named, ("train", recipe.train)):
         samples = objects if how.views_per_sample is None else objects.split_views(how.views_per_sample)
-        stages.append(_Stage(how, samples, epoch, step))
+        stages.append(_Stage(key, how, samples, epoch, step))
         epoch, step = stages[-1].end_epoch, step + how.epochs * stages[-1].batches
     return stages
 
@@ -164,31 +166,31 @@ def _run_epoch(run: _Run, stage: _Stage, optimizer: torch.optim.Optimizer, epoch
                 raise
             raise InputError(
                 f"{run.recipe.name}: a step of one sample, {batches} of {len(stage.samples)} an epoch, whose batch "
-                f"norm needs two (allowed: a higher train.batch_size than {how.batch_size}, or more training objects)"
+                f"norm needs two (allowed: a higher {stage.key}.batch_size than {how.batch_size}, or more objects)"
             ) from error
         if value is None:
             fitting = _most_that_fit(run, stage, optimizer, index)
             raise InputError(
                 f"{run.recipe.name}: {len(index)} samples a step are too many for the memory of {run.device} "
                 + (f"({fitting} would fit: a lower" if fitting else "(2 are, too: allowed is less an object, no lower")
-                + f" train.batch_size than {how.batch_size})"
+                + f" {stage.key}.batch_size than {how.batch_size})"
             )
         if not np.isfinite(value):
             raise InputError(
                 f"{run.recipe.name}: the loss is {value} at step {step + 1} of epoch {epoch + 1} "
-                f"(must be finite; a lower train.lr than {how.lr} may help)"
+                f"(must be finite; a lower {stage.key}.lr than {how.lr} may help)"
             )
         if run.progress:
             run.progress(stage.first_step + own_epoch * batches + step + 1, run.steps, value)
 
 
-def _check_weights(run: _Run, how: Train, epoch: int) -> None:
+def _check_weights(run: _Run, stage: _Stage, epoch: int) -> None:
     """An epoch's last step may spoil the weights that its loss was still good for."""
     for name, weight in run.model.named_parameters():
         if not weight.isfinite().all():
             raise InputError(
                 f"{run.recipe.name}: {name} is no longer finite after epoch {epoch + 1} "
-                f"(a lower train.lr than {how.lr} may help)"
+                f"(a lower {stage.key}.lr than {stage.how.lr} may help)"
             )
 
 
@@ -327,10 +329,19 @@ def keep_freed_memory() -> None:
     Otherwise each large activation is mapped and faulted in anew, page by page, which takes about as long as the
     arithmetic. Has no effect with another C library or allocator.
     """
-    if sys.platform != "linux":
-        return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    mallopt = _of_glibc("mallopt")
     if mallopt:
         mallopt(_M_MMAP_MAX, 0)
         mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
         mallopt(_M_TOP_PAD, 2**26)
+
+
+def give_back_memory() -> None:
+    """Gives back what glibc has kept of freed memory; without effect with another C library or allocator."""
+    trim = _of_glibc("malloc_trim")
+    if trim:
+        trim(0)
+
+
+def _of_glibc(name: str) -> Callable[..., int] | None:
+    return getattr(ctypes.CDLL(None), name, None) if sys.platform == "linux" else None

@@ -153,6 +153,35 @@ def test_eval_as_json(run, recipe, data):
     assert 0 <= record["metrics"]["accuracy"] <= 1
 
 
+def test_another_precision_is_asked_for_and_told(run, recipe, data):
+    done = run("eval", "--model", recipe, "--data", data, "--precision", "bf16")
+    assert done.out.splitlines()[-2:] == ["trained in bf16", "published: a paper"]
+    (path,) = Path("results").iterdir()
+    assert load_result(path).run.precision == "bf16"
+    assert "bf16" not in run("eval", "--model", recipe, "--data", data).out
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("--views-from", "meshes"), ("--cameras", "train"), ("--num-views", "2"), ("--pretext-views", "2")],
+)
+def test_what_the_model_never_sees_is_refused_also_where_it_is_the_default(run, recipe, data, words):
+    name = words[0].removeprefix("--").replace("-", "_")
+    run("eval", "--model", recipe, "--data", data, *words).complains(
+        2, f"{name} is {words[1]}, and mine .*leave it out"
+    )
+    assert list(Path.cwd().iterdir()) == []
+
+
+def test_scores_that_are_no_numbers_are_no_result(run, recipe, data):
+    model = recipe.parent / "model.py"
+    spoilt = "self.layer(self.embed(batch)) + (0 if self.training else torch.nan)"
+    model.write_text(model.read_text().replace("self.layer(self.embed(batch))", spoilt))
+    done = run("eval", "--model", recipe, "--data", data)
+    done.complains(2, rf"{recipe}: model\.py: Net\.logits is not finite for chair_0007, and 8 of 8 in all")
+    assert list(Path("results").glob("*")) == []
+
+
 def test_a_share_that_is_less_than_one_a_class_is_told(run, recipe, data):
     done = run("eval", "--model", recipe, "--data", data, "--regime", 1)
     assert "| 1 % (2 of 12 objects, at least one a class), draw 0 |" in done.out

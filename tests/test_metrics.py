@@ -20,6 +20,7 @@ from gsbench.metrics import (
     paired_distances,
     retrieval_map,
 )
+from gsbench.parsing import InputError
 
 
 @pytest.fixture
@@ -258,3 +259,29 @@ def test_retrieval_matches_a_loop_over_queries(rng):
         hits = [rank for rank, i in enumerate(order, 1) if labels[i] == labels[query]]
         values.append(np.mean([n / rank for n, rank in enumerate(hits, 1)]))
     assert retrieval_map(features, labels) == pytest.approx(np.mean(values))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize(
+    ("metric", "name"),
+    [
+        (lambda x: classification_metrics(x, np.array([0, 1, 0])), "probabilities"),
+        (lambda x: mean_and_std(x[:, 0].tolist()), "values"),
+        (lambda x: paired_distances(x, np.zeros((3, 2))), "a"),
+        (lambda x: paired_distances(np.zeros((3, 2)), x), "b"),
+        (lambda x: auc(x[:, 0], np.zeros(3)), "low"),
+        (lambda x: auc(np.zeros(3), x[:, 0]), "high"),
+        (lambda x: match_metrics(x[:, 0], np.zeros(3)), "same"),
+        (lambda x: match_metrics(np.zeros(3), x[:, 0]), "different"),
+        (lambda x: knn_accuracy(x, np.array([0, 1, 0]), np.ones((3, 2)), np.array([0, 1, 0])), "known"),
+        (lambda x: knn_accuracy(np.ones((3, 2)), np.array([0, 1, 0]), x, np.array([0, 1, 0])), "features"),
+        (lambda x: retrieval_map(x, np.array([0, 1, 0])), "features"),
+    ],
+)
+def test_what_is_not_finite_has_no_metric(metric, name, bad):
+    """It would be class 0, or the first rank."""
+    numbers = np.full((3, 2), 0.5)
+    metric(numbers)
+    numbers[1, 0] = bad
+    with pytest.raises(InputError, match=rf"^{name}: 1 of \d numbers are not finite \(must all be\)$"):
+        metric(numbers)

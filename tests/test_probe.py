@@ -94,8 +94,16 @@ def test_what_is_no_probe():
         fit_probe(features[labels == 1], labels[labels == 1], 2)
     with pytest.raises(ValueError, match="a probe of 0 labelled objects of one class"):
         check_classes(labels[:0])
-    with pytest.raises(ValueError, match=r"features that are not finite \(the encoder has diverged\)"):
-        fit_probe(np.where(features > 1e4, np.inf, features), labels, 2)
+    message = r"features that are not finite, in 1 of \d+ rows, first in row 3 \(the encoder has diverged\)"
+    for bad in (np.inf, np.nan):
+        spoilt = features.copy()
+        spoilt[3, 0] = bad
+        with pytest.raises(ValueError, match=message):
+            fit_probe(spoilt, labels, 2)
+        with pytest.raises(ValueError, match=message):
+            fit_probe(features, labels, 2).probabilities(spoilt)
+    with pytest.raises(ValueError, match=r"features of width 1 for a probe of \d+ \(must be equal\)"):
+        fit_probe(features, labels, 2).probabilities(features[:, :1])
 
 
 def test_rounding_keeps_the_prediction_where_two_classes_are_all_but_equal():

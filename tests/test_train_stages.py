@@ -7,6 +7,7 @@ import torch
 
 from gsbench.baseline import build_model, load_class
 from gsbench.data import Objects
+from gsbench.parsing import InputError
 from gsbench.recipe import Images, Recipe, Train, load_recipe
 from gsbench.train import train
 from tests.test_train import CPU, Killed, bits
@@ -145,4 +146,23 @@ def test_memory_that_ends_where_the_optimizer_takes_its_own(objects, recipe, pat
 
     monkeypatch.setattr(torch.optim.Adam, "step", step)
     with pytest.raises(ValueError, match=r"16 samples a step are too many for the memory of cpu \(2 are, too"):
+        run(objects, recipe, path)
+
+
+@pytest.mark.parametrize(
+    ("failing", "key", "lr"), [(0, r"pretraining\[0\]", 0.02), (1, r"pretraining\[1\]", 0.01), (2, "train", 0.005)]
+)
+def test_a_loss_that_is_not_finite_names_the_schedule_to_lower(objects, recipe, path, monkeypatch, failing, key, lr):
+    kind, first = load_class(recipe, path), (0, 6, 9)[failing]
+    original, taken = kind.loss, []
+
+    def loss(self, batch, label_smoothing):
+        taken.append(batch)
+        return original(self, batch, label_smoothing) * (torch.inf if len(taken) > first else 1)
+
+    monkeypatch.setattr(kind, "loss", loss)
+    epoch = (1, 3, 4)[failing]
+    with pytest.raises(
+        InputError, match=rf"the loss is inf at step 1 of epoch {epoch} \(.* a lower {key}\.lr than {lr} "
+    ):
         run(objects, recipe, path)

@@ -125,6 +125,11 @@ def _load(path: Path, weights: str) -> Embedded | None:
         with np.load(path, allow_pickle=False) as file:
             if str(file["weights"]) != weights:
                 return None
-            return Embedded(tuple(file["ids"].tolist()), file["labels"], file["features"])
+            ids, labels, features = tuple(file["ids"].tolist()), file["labels"], file["features"]
+            if len({len(ids), len(labels), len(features)}) > 1 or features.ndim not in (2, 3):
+                raise ValueError("rows that do not belong together")
+            if (labels.dtype, features.dtype) != (np.int64, np.float32) or not np.isfinite(features).all():
+                raise ValueError("other numbers than they were")
+            return Embedded(ids, labels, features)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(f"{path}: no features ({type(error).__name__}), remove it to make them anew") from None

@@ -12,7 +12,7 @@ import torch
 import gsbench
 from gsbench.parsing import InputError
 from gsbench.results import RunInfo
-from gsbench.train import Trained
+from gsbench.train import Trained, give_back_memory
 
 
 def choose_device(name: str) -> torch.device:
@@ -26,7 +26,53 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def run_info(seed: int, device: torch.device, trained: Trained, train_objects: int, eval_seconds: float) -> RunInfo:
+class PeakMemory:
+    """The most memory in use since this was made: of the GPU where one is used, else of the process, with its code."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._before = 0
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+        elif not _forget_peak():
+            self._before = _process_peak()
+
+    def megabytes(self) -> float | None:
+        """That peak; None where an earlier one was higher, and the machine cannot forget it."""
+        if self._device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self._device) / 1e6
+        peak = _process_peak()
+        return peak / 1e6 if peak > self._before else None
+
+
+def _forget_peak() -> bool:
+    """Begins the process's peak anew, where Linux lets it, without what it kept of what earlier trainings freed."""
+    give_back_memory()
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return False
+    return True
+
+
+def _process_peak() -> int:
+    """The most bytes that the process had in memory at once, since its start or since that was forgotten."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+    except (OSError, StopIteration):
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024
+
+
+def run_info(
+    seed: int,
+    device: torch.device,
+    trained: Trained,
+    train_objects: int,
+    eval_seconds: float,
+    peak_memory_mb: float | None,
+) -> RunInfo:
     """The `run` of a Result.
 
     Args:
@@ -35,6 +81,7 @@ def run_info(seed: int, device: torch.device, trained: Trained, train_objects: i
         trained: what training by labels took.
         train_objects: labelled objects.
         eval_seconds: that scoring took.
+        peak_memory_mb: of this run alone; None where that is unknown.
     """
     commit, dirty = _source_state()
     return RunInfo(
@@ -45,7 +92,7 @@ def run_info(seed: int, device: torch.device, trained: Trained, train_objects: i
         train_objects=train_objects,
         train_seconds=round(trained.seconds, 3),
         eval_seconds=round(eval_seconds, 3),
-        peak_memory_mb=round(_peak_memory_mb(device), 1),
+        peak_memory_mb=None if peak_memory_mb is None else round(peak_memory_mb, 1),
         precision=trained.precision,
         versions={
             "gsbench": gsbench.__version__,
@@ -72,14 +119,6 @@ def _processor() -> str:
         return platform.processor() or platform.machine()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.machine()
-
-
-def _peak_memory_mb(device: torch.device) -> float:
-    """The most memory in use so far: of the GPU where one is used, else of the process."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 1e6
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
 
 
 def _source_state() -> tuple[str | None, bool | None]:

@@ -24,7 +24,7 @@ from gsbench.evaluation.job import (
     choose_protocol,
     make_task,
 )
-from gsbench.evaluation.machine import choose_device, run_info
+from gsbench.evaluation.machine import PeakMemory, choose_device, run_info
 from gsbench.evaluation.pretext import Encoder, plan, pretext_training, pretrain
 from gsbench.evaluation.protocols import Scored, finetune, probe, supervised
 from gsbench.evaluation.scores import find_reported
@@ -196,7 +196,11 @@ def _results(job: Job, seeds: Sequence[int]) -> Iterator[Result]:
         encoders = [None] * len(seeds) if job.pairs is None else pretrain(job, seeds)
         data = Data(job)
         for seed, encoder in zip(seeds, encoders, strict=True):
-            yield _as_result(job, seed, _score(job, seed, data, encoder), encoder)
+            peak = PeakMemory(job.device)
+            scored = _score(job, seed, data, encoder)
+            peaks = [peak.megabytes(), *([encoder.peak_memory_mb] if encoder else [])]
+            known = [megabytes for megabytes in peaks if megabytes is not None]
+            yield _as_result(job, seed, scored, encoder, max(known) if len(known) == len(peaks) else None)
     except ModelError as error:
         raise InputError(f"{job.recipe_path}: {error}") from error
     except torch.OutOfMemoryError:
@@ -212,14 +216,14 @@ def _score(job: Job, seed: int, data: Data, encoder: Encoder | None) -> Scored:
     return supervised(job, seed, data) if encoder is None else finetune(job, seed, data, encoder)
 
 
-def _as_result(job: Job, seed: int, scored: Scored, encoder: Encoder | None) -> Result:
+def _as_result(job: Job, seed: int, scored: Scored, encoder: Encoder | None, peak_memory_mb: float | None) -> Result:
     recipe, pretext = job.recipe, encoder.about if encoder else None
     params = sum(parameter.numel() for parameter in scored.net.parameters())
     return Result(
         schema_version=SCHEMA_VERSION,
         task=job.task,
         model=ModelInfo(recipe.name, recipe.title, recipe.sha256(), params, recipe.pretrained, job.code),
-        run=run_info(seed, job.device, scored.trained, scored.train_objects, scored.seconds),
+        run=run_info(seed, job.device, scored.trained, scored.train_objects, scored.seconds, peak_memory_mb),
         metrics=classification_metrics(scored.probabilities, scored.labels),
         reported=find_reported(recipe, job.task, published_name(job.folder), pretext),
         predictions={i: row.tolist() for i, row in zip(scored.ids, scored.probabilities, strict=True)},

@@ -16,6 +16,7 @@ from gsbench.data import Objects, check_views, open_objects, open_pairs, trainin
 from gsbench.evaluation.embedding import embed_once
 from gsbench.evaluation.job import Job, Pairs, Wanted, are_drawn, make_task
 from gsbench.evaluation.kept import Training, train_once, without_labels
+from gsbench.evaluation.machine import PeakMemory
 from gsbench.evaluation.matching import pretext_scores
 from gsbench.files import write_atomic
 from gsbench.memory import free_memory
@@ -47,11 +48,13 @@ class Encoder:
         net: the model.
         about: what it learnt from.
         folder: its checkpoint, or None where none is kept.
+        peak_memory_mb: of its training and its scores, or of finding them; None where that is unknown.
     """
 
     net: nn.Module
     about: Pretext
     folder: Path | None
+    peak_memory_mb: float | None
 
     @property
     def features(self) -> Path | None:
@@ -135,6 +138,7 @@ def pretrain(job: Job, seeds: Sequence[int]) -> list[Encoder]:
     objects = functools.cache(lambda: _open(job, "train", images).to(job.device))
     test = functools.cache(lambda: _open(job, "test", _pair_images(job.folder, images)))
     for seed in seeds:
+        peak = PeakMemory(job.device)
         training = pretext_training(job.recipe, job.code, seed, job.pairs)
         net, about = train_once(
             job,
@@ -143,7 +147,8 @@ def pretrain(job: Job, seeds: Sequence[int]) -> list[Encoder]:
             lambda given: build_model(job.recipe, job.recipe_path, given.channels, job.num_classes),
         )
         folder = training.folder(job.checkpoints)
-        encoders.append(Encoder(net, _describe(job, about, _scores(job, net, test, folder)), folder))
+        described = _describe(job, about, _scores(job, net, test, folder))
+        encoders.append(Encoder(net, described, folder, peak.megabytes()))
     return encoders
 
 
@@ -192,7 +197,7 @@ def _scores(job: Job, net: nn.Module, test: Callable[[], Objects], folder: Path 
     metrics = pretext_scores(net, test(), lambda draw: points(draw if drawn else 0), job.device, job.watch.extracting)
     if path is not None:
         record = dataclasses.asdict(_Scores(weights, metrics, _DEFINITION))
-        write_atomic(path, (json.dumps(record, indent=1) + "\n").encode())
+        write_atomic(path, (json.dumps(record, indent=1, allow_nan=False) + "\n").encode())
     return metrics
 
 

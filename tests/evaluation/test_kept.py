@@ -179,6 +179,16 @@ def corrupt(name: str, content: bytes):
     return change
 
 
+def spoil(**changes):
+    def change(folder: Path) -> None:
+        (path,) = folder.parent.rglob("train-*.npz")
+        with np.load(path) as file:
+            arrays = dict(file)
+        np.savez(path, **{key: changes.get(key, np.asarray)(value) for key, value in arrays.items()})
+
+    return change
+
+
 def of_another_seed(folder: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     config["checkpoint"]["seed"] = 9
@@ -196,6 +206,9 @@ def of_another_seed(folder: Path) -> None:
         (corrupt("pretext.json", b'{"metrics": {}}'), r"pretext\.json: key 'weights_sha256' is missing"),
         (corrupt("train-*.npz", b"PK"), r"train-.*\.npz: no features \(\w+\), remove it to make them anew"),
         (corrupt("train-*.npz", b""), r"train-.*\.npz: no features"),
+        (spoil(features=lambda given: given * np.nan), r"train-.*\.npz: no features \(ValueError\), remove it"),
+        (spoil(features=lambda given: given[1:]), r"train-.*\.npz: no features \(ValueError\), remove it"),
+        (spoil(labels=lambda given: given.astype(float)), r"train-.*\.npz: no features \(ValueError\), remove it"),
     ],
 )
 def test_what_is_damaged_is_named(run, tmp_path, change, message):

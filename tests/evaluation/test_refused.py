@@ -238,7 +238,7 @@ def test_faults_of_our_own_models_stay_faults(data, monkeypatch):
 def test_a_step_of_one_sample_that_batch_norm_does_not_take(data, tmp_path):
     recipe = make_recipe(tmp_path / "theirs")
     recipe.write_text(recipe.read_text().replace("batch_size = 8", "batch_size = 1"))
-    with pytest.raises(InputError, match=r"mine: a step of one sample, 24 of 24 an epoch, .* than 1, or more training"):
+    with pytest.raises(InputError, match=r"mine: a step of one sample, 24 of 24 an epoch, .* than 1, or more objects"):
         evaluate(str(recipe), data, num_points=8)
 
 
