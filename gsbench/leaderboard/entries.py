@@ -19,6 +19,7 @@ from gsbench.leaderboard.truth import Truth, load_truth, safe_name, save_truth, 
 from gsbench.metrics import classification_metrics
 from gsbench.parsing import InputError
 from gsbench.results import Result, load_result, load_scored, write_atomic
+from gsbench.tasks import DRAWS
 from gsbench.types import Array
 
 TOLERANCE = 1e-9
@@ -68,7 +69,7 @@ def submit(result_path: Path, board: Path, truth: Truth) -> Path:
     Raises:
         InputError: not a Result file, or a name that cannot be part of a path.
         CheckError: the Result does not hold: wrong data, an object missing or unknown, a metric that its predictions do
-            not give, another entry in its place, or sibling seeds from another recipe.
+            not give, another entry in its place, or seeds or draws of its row by another recipe or other code.
         OSError: the board cannot be written.
     """
     data = result_path.read_bytes()
@@ -77,9 +78,7 @@ def submit(result_path: Path, board: Path, truth: Truth) -> Path:
     verify(result, probabilities, truth, str(result_path))
     if target.exists() and target.read_bytes() != data:
         raise CheckError(f"{target}: another entry of this model, task and seed is on the board already")
-    name = target.stem.rpartition("-s")[0]
-    siblings = [path for path in sorted(target.parent.glob("*.json")) if path.stem.rpartition("-s")[0] == name]
-    check_one_recipe([*((path, load_result(path)) for path in siblings), (result_path, result)])
+    check_one_recipe([*((path, load_result(path)) for path in _same_row(board, result)), (result_path, result)])
     known = truth_path(board, result.task)
     if not known.exists():
         save_truth(truth, known)
@@ -89,6 +88,17 @@ def submit(result_path: Path, board: Path, truth: Truth) -> Path:
                 raise CheckError(f"{known}: {key} differ from those of the data set with the same fingerprint")
     write_atomic(target, data)
     return target
+
+
+def _same_row(board: Path, result: Result) -> list[Path]:
+    """The entries that share a row with a Result: other seeds of it, and those of the regime's other draws."""
+    draws = range(DRAWS if result.task.regime < 100 else 1)
+    tasks = [dataclasses.replace(result.task, draw=draw) for draw in draws]
+    row = [entry_path(board, dataclasses.replace(result, task=task)) for task in tasks]
+    name = row[0].stem.rpartition("-s")[0]
+    return [
+        path for each in row for path in sorted(each.parent.glob("*.json")) if path.stem.rpartition("-s")[0] == name
+    ]
 
 
 def verify(result: Result, probabilities: Float64[Array, "n c"], truth: Truth, where: str) -> Bool[Array, " n"]:
@@ -155,17 +165,20 @@ def check_one_recipe(results: Iterable[tuple[Path, Result]]) -> None:
         CheckError: names the file that differs from the first one, the key and both values.
     """
     first: dict[str, Any] | None = None
+    code: str | None = None
     for path, result in results:
+        code = code or result.model.code_sha256
         made = {
             "model.recipe_sha256": result.model.recipe_sha256,
             "model.pretrained": result.model.pretrained,
+            "model.code_sha256": result.model.code_sha256 or code,  # those that do not say are of older Results
             "run.selection": result.run.selection,
             "run.epochs": result.run.epochs,
             "run.train_objects": result.run.train_objects,
             "pretext.epochs": result.pretext and result.pretext.epochs,
             "pretext.objects": result.pretext and result.pretext.objects,
         }
-        first = first or made
+        first = (first or made) | {"model.code_sha256": code}
         for key, value in made.items():
             if value != first[key]:
                 raise CheckError(f"{path}: {key} is {value!r}, other seeds of this model and task have {first[key]!r}")

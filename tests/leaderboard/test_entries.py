@@ -97,3 +97,39 @@ def test_objects_may_stand_in_any_order_in_an_entry(put, board):
     edit_json(entry, lambda record: record.update(predictions=shuffled.predictions))
     (row,) = rows(board)
     assert float(row["accuracy_mean"]) == pytest.approx(0.9)
+
+
+def by_code(result: Result, code: str | None) -> Result:
+    return dataclasses.replace(result, model=dataclasses.replace(result.model, code_sha256=code))
+
+
+def test_seeds_by_different_code_do_not_share_a_row(put, board):
+    put(by_code(make_result(seed=0), None))
+    put(by_code(make_result(seed=1), "ab" * 32))
+    put(by_code(make_result(seed=2), "ab" * 32))
+    with pytest.raises(CheckError, match=r"incoming\.json: model\.code_sha256 is '(cd)+', other seeds .* have '(ab)+'"):
+        put(by_code(make_result(seed=3), "cd" * 32))
+    (row,) = rows(board)
+    assert (row["n"], row["code_sha256"]) == ("3", "unknown"), "that of the first"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda model: dataclasses.replace(model, recipe_sha256="00" * 32), r"model\.recipe_sha256 is '00"),
+        (lambda model: dataclasses.replace(model, code_sha256="00" * 32), r"model\.code_sha256 is '00"),
+    ],
+)
+def test_draws_of_a_row_are_of_one_recipe_and_one_code(put, board, change, message):
+    """What the table would put into one row is held alike when it comes in."""
+    draws = [dataclasses.replace(TASK, regime=10, draw=draw) for draw in range(2)]
+    first, second = (by_code(make_result(task=task), "ab" * 32) for task in draws)
+    put(first)
+    before = files(board)
+    with pytest.raises(CheckError, match=message):
+        put(dataclasses.replace(second, model=change(second.model)))
+    assert files(board) == before
+    put(second)
+    assert rows(board)[0]["draws"] == "2"
+    other = dataclasses.replace(second, task=dataclasses.replace(TASK, regime=50, draw=1))
+    put(dataclasses.replace(other, model=change(other.model)))
