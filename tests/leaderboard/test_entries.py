@@ -1,10 +1,11 @@
 """What may enter the board."""
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
-from gsbench.leaderboard import CheckError, load_truth, truth_path
+from gsbench.leaderboard import CheckError, load_entries, load_truth, truth_path
 from gsbench.results import Result, load_result
 from tests.leaderboard.making import FINGERPRINT, TASK, TRUTH, edit_json, files, make_result, rows
 
@@ -133,3 +134,11 @@ def test_draws_of_a_row_are_of_one_recipe_and_one_code(put, board, change, messa
     assert rows(board)[0]["draws"] == "2"
     other = dataclasses.replace(second, task=dataclasses.replace(TASK, regime=50, draw=1))
     put(dataclasses.replace(other, model=change(other.model)))
+
+
+def test_every_entry_in_the_repository_holds_and_old_ones_say_that_their_code_is_unknown():
+    repository = Path(__file__).resolve().parents[2] / "leaderboard"
+    entries = [entry for _, some in load_entries(repository) for entry in some]
+    assert len(entries) == len(list((repository / "entries").glob("*/*.json"))) >= 121
+    for entry in entries:
+        assert (entry.result.schema_version == 1) == (entry.result.model.code_sha256 is None), entry.path
