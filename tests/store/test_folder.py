@@ -159,7 +159,7 @@ def test_modelnet10_is_the_local_build_where_there_is_one(
     monkeypatch.delenv("GSBENCH_DATA")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "modelnet10-gs").symlink_to(made)
-    assert resolve("modelnet10-gs") == Path("modelnet10-gs")
+    assert resolve("modelnet10-gs") == tmp_path / "modelnet10-gs"
     assert default_data() == ("modelnet10-gs", None)
 
 
