@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gsbench.cli.messages import failed_check
+from gsbench.cli.messages import failed_check, notice
 
 if TYPE_CHECKING:
     from gsbench.leaderboard import Truth
@@ -64,7 +64,7 @@ def _truth(task: "Task", board: Path, data: str | None) -> "Truth":
         return load_truth(known)
     from gsbench.store.folder import resolve
 
-    return make_truth(resolve(data or task.dataset), task.split)
+    return make_truth(resolve(data or task.dataset, notify=notice), task.split)
 
 
 def _leaderboard(args: argparse.Namespace) -> int:

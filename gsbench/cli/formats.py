@@ -1,6 +1,7 @@
 """`gsbench convert`."""
 
 import argparse
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,7 @@ def add_commands(commands: Any) -> None:
         "source",
         metavar="IN",
         help="a .ply, .splat, .spz or .glb file, or DATA:OBJECT_ID, where DATA is mini, modelnet10-gs, a data folder "
-        "or ORG/NAME on the Hub",
+        "or ORG/NAME[@REV] on the Hub",
     )
     convert.add_argument("out", metavar="OUT", type=Path, help="the file to write: .ply, .splat, .spz or .glb")
     convert.add_argument(
@@ -66,8 +67,7 @@ def _convert(args: argparse.Namespace) -> int:
 def _load(args: argparse.Namespace, out_suffix: str) -> "Gaussians":
     from gsbench.formats import NAMED_AXES, load_splats, suffix_of
 
-    name, _, object_id = args.source.rpartition(":")
-    if not name or Path(args.source).exists():
+    if ":" not in args.source or os.path.exists(args.source):
         if Path(args.source).is_dir():
             raise InputError(f"{args.source}: is a folder (allowed: a file, or DATA:OBJECT_ID such as mini:chair_0001)")
         gaussians = load_splats(args.source, args.opacity, args.axes or "z-up", notice)
@@ -76,13 +76,20 @@ def _load(args: argparse.Namespace, out_suffix: str) -> "Gaussians":
             named = args.source if in_suffix in NAMED_AXES else args.out
             notice(f"{named}: y is up there; the other file's axes taken as {args.axes or 'z-up'} (--axes)")
         return gaussians
-
-    from gsbench.store.folder import open_folder, resolve
-    from gsbench.store.gaussians import load_object
-
     if args.axes is not None or args.opacity != "logit":
         raise InputError(f"{args.source}: --axes and --opacity are for files, a data folder leaves no doubt")
-    return load_object(open_folder(resolve(name, configs=["gaussians"])), object_id)
+    return _load_object(args.source)
+
+
+def _load_object(source: str) -> "Gaussians":
+    """The object of DATA:OBJECT_ID. Both may hold colons: DATA is the first part that is a name or a folder here."""
+    from gsbench.store.folder import NAMES, open_folder, resolve
+    from gsbench.store.gaussians import load_object
+
+    ends = [at for at, letter in enumerate(source) if letter == ":"]
+    here = [at for at in ends if source[:at] in NAMES or (at and os.path.isdir(os.path.expanduser(source[:at])))]
+    at = (here or ends)[0]
+    return load_object(open_folder(resolve(source[:at], configs=["gaussians"], notify=notice)), source[at + 1 :])
 
 
 def _describe_loss(gaussians: "Gaussians", path: Path, axes: str) -> str:

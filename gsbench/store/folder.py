@@ -61,7 +61,7 @@ def open_folder(path: Path) -> Folder:
     if not os.path.isdir(path):
         what = "is no folder" if os.path.lexists(path) else "no such folder"
         raise InputError(f"{path}: {what} (allowed: a folder that `gsbench build` wrote, {_known()})")
-    if not os.path.lexists(path / MANIFEST):
+    if not os.path.isfile(path / MANIFEST):
         raise InputError(f"{path}: no data set, it has no {MANIFEST} (allowed: a folder that `gsbench build` wrote)")
     return Folder(path, load_manifest(path))
 

@@ -5,6 +5,7 @@ hold a thousand million zeros.
 """
 
 import contextlib
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -53,7 +54,7 @@ def read_foot(path: Path, shard: Shard, schema: Schema) -> pq.FileMetaData:
     """
     check_size(path, shard)
     with naming(path):
-        metadata = pq.read_metadata(path)
+        metadata = pq.read_metadata(os.path.abspath(path))  # Arrow takes `~` for the home
         stored = metadata.schema.to_arrow_schema()
     if metadata.num_rows != shard.rows:
         raise InputError(f"{path}: {metadata.num_rows} rows, {MANIFEST} says {shard.rows}{HINT}")
@@ -125,7 +126,11 @@ def read_group(
     with (
         naming(path),
         pq.ParquetFile(
-            path, metadata=metadata, memory_map=True, page_checksum_verification=True, read_dictionary=packed
+            os.path.abspath(path),
+            metadata=metadata,
+            memory_map=True,
+            page_checksum_verification=True,
+            read_dictionary=packed,
         ) as file,
     ):
         table = file.read_row_group(group, columns=names, use_threads=False)

@@ -25,7 +25,7 @@ def iterate_rows(
         columns: of arrays, each with the shape of one element, as for `gsbench.store.arrays.ragged`.
     """
     for shard in folder.manifest.shards_of(config, split):
-        path = folder.path / shard
+        path = (folder.path / shard).absolute()  # Arrow takes `~` for the home
         with naming(path), pq.ParquetFile(path, memory_map=True) as file:
             for batch in file.iter_batches(_BATCH, columns=["object_id", *columns]):
                 table = pa.Table.from_batches([batch])
