@@ -25,7 +25,7 @@ from gsbench.store.manifest import (
     save_manifest,
 )
 from gsbench.store.quality import read_scores, summarise
-from gsbench.store.schema import CONFIGS, SPLITS, FloatType, Schema, check_text
+from gsbench.store.schema import CONFIGS, SPLITS, FloatType, Schema, check_text, in_one_line
 from gsbench.store.shards import Written, write_shards
 from gsbench.tasks import all_regimes, ids_sha256, regime_ids
 
@@ -162,7 +162,7 @@ def finish_folder(folder: Path, contents: Contents, written: Mapping[str, Writte
         counts=counts,
         shards={name: written[name].shard for name in in_order},
         regimes={name: Regime(len(ids), ids_sha256(ids)) for name, ids in contents.regimes().items()},
-        set_aside={object_id: _printable(reason) for object_id, reason in contents.set_aside.items()},
+        set_aside={object_id: in_one_line(reason) for object_id, reason in contents.set_aside.items()},
         missing=contents.missing,
         float_type=contents.float_type,
     )
@@ -171,11 +171,6 @@ def finish_folder(folder: Path, contents: Contents, written: Mapping[str, Writte
     save_manifest(manifest, folder)
     write_card(Folder(folder, manifest), contents.about, scores)
     return load_manifest(folder)  # as a reader gets it: JSON has no tuples
-
-
-def _printable(text: str) -> str:
-    """The text in one line; what cannot be shown stands as Python writes it."""
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in " ".join(text.split()))
 
 
 def require_free(out: Path) -> None:

@@ -4,17 +4,17 @@ Each is the small folder of the store's tests with one thing changed; in most, t
 who covers it up. What is asked of them is what `gsbench eval`, `convert` and `load_dataset` ask before they compute.
 """
 
-import dataclasses
 import io
 import json
 import os
 import resource
+import shutil
 import struct
 import subprocess
 import sys
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from gsbench.store.schema import SPLITS
 from gsbench.store.shards import file_sha256
 from gsbench.store.webp import decode_over_white, encode_webp
 from gsbench.tasks import Task
+from tests.conftest import ROOT
 from tests.store.conftest import SIZE
 
 GAUSSIANS, POINTS = "gaussians/test-00000-of-00001.parquet", "points/test-00000-of-00001.parquet"
@@ -340,7 +341,7 @@ def bad_manifests() -> Iterator[tuple[str, Change]]:
     ):
         yield f"shard-{shard}", rename_key("shards", POINTS, shard)
     for key, values in {
-        "sha256": ("", "0" * 64, "x" * 64, "0" * 63, None, 3),
+        "sha256": ("", "f" * 64, "x" * 64, "0" * 63, None, 3),
         "bytes": (0, -1, 10**12, 1.5, None, True, 2**63),
         "rows": (0, -1, 7, 10**9, 2**63, None, "6"),
     }.items():
@@ -364,8 +365,9 @@ def bad_manifests() -> Iterator[tuple[str, Change]]:
     yield "quality-nan", exchange("quality", {"psnr": NAN})
     yield "unknown", exchange("more", 1)
     texts = {
-        "empty": "", "brackets": "[" * 100_000, "objects": '{"a":' * 100_000, "number": '{"format_version": 1' + "0" * 5000,
-        "no utf-8": b"\xff\xfe", "list": "[1]", "string": '"x"', "null": "null", "twice": '{"format_version": 1, "name": 1}',
+        "empty": "", "number": '{"format_version": 1' + "0" * 5000,
+        "no utf-8": b"\xff\xfe", "list": "[1]", "string": '"x"', "null": "null",
+        "another": '{"format_version": 1, "name": 1}',
     }  # fmt: skip
     for name, text in texts.items():
         data = text if isinstance(text, bytes) else text.encode()
@@ -414,9 +416,218 @@ def bad_files() -> Iterator[tuple[str, Change]]:
         )
 
 
-ALL = [*bad_numbers(), *bad_images(), *bad_tables(), *bad_manifests(), *bad_files()]
-SHORT = ALL[::7]
+ALL = dict((*bad_numbers(), *bad_images(), *bad_tables(), *bad_manifests(), *bad_files()))
+SHORT = list(ALL)[::9]
 
 
-def test_the_sound_folder_is_used(made: Path) -> None:
+def test_the_sound_folder_is_used(made: Path, folder: Path) -> None:
     use(made)
+    for shard in (GAUSSIANS, POINTS, VIEWS, RENDERS):  # what every change below does beside its own
+        edit_rows(shard, lambda rows: None)(folder)
+    use(folder)
+
+
+@pytest.mark.parametrize("name", SHORT)
+def test_a_hostile_folder_is_refused(folder: Path, name: str) -> None:
+    ALL[name](folder)
+    refusal(folder)
+
+
+@pytest.mark.slow
+def test_all_hostile_folders_are_refused(made: Path, tmp_path: Path) -> None:
+    assert len(ALL) >= 400
+    for number, (name, change) in enumerate(ALL.items()):
+        folder = Path(shutil.copytree(made, tmp_path / str(number)))
+        change(folder)
+        try:
+            refusal(folder)
+        except BaseException as error:
+            raise AssertionError(f"{name}: {error!r}") from error
+        shutil.rmtree(folder)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 < BYTES
+
+
+def test_an_object_that_is_not_finite_is_named_with_shard_and_column(folder: Path) -> None:
+    edit_cell(GAUSSIANS, "means", first_number(NAN))(folder)
+    assert refusal(folder) == f"{folder / GAUSSIANS}: chair_0012: means is not finite"
+
+
+def test_labels_that_were_exchanged_are_found_between_configs(folder: Path) -> None:
+    """The numbers by class stay what they were."""
+
+    def exchange_labels(rows: list[dict[str, Any]]) -> None:
+        rows[0]["label"], rows[-1]["label"] = rows[-1]["label"], rows[0]["label"]
+
+    edit_rows(POINTS, exchange_labels)(folder)
+    assert refusal(folder) == f"{folder}: points, test: chair_0011 is not as in gaussians (must be)"
+
+
+def test_an_object_in_both_splits_is_found(folder: Path) -> None:
+    for shard in (GAUSSIANS, POINTS, VIEWS, RENDERS):
+        edit_rows(
+            shard, lambda rows: [row.update(object_id="chair_0001") for row in rows if row["object_id"] == "chair_0011"]
+        )(folder)
+    assert refusal(folder) == f"{folder}: gaussians: chair_0001 is in train and in test (must be in one)"
+
+
+def test_what_was_hashed_once_is_hashed_again_after_a_change(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(hashes, "LARGE", 1)
+    monkeypatch.setattr(hashes, "_SETTLED_SECONDS", 0.0)
+    hashed: list[Path] = []
+    monkeypatch.setattr(hashes, "file_sha256", lambda path: hashed.append(path) or file_sha256(path))
+    opened = open_folder(folder)
+    for _ in range(2):
+        check_configs(opened, ["points"])
+        assert len(hashed) == len(opened.manifest.shards_of("points", "train")) + 1
+        monkeypatch.setattr(hashes, "_known", {})  # as in another process
+    for record in (tmp_path / "cache").rglob("*.json"):
+        record.write_text("[" * 9)
+    check_configs(opened, ["points"])
+    assert len(hashed) == 2 * (len(opened.manifest.shards_of("points", "train")) + 1)
+    path, data = folder / POINTS, bytearray((folder / POINTS).read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    os.utime(path, ns=(path.stat().st_atime_ns, 10**18))
+    with pytest.raises(InputError, match="shard is damaged or another"):
+        check_configs(opened, ["points"])
+
+
+@pytest.mark.parametrize("cache", ["/proc/nowhere", "relative", ""])
+def test_where_nothing_can_be_remembered_it_is_hashed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, cache: str
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", cache)
+    monkeypatch.setenv("HOME", "/proc/nowhere")
+    monkeypatch.setattr(hashes, "LARGE", 1)
+    monkeypatch.setattr(hashes, "_SETTLED_SECONDS", 0.0)
+    check_configs(open_folder(folder), ["points"])
+    assert not Path("relative").exists()
+
+
+def zeros(count: int) -> pa.Array:
+    return pa.array(np.zeros(count, np.float32))
+
+
+def points_of_zeros(schema: pa.Schema, rows: int, each: int) -> pa.Table:
+    """Rows with `each` points, all of them 0."""
+    kind = schema.field("points").type
+    ends = pa.array(np.arange(0, 3 * rows * each + 1, 3, dtype=np.int32))
+    inner = pa.ListArray.from_arrays(ends, zeros(3 * rows * each), kind.value_type)
+    offsets = pa.array(np.arange(rows + 1, dtype=np.int32) * each)
+    points = pa.ListArray.from_arrays(offsets, inner, kind)
+    ids = pa.array([f"chair_{i:09d}" for i in range(rows)]) if rows < 1000 else pa.repeat("", rows)
+    normals = pa.nulls(rows, schema.field("normals").type)
+    return pa.Table.from_arrays([ids, pa.array(np.zeros(rows, np.int64)), points, normals], schema=schema)
+
+
+BOMBS: dict[str, Change] = {
+    "zeros": lambda folder: rewrite(
+        folder, POINTS, points_of_zeros(pq.read_schema(folder / POINTS), 6, 12_000_000), compression="zstd"
+    ),
+    "zeros of a dictionary": lambda folder: rewrite(
+        folder, POINTS, points_of_zeros(pq.read_schema(folder / POINTS), 60, 500_000), use_dictionary=True
+    ),
+    "empty rows": lambda folder: rewrite(
+        folder, POINTS, points_of_zeros(pq.read_schema(folder / POINTS), 4_000_000, 0), compression="zstd"
+    ),
+}
+
+MEASURE = """
+import resource, sys
+from pathlib import Path
+from gsbench.parsing import InputError
+from tests.store.test_hostile import use
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+try:
+    use(Path(sys.argv[1]))
+except InputError as error:
+    print(error)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_small_file_does_not_take_much_memory(folder: Path, name: str) -> None:
+    """In a process of its own, whose memory was never large."""
+    BOMBS[name](folder)
+    for path in folder.glob("*/*.parquet"):
+        assert path.stat().st_size < 5e6
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURE, str(folder)], capture_output=True, text=True, timeout=60, cwd=ROOT, check=True
+    )
+    message, megabytes = done.stdout.splitlines()
+    assert message.startswith(str(folder)), message
+    assert int(megabytes) < 500
+
+
+SEEDS = range(40)
+MORE_SEEDS = range(40, 3000)
+
+
+def mutate(folder: Path, seed: int) -> str:
+    """Changes some bytes of a file of the folder, at random and yet the same each time, and covers it up."""
+    rng = np.random.default_rng(seed)
+    shard = (GAUSSIANS, POINTS, VIEWS, RENDERS, MANIFEST)[seed % 5]
+    data = bytearray((folder / shard).read_bytes())
+    kind = int(rng.integers(5))
+    # The foot of a Parquet file, its length in the last 8 bytes, is where most of its structure is.
+    low = len(data) - int.from_bytes(data[-8:-4], "little") - 8 if shard != MANIFEST and rng.random() < 0.6 else 0
+    place = int(rng.integers(max(low, 0), len(data)))
+    if kind == 0:
+        data[place] ^= 1 << int(rng.integers(8))
+    elif kind == 1:
+        del data[place : place + int(rng.integers(1, 50))]
+    elif kind == 2:
+        data[place:place] = rng.bytes(int(rng.integers(1, 50)))
+    elif kind == 3:
+        data[place : place + 8] = b"\xff" * len(data[place : place + 8])
+    else:
+        other = int(rng.integers(len(data)))
+        data[place : place + 30] = data[other : other + 30]
+    (folder / shard).write_bytes(data)
+    if shard != MANIFEST:
+        cover_up(folder, shard)
+    return shard
+
+
+def fuzz(made: Path, tmp_path: Path, seeds: Iterable[int]) -> int:
+    """How many of the mutated folders are used; whatever else than an InputError is raised names the seed."""
+    used, lines = 0, list[str]()
+    for seed in seeds:
+        folder = Path(shutil.copytree(made, tmp_path / str(seed)))
+        shard = mutate(folder, seed)
+        begin = time.monotonic()
+        try:
+            use(folder)
+            used += 1
+        except InputError as error:
+            lines.append(str(error))
+        except BaseException as error:
+            raise AssertionError(f"seed {seed}, {shard}: {error!r}") from error
+        assert time.monotonic() - begin < SECONDS, seed
+        shutil.rmtree(folder)
+    assert not [line for line in lines if not line.isprintable()]
+    return used
+
+
+def test_bytes_changed_at_random_give_an_input_error_or_data(made: Path, tmp_path: Path) -> None:
+    assert fuzz(made, tmp_path, SEEDS) < len(SEEDS) / 3
+
+
+@pytest.mark.slow
+def test_many_bytes_changed_at_random_give_an_input_error_or_data(made: Path, tmp_path: Path) -> None:
+    assert fuzz(made, tmp_path, MORE_SEEDS) < len(MORE_SEEDS) / 3
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 < BYTES
+
+
+@pytest.mark.parametrize("side", [13_000, 16_384])
+def test_an_image_states_its_size_before_it_is_decoded(side: int) -> None:
+    data = empty_webp(side)
+    assert len(data) < 40
+    with pytest.raises(InputError, match=rf"{side} x {side} pixels \(at most 4096 a side\)"):
+        decode_over_white(data)
+    with pytest.raises(InputError, match="must have 1 to 4096 pixels a side"):
+        encode_webp(np.zeros((1, 5000, 3), np.uint8), 0)
