@@ -1,6 +1,7 @@
 """Types of command-line values; their errors say what is allowed."""
 
 import argparse
+from pathlib import Path
 
 
 def positive_int(text: str) -> int:
@@ -38,3 +39,12 @@ def cell_list(text: str) -> tuple[int, ...]:
             raise argparse.ArgumentTypeError(f"{text!r} is no list of cells (must be numbers and ranges, like 1,4-6)")
         numbers.update(range(int(ends[0]), int(ends[1]) + 1))
     return tuple(sorted(numbers))
+
+
+def mesh_folder(text: str) -> Path:
+    """A folder of meshes; the names of data sets mean those everywhere."""
+    from gsbench.store.folder import NAMES
+
+    if text in NAMES:
+        raise argparse.ArgumentTypeError(f"{text} is a data set, not meshes (a folder of that name here is ./{text})")
+    return Path(text)

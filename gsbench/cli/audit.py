@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from gsbench.cli.arguments import positive_int
+from gsbench.cli.arguments import mesh_folder, positive_int
 from gsbench.cli.progress import progress_bar
 from gsbench.parsing import InputError
 
@@ -20,7 +20,7 @@ def add_commands(commands: Any) -> None:
         "that the official split of ModelNet10 has and the folder lacks.",
         allow_abbrev=False,
     )
-    audit.add_argument("meshes", metavar="MESHES", type=Path, help="<label>/<train|test>/<object_id>.off")
+    audit.add_argument("meshes", metavar="MESHES", type=mesh_folder, help="<label>/<train|test>/<object_id>.off")
     audit.add_argument("--out", metavar="FILE", type=Path, help="write every finding there, as JSON")
     audit.add_argument("--json", action="store_true", help="print every finding as JSON")
     audit.add_argument("--note", metavar="TEXT", default="", help="a line about these meshes, kept with the findings")

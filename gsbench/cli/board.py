@@ -93,7 +93,7 @@ def _truth(task: "Task", board: Path, data: str | None) -> "Truth":
         return load_truth(known)
     from gsbench.store.folder import resolve
 
-    return make_truth(resolve(data or task.dataset), task.split)
+    return make_truth(resolve(data or task.dataset, notify=notice), task.split)
 
 
 def _leaderboard(args: argparse.Namespace) -> int:

@@ -4,7 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from gsbench.cli.arguments import positive_int, two_counts
+from gsbench.cli.arguments import mesh_folder, positive_int, two_counts
+from gsbench.cli.messages import notice
 from gsbench.cli.progress import steps_bar
 
 
@@ -22,7 +23,7 @@ def add_commands(commands: Any) -> None:
 
 def _add_build_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--meshes", metavar="DIR", type=Path, required=True, help="<label>/<train|test>/<object_id>.off")
+    add("--meshes", metavar="DIR", type=mesh_folder, required=True, help="<label>/<train|test>/<object_id>.off")
     add("--out", metavar="DIR", type=Path, required=True, help="new or empty folder to write")
     add(
         "--name",
@@ -68,7 +69,10 @@ def _add_build_options(parser: argparse.ArgumentParser) -> None:
 
 def _build(args: argparse.Namespace) -> int:
     from gsbench.build import build
+    from gsbench.store.folder import MINI
 
+    if str(args.out) == MINI:
+        notice(f"`{MINI}` is the embedded data set everywhere; what is written to this folder is read as ./{MINI}")
     with steps_bar() as progress:
         manifest = build(
             args.meshes,

@@ -26,7 +26,7 @@ def add_commands(commands: Any) -> None:
         "source",
         metavar="IN",
         help="a .ply, .splat, .spz or .glb file, or DATA:OBJECT_ID, where DATA is mini, modelnet10-gs, a data folder "
-        "or ORG/NAME on the Hub",
+        "or ORG/NAME[@REV] on the Hub",
     )
     convert.add_argument("out", metavar="OUT", type=Path, help="the file to write: .ply, .splat, .spz or .glb")
     convert.add_argument(
@@ -89,7 +89,7 @@ def _load(args: argparse.Namespace, out_suffix: str) -> "Gaussians":
 
     if args.axes is not None or args.opacity != "logit" or args.scales is not None:
         raise InputError(f"{args.source}: --axes, --opacity and --scales are for files, a data folder leaves no doubt")
-    return load_object(open_folder(resolve(name, configs=["gaussians"])), object_id)
+    return load_object(open_folder(resolve(name, configs=["gaussians"], notify=notice)), object_id)
 
 
 def _split(source: str) -> tuple[str, str]:

@@ -48,7 +48,7 @@ def _add_eval_options(parser: argparse.ArgumentParser) -> None:
     add("--model", required=True, metavar="NAME|RECIPE.toml", help="a baseline, NAME:VARIANT, or your own recipe")
     add(
         "--data",
-        metavar="mini|FOLDER|ORG/NAME",
+        metavar="mini|FOLDER|ORG/NAME[@REV]",
         help="(default: modelnet10-gs where it can be had, else mini)",
     )
     add("--modality", choices=get_args(Modality), help="what the model sees (default: Gaussians where it takes them)")
@@ -81,12 +81,13 @@ def _add_eval_options(parser: argparse.ArgumentParser) -> None:
 
 def _eval(args: argparse.Namespace) -> int:
     from gsbench.baseline import find_recipe
-    from gsbench.store.folder import default_data
+    from gsbench.store.folder import default_data, resolve
 
     find_recipe(args.model)  # a misspelt name is told before torch is loaded and the Hub is asked
-    data, fallback = (args.data, None) if args.data else default_data()
+    data, fallback = (args.data, None) if args.data is not None else default_data()
     if fallback:
         notice(fallback)
+    data = resolve(data, notify=notice)
     from gsbench.evaluation import Watch, evaluate
 
     with progress_bar("training") as progress:
@@ -112,11 +113,10 @@ def _eval(args: argparse.Namespace) -> int:
             watch=Watch(progress, partial(progress, what="reading images"), partial(progress, what="features"), notice),
         )
     from gsbench.leaderboard import make_truth
-    from gsbench.store.folder import open_folder, read_labels, resolve
+    from gsbench.store.folder import open_folder, read_labels
 
-    path = resolve(str(data))
-    truth = make_truth(path, "test")
-    whole = len(read_labels(open_folder(path), "train"))
+    truth = make_truth(data, "test")
+    whole = len(read_labels(open_folder(data), "train"))
     print(_as_json(results, truth) if args.json else _as_table(results, truth, whole))
     return 0
 

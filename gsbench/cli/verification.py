@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gsbench.cli.messages import failed_check
+from gsbench.cli.messages import failed_check, notice
 from gsbench.cli.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def add_commands(commands: Any) -> None:
         allow_abbrev=False,
     )
     add = verify.add_argument
-    add("folder", metavar="DIR", type=Path, help="what `gsbench build` wrote")
+    add("folder", metavar="DIR|NAME", help="what `gsbench build` wrote, mini, modelnet10-gs, or ORG/NAME[@REV]")
     add("--meshes", metavar="DIR", type=Path, help="measure against these meshes, not against the stored points")
     add("--all-images", action="store_true", help="decode every image, not just those of a sample of objects")
     add("--json", action="store_true", help="print the report as JSON")
@@ -33,10 +33,12 @@ def add_commands(commands: Any) -> None:
 
 
 def _verify(args: argparse.Namespace) -> int:
+    from gsbench.store.folder import resolve
     from gsbench.verification import verify
 
+    folder = resolve(args.folder, notify=notice)
     with progress_bar("bytes") as progress:
-        report = verify(args.folder, args.meshes, args.all_images, progress)
+        report = verify(folder, args.meshes, args.all_images, progress)
     if args.json:
         print(json.dumps({**dataclasses.asdict(report), "ok": report.ok}, indent=1))
         return 0 if report.ok else 1

@@ -101,6 +101,13 @@ def as_numpy(values: pa.Array | pa.ChunkedArray) -> Array:
     return np.frombuffer(array.buffers()[1] or b"", dtype, len(array), array.offset * dtype.itemsize)
 
 
+def list_lengths(lists: pa.ListArray) -> Int64[Array, " b"]:
+    """How many elements each row has; none where it is null."""
+    offsets = np.frombuffer(lists.buffers()[1] or bytes(4), np.int32)[lists.offset :][: len(lists) + 1]
+    lengths = np.diff(offsets).astype(np.int64)
+    return lengths * as_numpy(lists.is_valid()) if lists.null_count else lengths
+
+
 def ragged(column: pa.ChunkedArray, inner: tuple[int, ...] = ()) -> tuple[Array, Int64[Array, " b_plus_1"]]:
     """A list or array column as one numpy array and the rows' offsets into it.
 
@@ -114,7 +121,7 @@ def ragged(column: pa.ChunkedArray, inner: tuple[int, ...] = ()) -> tuple[Array,
     """
     chunks = column.chunks
     parts = [_flat(chunk).reshape(-1, *inner) for chunk in chunks]
-    lengths = [as_numpy(chunk.value_lengths().fill_null(0)) for chunk in chunks]
+    lengths = [list_lengths(chunk) for chunk in chunks]
     offsets = np.zeros(len(column) + 1, np.int64)
     if chunks:
         np.cumsum(np.concatenate(lengths), out=offsets[1:])

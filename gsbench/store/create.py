@@ -16,9 +16,17 @@ from gsbench.store.arrays import Row
 from gsbench.store.audit import AUDIT, Audit, audit_sha256, save_audit
 from gsbench.store.card import About, write_card
 from gsbench.store.folder import Folder
-from gsbench.store.manifest import FORMAT_VERSION, MAX_SHARD_BYTES, Manifest, Regime, load_manifest, save_manifest
+from gsbench.store.manifest import (
+    FORMAT_VERSION,
+    MAX_SHARD_BYTES,
+    Manifest,
+    Regime,
+    check_name,
+    load_manifest,
+    save_manifest,
+)
 from gsbench.store.quality import read_scores, summarise
-from gsbench.store.schema import CONFIGS, SPLITS, FloatType, Schema
+from gsbench.store.schema import CONFIGS, SPLITS, FloatType, Schema, check_text, in_one_line
 from gsbench.store.shards import Written, write_shards
 from gsbench.tasks import all_regimes, ids_sha256, regime_ids
 
@@ -57,6 +65,15 @@ class Contents:
     part: bool = False
     audit: Audit | None = None
     max_shard_bytes: int = MAX_SHARD_BYTES
+
+    def __post_init__(self) -> None:
+        """Raises an InputError for names that could not be read again."""
+        check_name("name", self.about.name)
+        check_name("version", self.about.version)
+        for labels in self.objects.values():
+            for object_id, label in labels.items():
+                check_text("object_id", object_id)
+                check_text("class", label)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -153,7 +170,7 @@ def finish_folder(folder: Path, contents: Contents, written: Mapping[str, Writte
         counts=counts,
         shards={name: written[name].shard for name in in_order},
         regimes={name: Regime(len(ids), ids_sha256(ids)) for name, ids in contents.regimes().items()},
-        set_aside=contents.set_aside,
+        set_aside={object_id: in_one_line(reason) for object_id, reason in contents.set_aside.items()},
         missing=contents.missing,
         float_type=contents.float_type,
         derived_from=contents.derived_from,

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from gsbench.memory import available_cores
@@ -62,7 +61,7 @@ def open_folder(path: Path) -> Folder:
     if not os.path.isdir(path):
         what = "is no folder" if os.path.lexists(path) else "no such folder"
         raise InputError(f"{path}: {what} (allowed: a folder that `gsbench build` wrote, {_known()})")
-    if not os.path.lexists(path / MANIFEST):
+    if not os.path.isfile(path / MANIFEST):
         raise InputError(f"{path}: no data set, it has no {MANIFEST} (allowed: a folder that `gsbench build` wrote)")
     return Folder(path, load_manifest(path))
 
@@ -84,7 +83,7 @@ def resolve(
         notify: is told, in a line, of a folder here that the name does not mean.
 
     Returns:
-        The folder; `open_folder` reads it.
+        The folder; `open_folder` reads it. Its path, as a string, is not one of the names.
 
     Raises:
         InputError: nothing of that name here or on the Hub, or the Hub cannot be reached.
@@ -121,7 +120,7 @@ def _local(path: Path, revision: str | None) -> Path:
     folder = open_folder(path)
     if revision not in (None, folder.manifest.version):
         raise InputError(f"{path}: revision {revision} asked for, the folder is {folder.manifest.version}")
-    return path
+    return path.absolute() if str(path) in NAMES else path  # written so that it stays a path
 
 
 def _mini(notify: Callable[[str], None]) -> Path:
@@ -216,6 +215,8 @@ def check_configs(folder: Folder, configs: Sequence[str], notify: Callable[[str]
         if twice := of_split["train"].keys() & of_split["test"].keys():
             raise InputError(f"{folder.path}: {config}: {min(twice)} is in train and in test (must be in one)")
         for split, here in of_split.items():
+            if not here:
+                raise InputError(f"{folder.path}: {config}, {split}: no objects (must have some)")
             first = labels[configs[0]][split]
             if here != first:
                 odd = min(set(here.items()) ^ set(first.items()))[0]
@@ -322,7 +323,9 @@ def find_rows(
             if groups:
                 check_hash(path, shard)
                 table = read_groups(path, metadata, schema, groups, columns)
-                tables.append(table.filter(pc.equal(table["object_id"], object_id)))
+                _check_order(path, table, "", config in IMAGE_CONFIGS)
+                ids = table["object_id"].to_pylist()  # sorted: its rows lie side by side
+                tables.append(table.slice(ids.index(object_id) if object_id in ids else 0, ids.count(object_id)))
         if any(map(len, tables)):
             return split, pa.concat_tables(tables)
     return None

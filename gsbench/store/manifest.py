@@ -42,7 +42,8 @@ class Shard:
         _check_sha256(self.sha256)
         if not 0 < self.bytes <= MAX_SHARD_BYTES:
             raise InputError(f"bytes is {self.bytes} (allowed: 1 to {MAX_SHARD_BYTES})")
-        if not 0 <= self.rows <= (most := self.bytes // _LEAST_ROW_BYTES):
+        most = self.bytes // _LEAST_ROW_BYTES
+        if not 0 <= self.rows <= most:
             raise InputError(f"rows is {self.rows} in {self.bytes} bytes (allowed: 0 to {most})")
 
 
@@ -199,6 +200,6 @@ def load_manifest(folder: Path) -> Manifest:
         InputError: there is none, or it is not a manifest of a known version; the message names the file.
     """
     path = folder / MANIFEST
-    if not path.exists():
-        raise InputError(f"{folder}: no data set, it has no {MANIFEST}")
+    if not path.is_file():  # a pipe would be waited for without end
+        raise InputError(f"{folder}: no data set, it has no file {MANIFEST}")
     return parse(read_versioned(path, "format_version", FORMAT_VERSION), Manifest, str(path))

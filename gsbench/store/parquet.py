@@ -5,6 +5,7 @@ hold a thousand million zeros.
 """
 
 import contextlib
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,7 +18,7 @@ from gsbench.memory import available_cores, free_memory
 from gsbench.parsing import InputError
 from gsbench.store.hashes import HINT, check_size
 from gsbench.store.manifest import MANIFEST, Shard
-from gsbench.store.schema import Schema
+from gsbench.store.schema import Schema, in_one_line
 from gsbench.store.values import check_values
 
 # A shard may take this many times its size, or so many bytes if that is more: five times is usual.
@@ -36,8 +37,7 @@ def naming(path: Path) -> Iterator[None]:
     except MemoryError:  # Arrow's is one, too
         raise InputError(f"{path}: shard takes more memory than there is{HINT}") from None
     except (OSError, pa.ArrowException, UnicodeDecodeError, OverflowError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{path}: cannot be read as Parquet ({reason[:160]}){HINT}") from None
+        raise InputError(f"{path}: cannot be read as Parquet ({in_one_line(str(error))[:160]}){HINT}") from None
 
 
 def read_foot(path: Path, shard: Shard, schema: Schema) -> pq.FileMetaData:
@@ -53,12 +53,12 @@ def read_foot(path: Path, shard: Shard, schema: Schema) -> pq.FileMetaData:
     """
     check_size(path, shard)
     with naming(path):
-        metadata = pq.read_metadata(path)
+        metadata = pq.read_metadata(os.path.abspath(path))  # Arrow takes `~` for the home
         stored = metadata.schema.to_arrow_schema()
     if metadata.num_rows != shard.rows:
         raise InputError(f"{path}: {metadata.num_rows} rows, {MANIFEST} says {shard.rows}{HINT}")
     if not stored.equals(schema.arrow(), check_metadata=True):
-        raise InputError(f"{path}: {difference(stored, schema)}")
+        raise InputError(f"{path}: {in_one_line(difference(stored, schema))}")
     if metadata.num_row_groups > min(_MOST_GROUPS, max(metadata.num_rows, 1)):
         raise InputError(f"{path}: {metadata.num_row_groups} row groups of {metadata.num_rows} rows (allowed: fewer)")
     return metadata
@@ -103,7 +103,8 @@ def read_groups(
             raise InputError(f"{path}: {object_at(ids, finding.row)}: {finding.column} {finding.what}")
         return table
 
-    _check_memory(path, metadata, groups, _names(schema, columns))
+    with naming(path):
+        _check_memory(path, metadata, groups, _names(schema, columns))
     if not groups:
         arrow = schema.arrow()
         return pa.schema([arrow.field(name) for name in _names(schema, columns)], arrow.metadata).empty_table()
@@ -120,12 +121,17 @@ def read_group(
         InputError: the shard is damaged, or takes more memory than its size allows or than is free.
     """
     names = _names(schema, columns)
-    _check_memory(path, metadata, [group], names)
-    packed = _dictionaries(metadata, group, names)
+    with naming(path):
+        _check_memory(path, metadata, [group], names)
+        packed = _dictionaries(metadata, group, names)
     with (
         naming(path),
         pq.ParquetFile(
-            path, metadata=metadata, memory_map=True, page_checksum_verification=True, read_dictionary=packed
+            os.path.abspath(path),
+            metadata=metadata,
+            memory_map=True,
+            page_checksum_verification=True,
+            read_dictionary=packed,
         ) as file,
     ):
         table = file.read_row_group(group, columns=names, use_threads=False)

@@ -116,6 +116,11 @@ def shard_name(config: str, split: str, index: int, count: int) -> str:
     return f"{config}/{split}-{index:05d}-of-{count:05d}.parquet"
 
 
+def in_one_line(text: str) -> str:
+    """The text in one line; what cannot be shown stands as Python writes it."""
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in " ".join(text.split()))
+
+
 def check_text(what: str, text: str) -> None:
     """Raises an InputError, beginning with `what`, for what can be no object id or class name.
 

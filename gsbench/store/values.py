@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from jaxtyping import Bool, Float, Int64
 
 from gsbench.parsing import InputError
-from gsbench.store.arrays import as_numpy, ragged
+from gsbench.store.arrays import as_numpy, list_lengths, ragged
 from gsbench.store.schema import CAMERAS, MAX_FPS_ORDER, Column, Schema, check_text
 from gsbench.types import Array
 
@@ -77,7 +77,7 @@ def _check_shape(schema: Schema, column: Column, values: pa.ChunkedArray) -> Ite
     lists = values.combine_chunks()
     owners = np.arange(len(lists))
     for depth, want in enumerate(shape):
-        lengths = as_numpy(pc.list_value_length(lists).fill_null(0))
+        lengths = list_lengths(lists)
         if want is not None and (bad := (lengths != want) & as_numpy(lists.is_valid())).any():
             what = f"has {lengths[bad.argmax()]} values in dimension {depth}, not {want}"
             yield Finding(int(owners[bad.argmax()]), column.name, what)
@@ -99,19 +99,19 @@ def _check_strings(name: str, values: pa.ChunkedArray) -> Iterator[Finding]:
             try:
                 check_text("object_id", text)
             except InputError as error:
-                row = pc.index(values, text).as_py()
-                yield Finding(row, name, str(error).removeprefix("object_id "))
+                yield Finding(values.to_pylist().index(text), name, str(error).removeprefix("object_id "))
                 return
     elif name == "mesh_sha256":
         is_digest = as_numpy(pc.match_substring_regex(values, "^[0-9a-f]{64}$"))
         yield from first_row(~is_digest, name, "is no sha256")
     elif name == "cameras":
-        known = as_numpy(pc.is_in(values, pa.array(CAMERAS)))
-        yield from first_row(~known, name, f"is none of {', '.join(CAMERAS)}")
+        for text in set(pc.unique(values).to_pylist()) - set(CAMERAS):
+            yield Finding(values.to_pylist().index(text), name, f"is none of {', '.join(CAMERAS)}")
+            return
 
 
 def _offsets(values: pa.ChunkedArray) -> Int64[Array, " b_plus_1"]:
-    lengths = as_numpy(pc.list_value_length(values).fill_null(0))
+    lengths = list_lengths(values.combine_chunks())
     return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
 
 

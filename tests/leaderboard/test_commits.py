@@ -67,7 +67,7 @@ def test_an_entry_is_compared_with_its_own_commit(checkout):
             of("pointnet", code, first, dirty=True),
             of("pointnet", code, None, dirty=None),
             of("pointnet", code, "0" * 40),
-            of("pointnet", code, "--output=x"),
+            of("pointnet", code, "1" * 40),
             of("mine", code, first),
         ],
         checkout,

@@ -1,4 +1,9 @@
+import dataclasses
 import io
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import datasets
@@ -9,9 +14,12 @@ import pytest
 from PIL import Image
 
 import gsbench
+from gsbench.parsing import InputError
+from gsbench.store import folder as folders
 from gsbench.store import hub
 from gsbench.store.arrays import rows_of
 from gsbench.store.folder import default_data, load_dataset, open_folder, read_labels, read_table, resolve
+from gsbench.store.manifest import load_manifest, save_manifest
 from tests.store.conftest import OBJECTS, POINTS, SIZE, gaussian_row, points_row
 
 pytestmark = pytest.mark.usefixtures("datasets_cache")
@@ -159,7 +167,7 @@ def test_modelnet10_is_the_local_build_where_there_is_one(
     monkeypatch.delenv("GSBENCH_DATA")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "modelnet10-gs").symlink_to(made)
-    assert resolve("modelnet10-gs") == Path("modelnet10-gs")
+    assert resolve("modelnet10-gs") == tmp_path / "modelnet10-gs"
     assert default_data() == ("modelnet10-gs", None)
 
 
@@ -184,3 +192,143 @@ def test_a_silent_hub_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(hub, "_SECONDS", 0.05)
     assert default_data()[0] == "mini"
     never.set()
+
+
+ODD_NAMES = [
+    "run[1]",
+    "a*b",
+    "c::d",
+    "e?f",
+    "g.h",
+    "{q}",
+    "x@1",
+    "a:b",
+    "sp ace",
+    "~",
+    "-",
+    "é",
+    "mini",
+    "modelnet10-gs",
+]
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_a_path_is_that_path_whatever_its_characters(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """A neighbour that a pattern would find as well holds other data, which must not be taken."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    for each, version in (("run1", "other"), (name, "wanted")):
+        shutil.copytree(made, each)
+        save_manifest(dataclasses.replace(load_manifest(Path(each)), version=version), Path(each))
+    for neighbour in ("run1", "axb", "c", "exf"):  # what a pattern finds
+        for shard in Path(neighbour).glob("*/*.parquet") if neighbour != name else ():
+            shard.write_bytes(b"")
+    for written in (f"./{name}", f"./{name}/", f"{tmp_path}/{name}", f"../{tmp_path.name}/{name}", Path(name)):
+        folder = open_folder(resolve(written))
+        assert folder.manifest.version == "wanted"
+        assert str(folder.path) not in folders.NAMES
+    for config, split_of in folder.manifest.counts.items():
+        loaded = load_dataset(f"./{name}", config)
+        assert loaded["train"].features == folder.manifest.schema(config).features()
+        assert {split: len(rows) for split, rows in loaded.items()} == {
+            split: sum(of_class.values()) for split, of_class in split_of.items()
+        }
+        assert loaded["test"]["object_id"] == read_table(folder, config, "test")["object_id"].to_pylist()
+
+
+def test_the_folder_one_is_in_and_the_one_above(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(made / "points")
+    assert open_folder(resolve("..")).manifest.name == "tiny"
+    assert len(load_dataset("..", "points", "test[:2]")) == 2
+    monkeypatch.chdir(made)
+    assert open_folder(resolve(".")).manifest.name == "tiny"
+    assert len(load_dataset(".", "points", "train+test")) == 26
+    monkeypatch.chdir(made.parent)
+    monkeypatch.setenv("HOME", str(made.parent))
+    assert resolve("~/tiny") == made
+
+
+def test_a_name_is_no_folder_beside_and_says_so(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    told: list[str] = []
+    embedded = resolve("mini", notify=told.append)
+    assert told == []
+    shutil.copytree(made, "mini")
+    assert resolve("mini", notify=told.append) == embedded
+    assert told == ["`mini` is the embedded data set; the folder of that name here is ./mini"]
+    with pytest.warns(UserWarning, match=r"the folder of that name here is ./mini"):
+        assert len(load_dataset("mini", "points", "test")) == 120
+    assert open_folder(resolve("./mini", notify=told.append)).manifest.name == "tiny"
+    Path("modelnet10-gs").mkdir()
+    with pytest.raises(InputError, match="not to be had from the Hugging Face Hub"):
+        resolve("modelnet10-gs", notify=told.append)
+    monkeypatch.setenv("GSBENCH_DATA", str(made))
+    assert resolve("modelnet10-gs", notify=told.append) == made
+    assert told[1:] == [
+        "./modelnet10-gs is no data set, it has no manifest.json: `modelnet10-gs` is looked for on the Hub",
+        f"`modelnet10-gs` is $GSBENCH_DATA, {made}; the folder of that name here is ./modelnet10-gs",
+    ]
+    monkeypatch.setenv("GSBENCH_DATA", "nowhere")
+    with pytest.raises(InputError, match=r"^GSBENCH_DATA: nowhere: no such folder"):
+        resolve("modelnet10-gs", notify=told.append)
+
+
+@pytest.mark.parametrize("name", ["", " ", "a\0b", "x" * 5000, "mini@", "@", "~nobody/x", "mini:x", "a\nb", "a/b/c"])
+def test_what_is_no_name_is_refused_in_a_line(name: str) -> None:
+    with pytest.raises(InputError, match="no such data set") as caught:
+        resolve(name)
+    assert len(str(caught.value)) < 500
+    assert "\n" not in str(caught.value)
+
+
+def test_revisions_behind_names(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, str | None]] = []
+
+    def download(repo: str, *, revision: str | None, **_: object) -> str:
+        asked.append((repo, revision))
+        return str(made)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    monkeypatch.delenv("GSBENCH_DATA", raising=False)
+    monkeypatch.chdir(tmp_path)
+    for name, revision in (("org/data@v1", None), ("org/data", "v1"), ("org/data@refs/pr/3", None), ("org/data", None)):
+        assert resolve(name, revision) == made
+    assert resolve("modelnet10-gs@v2") == made
+    assert asked == [
+        ("org/data", "v1"),
+        ("org/data", "v1"),
+        ("org/data", "refs/pr/3"),
+        ("org/data", None),
+        (folders.HUB_REPO, "v2"),
+    ]
+    assert open_folder(resolve("mini@1.0.0")).manifest.name == "mini"
+    assert resolve(f"{made}@0.1") == made
+    with pytest.raises(InputError, match=r"revision 2 asked for, the folder is 1\.0\.0"):
+        resolve("mini@2")
+    with pytest.raises(InputError, match=r"org/data@v1: revision v2 asked for as well"):
+        resolve("org/data@v1", "v2")
+
+
+@pytest.mark.parametrize("split", ["validation", "train[", "train[:x]", "", "test[:10%", "train test"])
+def test_a_split_that_is_none_is_named(made: Path, split: str) -> None:
+    with pytest.raises(InputError, match=r"split: .*allowed: train, test, or slices"):
+        load_dataset(str(made), "points", split)
+
+
+def test_a_cache_that_cannot_be_written_is_named(made: Path) -> None:
+    """In processes of their own, since Hugging Face's libraries read HF_HOME once."""
+    script = (
+        "import sys, gsbench\nfrom gsbench.parsing import InputError\n"
+        "try:\n    gsbench.load_dataset(sys.argv[1], 'points')\n"
+        "except InputError as error:\n    print(error)"
+    )
+    for name, extra in ((str(made), {}), ("some/thing", {"HF_HUB_OFFLINE": "0", "HF_ENDPOINT": "http://127.0.0.1:9"})):
+        environ = {**os.environ, "HF_HOME": "/proc/nowhere", **extra}
+        done = subprocess.run([sys.executable, "-c", script, name], capture_output=True, text=True, env=environ)
+        assert done.returncode == 0, done.stderr
+        (line,) = done.stdout.splitlines()
+        if name == str(made):
+            assert "the cache of Hugging Face cannot be written" in line
+            assert "HF_HOME is /proc/nowhere (must be a folder that can be written" in line
