@@ -16,8 +16,8 @@ from gsbench.geometry import spiral_rig
 from gsbench.meshes.split import MeshFile
 from gsbench.parsing import InputError, check_range, overlay, parse, read_toml, suggest
 from gsbench.render.meshes import RenderSetup
+from gsbench.store.manifest import MAX_SHARD_BYTES
 from gsbench.store.schema import FloatType
-from gsbench.store.shards import MAX_SHARD_BYTES
 from gsbench.store.webp import MAX_METHOD
 from gsbench.types import Array, Cameras
 

@@ -29,7 +29,7 @@ def add_commands(commands: Any) -> None:
     )
     add = figures.add_argument
     add("names", nargs="+", metavar="NAME", help="figure1 to 4, figure7; figure1.pdf and figure1.svg choose a format")
-    add("--data", metavar="mini|FOLDER|ORG/NAME", help="(default: modelnet10-gs where it can be had, else mini)")
+    add("--data", metavar="mini|FOLDER|ORG/NAME[@REV]", help="(default: modelnet10-gs where it can be had, else mini)")
     add("--object", metavar="ID", help="(default: of the class that the published figure shows, of median PSNR)")
     add("--encoder", metavar="DIR|NAME", help="of figure7: a checkpoint, or a recipe of pairs (default: ssl-pointnet)")
     add("--checkpoints", type=Path, default=CHECKPOINTS, metavar="DIR", help=f"of encoders (default: {CHECKPOINTS})")
@@ -44,16 +44,17 @@ def _figures(args: argparse.Namespace) -> int:
 
     wanted = [parse_name(name) for name in args.names]
     args.out.mkdir(parents=True, exist_ok=True)
-    data, fallback = (args.data, None) if args.data else default_data()
+    data, fallback = (args.data, None) if args.data is not None else default_data()
     if fallback:
         notice(fallback)
-    folder = open_folder(resolve(data))
+    path = resolve(data, notify=notice)
+    folder = open_folder(path)
     drawn = []
     for name, suffix in wanted:
         if name == EMBEDDING:
             from gsbench.reproduce import How  # loads torch
 
-            sheet = draw_embedding(data, How("short", (0,), None, args.checkpoints), args.encoder)
+            sheet = draw_embedding(path, How("short", (0,), None, args.checkpoints), args.encoder)
         else:
             sheet = draw_object(name, folder, args.object)
         drawn.append(save_figure(sheet, args.out / f"{name}{suffix}", args.json))
@@ -70,7 +71,7 @@ def save_figure(sheet: "Sheet", path: Path, as_json: bool) -> dict[str, str]:
     return {"figure": path.stem, "path": str(path), "caption": sheet.caption}
 
 
-def draw_embedding(data: str, how: "How", encoder: str | None) -> "Sheet":
+def draw_embedding(data: Path, how: "How", encoder: str | None) -> "Sheet":
     """Figure 7 with a bar, of either command that draws it: see `gsbench.reproduce.embedding.draw_figure7`."""
     from gsbench.evaluation import Watch
     from gsbench.reproduce.embedding import draw_figure7

@@ -33,7 +33,7 @@ def add_commands(commands: Any) -> None:
     )
     add = parser.add_argument
     add("table", metavar="TABLE", help="table1 to table5, or figure7")
-    add("--data", metavar="mini|FOLDER|ORG/NAME", help="(default: modelnet10-gs where it can be had, else mini)")
+    add("--data", metavar="mini|FOLDER|ORG/NAME[@REV]", help="(default: modelnet10-gs where it can be had, else mini)")
     add("--variant", choices=("smoke", "short", "full"), default="short", help="how much training (default: short)")
     add("--cells", type=cell_list, metavar="1,4-6", help="numbers of the cells wanted (default: all published)")
     add("--extras", action="store_true", help="also the cells that have no published figure, such as novel cameras")
@@ -61,13 +61,14 @@ def add_commands(commands: Any) -> None:
 
 def _reproduce(args: argparse.Namespace) -> int:
     from gsbench.reproduce.tables import FIGURE, load_table
-    from gsbench.store.folder import default_data
+    from gsbench.store.folder import default_data, resolve
 
     table = None if args.table == FIGURE else load_table(args.table)
     _check_words(args, FIGURE)
-    data, fallback = (args.data, None) if args.data else default_data()
+    data, fallback = (args.data, None) if args.data is not None else default_data()
     if fallback:
         notice(fallback)
+    data = resolve(data, notify=notice)
     from gsbench.reproduce import How, as_markdown, as_record, reproduce
 
     how = How(
@@ -101,7 +102,7 @@ def _check_words(args: argparse.Namespace, figure: str) -> None:
             raise InputError(f"--{name.replace('_', '-')} is of {of}, not of {args.table} (allowed: leave it out)")
 
 
-def _figure(args: argparse.Namespace, data: str, how: "How") -> int:
+def _figure(args: argparse.Namespace, data: Path, how: "How") -> int:
     args.out.mkdir(parents=True, exist_ok=True)
     sheet = draw_embedding(data, how, args.encoder)
     record = save_figure(sheet, args.out / f"{args.table}.png", args.json)

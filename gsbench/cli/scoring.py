@@ -47,7 +47,7 @@ def _add_eval_options(parser: argparse.ArgumentParser) -> None:
     add("--model", required=True, metavar="NAME|RECIPE.toml", help="a baseline, NAME:VARIANT, or your own recipe")
     add(
         "--data",
-        metavar="mini|FOLDER|ORG/NAME",
+        metavar="mini|FOLDER|ORG/NAME[@REV]",
         help="(default: modelnet10-gs where it can be had, else mini)",
     )
     add("--modality", choices=get_args(Modality), help="what the model sees (default: Gaussians where it takes them)")
@@ -75,12 +75,13 @@ def _add_eval_options(parser: argparse.ArgumentParser) -> None:
 
 def _eval(args: argparse.Namespace) -> int:
     from gsbench.baseline import find_recipe
-    from gsbench.store.folder import default_data
+    from gsbench.store.folder import default_data, resolve
 
     find_recipe(args.model)  # a misspelt name is told before torch is loaded and the Hub is asked
-    data, fallback = (args.data, None) if args.data else default_data()
+    data, fallback = (args.data, None) if args.data is not None else default_data()
     if fallback:
         notice(fallback)
+    data = resolve(data, notify=notice)
     from gsbench.evaluation import Watch, evaluate
 
     with progress_bar("training") as progress:
@@ -105,9 +106,8 @@ def _eval(args: argparse.Namespace) -> int:
             watch=Watch(progress, partial(progress, what="reading images"), partial(progress, what="features"), notice),
         )
     from gsbench.leaderboard import make_truth
-    from gsbench.store.folder import resolve
 
-    truth = make_truth(resolve(str(data)), "test")
+    truth = make_truth(data, "test")
     print(_as_json(results, truth) if args.json else _as_table(results, truth))
     return 0
 

@@ -3,11 +3,20 @@
 from gsbench.data.clouds import most_points
 from gsbench.data.images import open_images, views_of
 from gsbench.data.objects import Objects
-from gsbench.data.opening import check_views, most_inputs, open_objects, open_pairs, render_psnr, training_ids
+from gsbench.data.opening import (
+    check_data,
+    check_views,
+    most_inputs,
+    open_objects,
+    open_pairs,
+    render_psnr,
+    training_ids,
+)
 from gsbench.data.pairs import check_pairs, draw_pairs
 
 __all__ = [
     "Objects",
+    "check_data",
     "check_pairs",
     "check_views",
     "draw_pairs",

@@ -10,7 +10,7 @@ from jaxtyping import Float32, Int64
 from gsbench.data.objects import Objects
 from gsbench.meshes.sampling import fps_order
 from gsbench.parsing import InputError
-from gsbench.store.arrays import ragged
+from gsbench.store.arrays import as_numpy, ragged
 from gsbench.store.folder import Folder, read_table
 from gsbench.store.schema import MAX_FPS_ORDER
 from gsbench.tasks import Modality, Task
@@ -40,18 +40,20 @@ def open_points(
     assert task.num_points is not None, "a task on points or Gaussians has a number of points"
     if task.modality == "gaussians" and task.sampling == "fps" and task.num_points > MAX_FPS_ORDER:
         raise InputError(f"num_points is {task.num_points} (allowed: up to {MAX_FPS_ORDER} with sampling fps)")
-    names = _COLUMNS["points" if task.modality == "points" else str(task.features)]
-    if task.modality == "gaussians" and min_opacity > 0:
-        names = (*names, "opacities")
+    names = columns_of(task, min_opacity)
     table = read_table(folder, task.modality, split, ["object_id", "label", *names])
     ids: list[str] = table["object_id"].to_pylist()
     keep = [i for i, object_id in enumerate(ids) if chosen is None or object_id in chosen]
+    if chosen is not None and (lost := chosen.difference(ids)):
+        raise InputError(f"{folder.path}: {task.modality} of {split} lack {min(lost)}, and {len(lost)} objects in all")
     inner: dict[str, tuple[int, ...]] = {
         "fps_order": (),
         "opacities": (),
         "quats": (4,),
         "sh": (folder.manifest.sh_coefficients, 3),
     }
+    if not keep:
+        raise InputError(f"{folder.path}: {task.modality} of {split}: no objects (must have some)")
     arrays = {name: ragged(table[name], inner.get(name, (3,))) for name in names}
     clouds = [
         _cloud(_opaque(columns, min_opacity), object_id, task, sampling_draw)
@@ -59,15 +61,20 @@ def open_points(
             (ids[i], {name: values[at[i] : at[i + 1]] for name, (values, at) in arrays.items()}) for i in keep
         )
     ]
+    if task.num_points > (most := max(map(len, clouds))):
+        raise InputError(f"num_points is {task.num_points} (allowed: up to {most}, the most that an object here has)")
     points = np.zeros((len(keep), task.num_points, clouds[0].shape[1]), np.float32)
     mask = np.zeros(points.shape[:2], np.bool_)
     for row, cloud in enumerate(clouds):
         points[row, : len(cloud)], mask[row, : len(cloud)] = cloud, True
-    if not mask[:, -1].any():
-        most = int(mask.sum(1).max())
-        raise InputError(f"num_points is {task.num_points} (allowed: up to {most}, the most that an object here has)")
-    labels = torch.from_numpy(table["label"].to_numpy()[keep])
+    labels = torch.from_numpy(as_numpy(table["label"])[keep])
     return Objects(tuple(ids[i] for i in keep), labels, torch.from_numpy(points), torch.from_numpy(mask))
+
+
+def columns_of(task: Task, min_opacity: float = 0.0) -> tuple[str, ...]:
+    """The columns of points or Gaussians that a task's objects are made from."""
+    names = _COLUMNS["points" if task.modality == "points" else str(task.features)]
+    return (*names, "opacities") if task.modality == "gaussians" and min_opacity > 0 else names
 
 
 def most_points(folder: Folder, modality: Modality, split: str, min_opacity: float = 0.0) -> int:
@@ -79,7 +86,9 @@ def most_points(folder: Folder, modality: Modality, split: str, min_opacity: flo
     if modality == "points":
         return int(np.diff(ragged(read_table(folder, modality, split, ["points"])["points"], (3,))[1]).max())
     if min_opacity == 0:
-        return int(max(read_table(folder, modality, split, ["num_gaussians"])["num_gaussians"].to_pylist()))
+        # With a column of Gaussians beside it, so that a number that is not theirs is found out.
+        table = read_table(folder, modality, split, ["num_gaussians", "opacities"])
+        return int(max(table["num_gaussians"].to_pylist()))
     opacities, offsets = ragged(read_table(folder, modality, split, ["opacities"])["opacities"], ())
     return int(np.diff(np.concatenate([[0], np.cumsum(opacities >= min_opacity)])[offsets]).max())
 

@@ -1,7 +1,6 @@
 """Images of a task's objects: decoded once, in parallel, resized, and kept as bytes."""
 
 import functools
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,14 +11,18 @@ import torch
 from jaxtyping import UInt8
 
 from gsbench.data.objects import Objects
-from gsbench.memory import free_memory
+from gsbench.memory import available_cores, free_memory
 from gsbench.parsing import InputError
+from gsbench.store.arrays import as_numpy
 from gsbench.store.folder import Folder, read_shards, read_table
 from gsbench.store.webp import decode_over_white
 from gsbench.tasks import CamerasOf, ViewsFrom
 from gsbench.types import Array
 
-_CONFIG = {"meshes": "views", "gaussians": "reconstructions"}
+
+def config_of(views_from: ViewsFrom) -> str:
+    """The config that holds images of meshes, or of Gaussians."""
+    return "views" if views_from == "meshes" else "reconstructions"
 
 
 def open_images(
@@ -51,7 +54,7 @@ def open_images(
         InputError: an object without images or with fewer than asked for, one that is damaged or of another size than
             the rest, or more of them than memory holds; the message names shard, object and numbers.
     """
-    config = _CONFIG[views_from]
+    config = config_of(views_from)
     rows = rows_of(folder, views_from, split, chosen, num_views, cameras)
     wanted = {
         row: _Place(position, view, object_id)
@@ -59,7 +62,8 @@ def open_images(
         for view, row in enumerate(_evenly(rows[object_id], num_views))
     }
     pixels = _decode(folder, config, split, wanted, (len(chosen), num_views), size, progress)
-    labels = read_table(folder, config, split, ["label"])["label"].to_numpy()[[rows[i][0] for i in chosen]]
+    labels = read_table(folder, config, split, ["label"])["label"].to_pylist()
+    labels = np.array([labels[rows[object_id][0]] for object_id in chosen], np.int64)
     return Objects(tuple(chosen), torch.from_numpy(labels), images=torch.from_numpy(pixels).permute(0, 1, 4, 2, 3))
 
 
@@ -71,7 +75,7 @@ def rows_of(
     Raises:
         InputError: one has none, or fewer; the message names it.
     """
-    config = _CONFIG[views_from]
+    config = config_of(views_from)
     rows = views_of(folder, views_from, split, cameras)
     what = config if cameras == "train" else f"{config} from {cameras} cameras"
     missing = [object_id for object_id in chosen if object_id not in rows]
@@ -92,7 +96,7 @@ def rows_of(
 def mean_psnr(folder: Folder, split: str, chosen: Sequence[str], num_views: int, cameras: CamerasOf) -> float:
     """Mean PSNR, in dB, of the renders of Gaussians that `open_images` would read, against the renders of meshes."""
     rows = rows_of(folder, "gaussians", split, chosen, num_views, cameras)
-    psnr = read_table(folder, _CONFIG["gaussians"], split, ["psnr"])["psnr"].to_numpy()
+    psnr = as_numpy(read_table(folder, config_of("gaussians"), split, ["psnr"])["psnr"])
     return float(np.mean([psnr[_evenly(rows[object_id], num_views)] for object_id in chosen], dtype=np.float64))
 
 
@@ -102,7 +106,7 @@ def _evenly(rows: Sequence[int], count: int) -> list[int]:
 
 def views_of(folder: Folder, views_from: ViewsFrom, split: str, cameras: CamerasOf = "train") -> dict[str, list[int]]:
     """object_id to the rows of its images in their config, both in order."""
-    config = _CONFIG[views_from]
+    config = config_of(views_from)
     table = read_table(folder, config, split, ["object_id"] if config == "views" else ["object_id", "cameras"])
     kinds = ["train"] * len(table) if config == "views" else table["cameras"].to_pylist()
     rows: dict[str, list[int]] = {}
@@ -134,7 +138,7 @@ def _decode(
     pixels: Array = None
     stored: tuple[int, int] = (0, 0)
     first = done = 0
-    with ThreadPoolExecutor(_threads()) as pool:
+    with ThreadPoolExecutor(available_cores()) as pool:
         for shard, table in read_shards(folder, config, split, ["image"]):
             here = [(row - first, wanted[row]) for row in range(first, first + len(table)) if row in wanted]
             first += len(table)
@@ -179,10 +183,6 @@ def _fill(
 
 def _by(shape: tuple[int, ...]) -> str:
     return f"{shape[1]} x {shape[0]}"
-
-
-def _threads() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _allocate(shape: tuple[int, ...], what: str) -> UInt8[Array, "n v h w 3"]:

@@ -1,14 +1,14 @@
 """From a data folder and a task to its objects."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from gsbench.data.clouds import most_points, open_points
-from gsbench.data.images import mean_psnr, open_images, rows_of, views_of
+from gsbench.data.clouds import columns_of, most_points, open_points
+from gsbench.data.images import config_of, mean_psnr, open_images, rows_of, views_of
 from gsbench.data.objects import Objects
 from gsbench.parsing import InputError
 from gsbench.recipe import Images
-from gsbench.store.folder import Folder, read_labels
+from gsbench.store.folder import Folder, check_configs, read_labels, read_shards
 from gsbench.tasks import CamerasOf, Modality, Task, ViewsFrom, ids_sha256, regime_ids
 
 
@@ -80,6 +80,29 @@ def open_objects(
     views_from, num_views, cameras = _views(task, split)
     size = None if how is None else how.size
     return open_images(folder, views_from, split, chosen, num_views, size, cameras, progress)
+
+
+def check_data(folder: Folder, tasks: Sequence[Task], notify: Callable[[str], None] | None = None) -> None:
+    """Holds what tasks are made from against the manifest, and looks at every value of their test objects.
+
+    What training reads is looked at then; test objects are read only after it.
+
+    Args:
+        folder: the data set.
+        tasks: on it.
+        notify: as in `gsbench.store.folder.check_configs`.
+
+    Raises:
+        InputError: the data are not those of the manifest, or break a promise of the schema; the message names shard,
+            object and column.
+    """
+    configs = {config_of(task.views_from) if task.views_from else task.modality for task in tasks}
+    first = next(iter(folder.manifest.counts))
+    check_configs(folder, [first, *sorted(configs - {first})], notify)
+    for task in tasks:
+        if task.modality != "images":
+            for _ in read_shards(folder, task.modality, "test", ["object_id", *columns_of(task)]):
+                pass
 
 
 def check_views(folder: Folder, task: Task, split: str) -> None:

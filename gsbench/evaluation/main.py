@@ -1,5 +1,6 @@
 """The function behind `gsbench eval`."""
 
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
@@ -8,7 +9,7 @@ import numpy as np
 import torch
 
 from gsbench.baseline import find_recipe, load_class
-from gsbench.data import check_views, render_psnr, training_ids
+from gsbench.data import check_data, check_views, render_psnr, training_ids
 from gsbench.evaluation.data import Data, training_task
 from gsbench.evaluation.job import (
     Job,
@@ -38,6 +39,7 @@ def evaluate(
     model: str,
     data: str | Path | None = None,
     *,
+    revision: str | None = None,
     modality: Modality | None = None,
     regime: int = 100,
     draw: int = 0,
@@ -62,7 +64,9 @@ def evaluate(
 
     Args:
         model: `NAME`, `NAME:VARIANT` or the path of a RECIPE.toml.
-        data: `mini`, `modelnet10-gs`, a folder, or ORG/NAME on the Hub; None is the default data set.
+        data: `mini`, `modelnet10-gs`, a folder, or ORG/NAME on the Hub; None is the default data set. See
+            `gsbench.store.folder.resolve`.
+        revision: of the data set on the Hub, or the version that a folder must have; None is the newest.
         modality: what the model sees; None is the first of Gaussians, points and images that the data has and it takes.
         regime: per cent of the training labels.
         draw: which draw of that regime.
@@ -88,8 +92,13 @@ def evaluate(
     wanted = Wanted(
         modality, regime, draw, features, sampling, num_points, num_views, views_from, cameras, protocol, pretext_views
     )
+    watch = watch or Watch()
+    find_recipe(model)  # a misspelt name is told before the Hub is asked
     source = data if data is not None else default_data()[0]
-    job = _make_job(model, source, wanted, seeds, device, Path(checkpoints) if checkpoints else None, watch or Watch())
+    path = resolve(source, revision, notify=watch.notice or warnings.warn)
+    job = _make_job(model, path, wanted, seeds, device, Path(checkpoints) if checkpoints else None, watch)
+    pairs = (job.pairs.points, job.pairs.images) if job.pairs else ()
+    check_data(job.folder, (job.task, training_task(job.task), *pairs), watch.notice)
     for folder in (out, checkpoints):
         check_writable(folder)
     results = []
@@ -108,7 +117,7 @@ def evaluate(
 
 def _make_job(
     model: str,
-    data: str | Path,
+    data: Path,
     wanted: Wanted,
     seeds: Sequence[int],
     device: str,
@@ -116,7 +125,7 @@ def _make_job(
     watch: Watch,
 ) -> Job:
     recipe, path = find_recipe(model)
-    folder = open_folder(resolve(str(data)))
+    folder = open_folder(data)
     inputs: tuple[str, ...] = load_class(recipe, path).inputs  # type: ignore[attr-defined]
     modality = choose_modality(wanted.modality, inputs, folder, recipe)
     protocol = choose_protocol(wanted.protocol, recipe)

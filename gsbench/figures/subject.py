@@ -5,15 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from jaxtyping import Int, UInt8
 
 from gsbench.geometry import sh_degree_of
 from gsbench.parsing import InputError
-from gsbench.store.arrays import ragged
-from gsbench.store.folder import Folder, read_labels, read_table
+from gsbench.store.arrays import as_numpy, ragged
+from gsbench.store.folder import Folder, find_rows, read_labels, read_table
 from gsbench.store.gaussians import load_object
-from gsbench.store.schema import SPLITS
 from gsbench.store.webp import decode_over_white
 from gsbench.types import Array, Cameras, Gaussians
 
@@ -114,33 +112,18 @@ def open_shots(folder: Folder, object_id: str) -> Shots:
     images = []
     for number, image in zip(table["view"].to_pylist(), table["image"].to_pylist(), strict=True):
         try:
-            images.append(decode_over_white(image["bytes"])[1])
+            images.append(decode_over_white(image["bytes"] or b"")[1])
         except InputError as error:
             raise InputError(f"{folder.path}: view {number} of {object_id}: {error}") from None
     height, width = images[0].shape[:2]
     matrices = (np.array(ragged(table[name], inner)[0], np.float32) for name, inner in (("viewmat", (4,)), ("K", (3,))))
     viewmats, Ks = (values.reshape(len(images), -1, values.shape[-1]) for values in matrices)
-    return Shots(np.stack(images), Cameras(viewmats, Ks, width, height), table["view"].to_numpy())
+    return Shots(np.stack(images), Cameras(viewmats, Ks, width, height), as_numpy(table["view"]))
 
 
 def _rows_of(folder: Folder, config: str, object_id: str, columns: Sequence[str]) -> tuple[str, pa.Table]:
-    """The split of an object and its rows of a config, from the row groups whose range of ids it lies in."""
-    folder.manifest.schema(config)  # a config that is not there is named
-    for split in SPLITS:
-        for shard in folder.manifest.shards_of(config, split):
-            path = folder.path / shard
-            try:
-                table = pq.read_table(
-                    path,
-                    columns=list(columns),
-                    filters=[("object_id", "=", object_id)],
-                    page_checksum_verification=True,
-                )
-            except (OSError, pa.ArrowException) as error:
-                reason = " ".join(str(error).split())
-                raise InputError(
-                    f"{path}: shard is missing or damaged ({reason[:160]}); run `gsbench verify`"
-                ) from None
-            if len(table):
-                return split, table
-    raise InputError(f"{folder.path}: config {config} has nothing of '{object_id}'")
+    """The split of an object and its rows of a config."""
+    found = find_rows(folder, config, object_id, ["object_id", *columns])
+    if found is None:
+        raise InputError(f"{folder.path}: config {config} has nothing of '{object_id}'")
+    return found

@@ -46,7 +46,7 @@ def draw_figure7(data: str | Path, how: How, encoder: str | Path | None = None, 
             or Gaussians; or a package that the figure needs is not installed.
     """
     require("matplotlib", "openTSNE")
-    holdings, watch = Holdings(open_folder(resolve(str(data)))), watch or Watch()
+    holdings, watch = Holdings(open_folder(resolve(data))), watch or Watch()
     place = choose_device(how.device)
     for config in ("views", "gaussians"):
         holdings.folder.manifest.schema(config)  # one that is not there is named

@@ -121,7 +121,7 @@ def reproduce(
     for number in numbers:
         if not 1 <= number <= len(published.cells):
             raise InputError(f"cells: no cell {number} in {table} (allowed: 1 to {len(published.cells)})")
-    holdings = Holdings(open_folder(resolve(str(data))))
+    holdings = Holdings(open_folder(resolve(data)))
     lines: dict[int, Line] = {}
     # Most views first: the features of fewer come with them.
     for number in sorted(numbers, key=lambda number: -(published.cells[number - 1].num_views or 0)):

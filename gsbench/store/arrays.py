@@ -88,6 +88,26 @@ def _nest(values: Sequence[Array | None], arrow_type: pa.DataType, shape: tuple[
     return pa.ListArray.from_arrays(offsets, nested, arrow_type, mask=null)
 
 
+def as_numpy(values: pa.Array | pa.ChunkedArray) -> Array:
+    """Numbers or booleans, none of them null, as a numpy array: a view of Arrow's memory where it is one chunk.
+
+    Arrow's own `to_numpy` loads pandas first, which takes a second.
+    """
+    assert not values.null_count, "null has no number"
+    if pa.types.is_boolean(values.type):
+        return as_numpy(values.cast(pa.uint8())).astype(np.bool_)
+    array = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
+    dtype = np.dtype(array.type.to_pandas_dtype())
+    return np.frombuffer(array.buffers()[1] or b"", dtype, len(array), array.offset * dtype.itemsize)
+
+
+def list_lengths(lists: pa.ListArray) -> Int64[Array, " b"]:
+    """How many elements each row has; none where it is null."""
+    offsets = np.frombuffer(lists.buffers()[1] or bytes(4), np.int32)[lists.offset :][: len(lists) + 1]
+    lengths = np.diff(offsets).astype(np.int64)
+    return lengths * as_numpy(lists.is_valid()) if lists.null_count else lengths
+
+
 def ragged(column: pa.ChunkedArray, inner: tuple[int, ...] = ()) -> tuple[Array, Int64[Array, " b_plus_1"]]:
     """A list or array column as one numpy array and the rows' offsets into it.
 
@@ -101,7 +121,7 @@ def ragged(column: pa.ChunkedArray, inner: tuple[int, ...] = ()) -> tuple[Array,
     """
     chunks = column.chunks
     parts = [_flat(chunk).reshape(-1, *inner) for chunk in chunks]
-    lengths = [chunk.value_lengths().fill_null(0).to_numpy(zero_copy_only=False) for chunk in chunks]
+    lengths = [list_lengths(chunk) for chunk in chunks]
     offsets = np.zeros(len(column) + 1, np.int64)
     if chunks:
         np.cumsum(np.concatenate(lengths), out=offsets[1:])
@@ -123,7 +143,7 @@ def _flat(chunk: pa.ListArray) -> Array:
     values = chunk.flatten()
     while pa.types.is_list(values.type):
         values = values.flatten()
-    return values.to_numpy(zero_copy_only=True)
+    return as_numpy(values)
 
 
 def round_floats(values: Float32[Array, "*shape"], bits: int) -> Float32[Array, "*shape"]:

@@ -16,10 +16,10 @@ from gsbench.store.arrays import Row
 from gsbench.store.audit import AUDIT, Audit, audit_sha256, save_audit
 from gsbench.store.card import About, write_card
 from gsbench.store.folder import Folder
-from gsbench.store.manifest import FORMAT_VERSION, Manifest, Regime, load_manifest, save_manifest
+from gsbench.store.manifest import FORMAT_VERSION, MAX_SHARD_BYTES, Manifest, Regime, load_manifest, save_manifest
 from gsbench.store.quality import read_scores, summarise
 from gsbench.store.schema import CONFIGS, SPLITS, FloatType, Schema
-from gsbench.store.shards import MAX_SHARD_BYTES, Written, write_shards
+from gsbench.store.shards import Written, write_shards
 from gsbench.tasks import all_regimes, ids_sha256, regime_ids
 
 _VERSIONS_OF = ("numpy", "pyarrow", "numba", "pillow")

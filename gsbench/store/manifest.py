@@ -2,17 +2,32 @@
 
 import dataclasses
 import json
+import math
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from gsbench.parsing import InputError, parse, read_versioned
 from gsbench.results import write_atomic
-from gsbench.store.schema import FloatType, Schema
+from gsbench.store.schema import SHARD, SPLITS, FloatType, Schema, check_text
 from gsbench.tasks import fingerprint
 
 MANIFEST = "manifest.json"
 FORMAT_VERSION = 1
+
+MAX_SHARD_BYTES = 500_000_000
+"""Largest shard that a data folder may hold."""
+
+# Files and folders are named for both.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
+_SHA256 = re.compile("[0-9a-f]{64}")
+_REGIME = re.compile("[0-9]{1,3}/[0-9]{1,3}")
+# Below any row with an id, numbers and an image, however well it compresses: a file of millions of empty rows is small.
+_LEAST_ROW_BYTES = 16
+# Rows for a 32-bit class index, and numbers whose sums stay whole.
+_MOST_ROWS = 2**31
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +38,13 @@ class Shard:
     bytes: int
     rows: int
 
+    def __post_init__(self) -> None:
+        _check_sha256(self.sha256)
+        if not 0 < self.bytes <= MAX_SHARD_BYTES:
+            raise InputError(f"bytes is {self.bytes} (allowed: 1 to {MAX_SHARD_BYTES})")
+        if not 0 <= self.rows <= (most := self.bytes // _LEAST_ROW_BYTES):
+            raise InputError(f"rows is {self.rows} in {self.bytes} bytes (allowed: 0 to {most})")
+
 
 @dataclass(frozen=True, slots=True)
 class Regime:
@@ -30,6 +52,11 @@ class Regime:
 
     count: int
     sha256: str
+
+    def __post_init__(self) -> None:
+        _check_sha256(self.sha256)
+        if not 0 <= self.count < _MOST_ROWS:
+            raise InputError(f"count is {self.count} (must be a number of objects)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +103,50 @@ class Manifest:
     part: bool = False
     audit_sha256: str | None = None
 
+    def __post_init__(self) -> None:
+        check_name("name", self.name)
+        check_name("version", self.version)
+        for label in self.classes:
+            check_text("classes:", label)
+        if not self.counts:
+            raise InputError("counts is empty (must have a config)")
+        for config, splits in self.counts.items():
+            self.schema(config)
+            _check_counts(config, splits, self.classes)
+        for path in self.shards:
+            if not SHARD.fullmatch(path):
+                raise InputError(
+                    f"shards: {path!r} is no path of a shard (must be like points/test-00000-of-00001.parquet)"
+                )
+        for name in self.regimes:
+            if not _REGIME.fullmatch(name):
+                raise InputError(f"regimes: {name[:80]!r} is no regime (must be like 50/0)")
+        for what, ids in (("set_aside:", self.set_aside), ("missing:", self.missing)):
+            for object_id in ids:
+                check_text(what, object_id)
+        for what, value in self._texts():
+            if not value.isprintable():
+                raise InputError(f"{what}: {value[:80]!r} is not allowed (must be printable characters)")
+        if self.derived_from is not None:
+            check_name("derived_from", self.derived_from)
+        if self.audit_sha256 is not None:
+            _check_sha256(self.audit_sha256)
+        for name, number in self.quality.items():
+            if not math.isfinite(number):
+                raise InputError(f"quality.{name} is {number} (must be finite)")
+        for key in ("about", "fit", "rig", "store"):
+            if not isinstance(self.recipe.get(key, {}), dict):
+                raise InputError(f"recipe.{key} is {self.recipe[key]!r:.80} (must be a table)")
+
+    def _texts(self) -> Iterator[tuple[str, str]]:
+        """What is shown to people as it stands, and its keys."""
+        for object_id, reason in self.set_aside.items():
+            yield f"set_aside.{object_id}", reason
+        for program, version in self.created_by.items():
+            yield "created_by", f"{program} {version}"
+        title = self.recipe.get("about", {})
+        yield "recipe.about.title", str(title.get("title", "")) if isinstance(title, dict) else ""
+
     def fingerprint(self) -> str:
         """sha256 over the shards' hashes: two folders with one fingerprint hold the same data."""
         return fingerprint({path: shard.sha256 for path, shard in self.shards.items()})
@@ -93,6 +164,30 @@ class Manifest:
     def shards_of(self, config: str, split: str) -> list[str]:
         """The paths of the shards of a split, in order."""
         return sorted(path for path in self.shards if path.startswith(f"{config}/{split}-"))
+
+
+def check_name(key: str, name: str) -> None:
+    """Raises an InputError for what can be no data set's name or version: files and folders are named for them."""
+    if not _NAME.fullmatch(name):
+        raise InputError(
+            f"{key} is {name[:120]!r} (allowed: up to 100 letters, digits and . _ + -, a letter or digit first)"
+        )
+
+
+def _check_sha256(digest: str) -> None:
+    if not _SHA256.fullmatch(digest):
+        raise InputError(f"sha256 is {digest[:80]!r} (must be 64 hexadecimal digits)")
+
+
+def _check_counts(config: str, splits: dict[str, dict[str, int]], classes: tuple[str, ...]) -> None:
+    if set(splits) != set(SPLITS):
+        raise InputError(f"counts.{config} has {', '.join(splits) or 'no split'} (must have {', '.join(SPLITS)})")
+    for split, rows in splits.items():
+        if set(rows) != set(classes):
+            raise InputError(f"counts.{config}.{split} is of {', '.join(rows) or 'no class'} (must be of all classes)")
+        for label, count in rows.items():
+            if not 0 <= count < _MOST_ROWS:
+                raise InputError(f"counts.{config}.{split}.{label} is {count} (must be a number of rows)")
 
 
 def save_manifest(manifest: Manifest, folder: Path) -> None:

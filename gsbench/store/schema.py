@@ -6,6 +6,7 @@ which spares readers a validity bit a number.
 """
 
 import json
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -26,6 +27,9 @@ IMAGE_CONFIGS = ("views", "reconstructions")
 
 MAX_FPS_ORDER = 4096
 """Longest stored furthest-point order."""
+
+MAX_TEXT = 255
+"""Longest id of an object and name of a class, in characters: what names a file or a folder is no longer."""
 
 FloatType = Literal["float32", "float16"]
 """What the numbers of Gaussians are stored as."""
@@ -101,6 +105,26 @@ CONFIGS: dict[str, tuple[Column, ...]] = {
         Column("psnr", "float32", (), "of the image against the mesh's from the same camera over white, dB"),
     ),
 }
+
+
+SHARD = re.compile(rf"({'|'.join(CONFIGS)})/({'|'.join(SPLITS)})-([0-9]{{5}})-of-([0-9]{{5}})\.parquet")
+"""The path of a shard in its data folder: config, split, number and how many there are."""
+
+
+def shard_name(config: str, split: str, index: int, count: int) -> str:
+    """The path of a shard in its data folder."""
+    return f"{config}/{split}-{index:05d}-of-{count:05d}.parquet"
+
+
+def check_text(what: str, text: str) -> None:
+    """Raises an InputError, beginning with `what`, for what can be no object id or class name.
+
+    They name files, stand in tables and on terminals: any printable characters in any language but slashes.
+    """
+    if not 0 < len(text) <= MAX_TEXT:
+        raise InputError(f"{what} {text[:40]!r} has {len(text)} characters (allowed: 1 to {MAX_TEXT})")
+    if not text.isprintable() or "/" in text or "\\" in text or text in (".", ".."):
+        raise InputError(f"{what} {text!r} is not allowed (must be printable characters without slashes)")
 
 
 @dataclass(frozen=True, slots=True)

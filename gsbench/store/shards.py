@@ -16,11 +16,8 @@ import pyarrow.parquet as pq
 from gsbench.parsing import InputError
 from gsbench.results import TEMPORARY_PREFIX, atomic_path
 from gsbench.store.arrays import Row, encode
-from gsbench.store.manifest import Shard
-from gsbench.store.schema import Schema
-
-MAX_SHARD_BYTES = 500_000_000
-"""Largest shard that a data folder may hold."""
+from gsbench.store.manifest import MAX_SHARD_BYTES, Shard
+from gsbench.store.schema import Schema, shard_name
 
 # Small enough that a viewer or a streaming reader gets its first rows at once, large enough to compress.
 _ROW_GROUP_BYTES = 32_000_000
@@ -79,11 +76,6 @@ def row_bytes(row: Row) -> int:
     arrays = sum(value.nbytes for value in row.values() if isinstance(value, np.ndarray))
     rest = arrays + sum(len(value) for value in row.values() if isinstance(value, bytes))
     return _ROW_BYTES + rest + rest // 64  # what zstd and the pages' heads can add
-
-
-def shard_name(config: str, split: str, index: int, count: int) -> str:
-    """The path of a shard in its data folder."""
-    return f"{config}/{split}-{index:05d}-of-{count:05d}.parquet"
 
 
 def write_shards(

@@ -1,6 +1,10 @@
 """Images to bytes and back: lossless WebP, by Pillow."""
 
+import contextlib
 import io
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +17,9 @@ if TYPE_CHECKING:
     from PIL import Image
 
 MAX_METHOD = 6
+
+MAX_SIDE = 4096
+"""Most pixels a side of an image that is written or read: a file of 34 bytes may ask for 16,384, a GB of memory."""
 
 
 def encode_webp(image: UInt8[Array, "h w c"], method: int) -> bytes:
@@ -32,6 +39,8 @@ def encode_webp(image: UInt8[Array, "h w c"], method: int) -> bytes:
 
     if image.ndim != 3 or image.shape[2] not in (3, 4):
         raise InputError(f"image: {list(image.shape)} (must be [h w 3] or [h w 4])")
+    if not 1 <= min(image.shape[:2]) <= max(image.shape[:2]) <= MAX_SIDE:
+        raise InputError(f"image: {list(image.shape)} (must have 1 to {MAX_SIDE} pixels a side)")
     buffer = io.BytesIO()
     # In lossless files `quality` is an effort, too: what more of it than this saves is not worth its time.
     Image.fromarray(np.ascontiguousarray(image)).save(
@@ -46,13 +55,8 @@ def decode_image(data: bytes) -> UInt8[Array, "h w c"]:
     Raises:
         InputError: no image, or a damaged one.
     """
-    from PIL import Image  # takes .1 s, and most readers need none
-
-    try:
-        with Image.open(io.BytesIO(data), formats=["WEBP"]) as image:
-            return np.asarray(image)
-    except (OSError, SyntaxError) as error:  # what Pillow raises for damaged files
-        raise InputError(f"image: no WebP that can be decoded ({error})") from None
+    with _opened(data, ["WEBP"]) as image:
+        return np.asarray(image)
 
 
 def decode_over_white(data: bytes, size: int | None = None) -> tuple[tuple[int, int], UInt8[Array, "h w 3"]]:
@@ -67,18 +71,55 @@ def decode_over_white(data: bytes, size: int | None = None) -> tuple[tuple[int, 
     """
     from PIL import Image  # takes .1 s, and most readers need none
 
-    try:
-        with Image.open(io.BytesIO(data), formats=["WEBP", "PNG"]) as image:
-            image.load()
-            flat = _over_white(image)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # what Pillow raises
-        raise InputError(f"no image that can be decoded ({error})") from None
+    with _opened(data, ["WEBP", "PNG"]) as image:
+        flat = _over_white(image)
     height, width = flat.height, flat.width
     if size is not None and height != width:
         raise InputError(f"{width} x {height} pixels (must be square to be resized to {size})")
     if size not in (None, width):
         flat = flat.resize((size, size), Image.Resampling.BILINEAR)
     return (height, width), np.asarray(flat)
+
+
+@contextlib.contextmanager
+def _opened(data: bytes, formats: Sequence[str]) -> "Iterator[Image.Image]":
+    """An encoded image, decoded; its size is read before there is memory for its pixels."""
+    from PIL import Image  # takes .1 s, and most readers need none
+
+    stated, kind = _stated_size(data), "WebP" if list(formats) == ["WEBP"] else "image"
+    if stated is None:
+        raise InputError(f"no {kind} that can be decoded (must be {' or '.join(formats)})")
+    if max(stated) > MAX_SIDE:
+        raise InputError(f"{stated[0]} x {stated[1]} pixels (at most {MAX_SIDE} a side)")
+    try:
+        with Image.open(io.BytesIO(data), formats=list(formats)) as image:
+            if image.size != stated:
+                raise InputError(f"{image.width} x {image.height} pixels, and {stated[0]} x {stated[1]} in its head")
+            image.load()
+            yield image
+    except InputError:
+        raise
+    # What Pillow and the libraries below it raise for damaged files.
+    except (OSError, SyntaxError, ValueError, EOFError, MemoryError, OverflowError, struct.error, zlib.error) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"no {kind} that can be decoded ({reason[:120]})") from None
+
+
+def _stated_size(data: bytes) -> tuple[int, int] | None:
+    """Width and height in the head of a WebP (RFC 9649) or PNG file; None if it is neither."""
+    head = data[:30].ljust(30, b"\0")
+    if head[:8] == b"\x89PNG\r\n\x1a\n" and head[12:16] == b"IHDR":
+        return int.from_bytes(head[16:20], "big"), int.from_bytes(head[20:24], "big")
+    if head[:4] != b"RIFF" or head[8:12] != b"WEBP":
+        return None
+    if head[12:16] == b"VP8X":
+        return int.from_bytes(head[24:27], "little") + 1, int.from_bytes(head[27:30], "little") + 1
+    if head[12:16] == b"VP8L":
+        bits = int.from_bytes(head[21:25], "little")
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    if head[12:16] == b"VP8 ":
+        return int.from_bytes(head[26:28], "little") & 0x3FFF, int.from_bytes(head[28:30], "little") & 0x3FFF
+    return None
 
 
 def _over_white(image: "Image.Image") -> "Image.Image":

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from gsbench.store.manifest import MANIFEST, Manifest
-from gsbench.store.shards import MAX_SHARD_BYTES, file_sha256
+from gsbench.store.manifest import MANIFEST, MAX_SHARD_BYTES, Manifest
+from gsbench.store.shards import file_sha256
 
 _CARDS = ("README.md", "eval.yaml")
 

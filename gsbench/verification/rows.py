@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 
 from gsbench.store.arrays import rows_of
 from gsbench.store.folder import Folder
+from gsbench.store.parquet import naming
 from gsbench.types import Array
 
 _BATCH = 32
@@ -24,7 +25,8 @@ def iterate_rows(
         columns: of arrays, each with the shape of one element, as for `gsbench.store.arrays.ragged`.
     """
     for shard in folder.manifest.shards_of(config, split):
-        with pq.ParquetFile(folder.path / shard, memory_map=True) as file:
+        path = folder.path / shard
+        with naming(path), pq.ParquetFile(path, memory_map=True) as file:
             for batch in file.iter_batches(_BATCH, columns=["object_id", *columns]):
                 table = pa.Table.from_batches([batch])
                 arrays = {name: rows_of(table[name], inner) for name, inner in columns.items()}

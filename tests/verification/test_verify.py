@@ -273,7 +273,7 @@ def test_pictures_beyond_the_sample_are_decoded_on_demand(folder: Path) -> None:
         26,
     )
     problems = verify(folder, all_images=True).problems
-    assert f"{VIEWS}: chair_0011: image: no WebP that can be decoded" in problems[0]
+    assert f"{VIEWS}: chair_0011: no WebP that can be decoded" in problems[0]
     assert len(problems) == 6
 
 
