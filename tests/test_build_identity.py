@@ -143,7 +143,7 @@ def test_an_audit_of_other_meshes_is_refused_before_the_work(mugs: Path, lite: s
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("../up", r"--name: '../up' \(allowed: up to 100 letters"),
+        ("../up", r"--name: '../up' \(allowed: up to 80 letters"),
         ("", "--name: ''"),
         ("a\udce9", r"--name: 'a\\udce9'"),
         ("modelnet10-gs", "--name: the name 'modelnet10-gs' is kept for what is made from ModelNet10's meshes"),
@@ -315,6 +315,18 @@ def test_the_procedural_shapes_are_known_by_their_files(tmp_path: Path) -> None:
     known = known_objects("shapes")
     for file in list_meshes(tmp_path):
         assert mesh_sha256(file.path) in known[file.object_id].digests
+
+
+@pytest.mark.parametrize(
+    ("words", "key"), [('version = "2/3"', "version"), ('version = "2", title = "a\\u202eb"', "title")]
+)
+def test_words_that_no_manifest_can_have_are_refused_before_the_work(
+    mugs: Path, tmp_path: Path, words: str, key: str
+) -> None:
+    path = tmp_path / "own.toml"
+    path.write_text(LITE.replace('about.version = "1.0.0-lite-tiny"', f"about = {{ {words} }}"))
+    with pytest.raises(InputError, match=f"about.{key} is"):
+        build(mugs, tmp_path / "out", str(path))
 
 
 def test_words_of_a_preset_of_ones_own_are_kept(mugs: Path, tmp_path: Path) -> None:

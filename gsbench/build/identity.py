@@ -18,13 +18,14 @@ from gsbench.parsing import InputError
 from gsbench.store import origin
 from gsbench.store.audit import Audit, load_audit
 from gsbench.store.card import About
+from gsbench.store.manifest import check_name
 from gsbench.store.schema import SPLITS
 from gsbench.tasks import fingerprint
 
 _MOSTLY = 0.5
 """A folder of which this share is ModelNet10's and the rest is not may be a damaged ModelNet10: that needs a word."""
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 _LICENSE = "unknown"
 
 
@@ -64,6 +65,9 @@ def identify(description: Description, files: Sequence[MeshFile], recipe: Preset
     about = _word(recipe.about, collection, given, recipe.limit_per_class)
     if part:
         about = _word_part(about, objects, collection, contents)
+    check_name("about.version", about.version)
+    if not about.title.isprintable():
+        raise InputError(f"about.title is {about.title!a} (must be printable characters)")
     table = {**description.recipe, "about": dataclasses.asdict(about)}
     return dataclasses.replace(description, recipe=table, derived_from=collection, part=part)
 
@@ -134,9 +138,7 @@ def _word_part(about: About, objects: Mapping[str, origin.Source], collection: s
 
 def _check_name(name: str) -> str:
     if not _NAME.fullmatch(name):
-        raise InputError(
-            f"--name: {name!a} (allowed: up to 100 letters, digits and . _ -, the first a letter or digit)"
-        )
+        raise InputError(f"--name: {name!a} (allowed: up to 80 letters, digits and . _ -, the first a letter or digit)")
     return name
 
 
@@ -158,7 +160,7 @@ def _name_of(meshes: Path) -> str:
 
 
 def _safe(name: str) -> str:
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip(".-_")[:100]
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip(".-_")[:80]
 
 
 def missing_objects(description: Description) -> tuple[str, ...]:

@@ -56,7 +56,7 @@ def _build(file: MeshFile, recipe: Preset, fit: Fit) -> ObjectRows | Outcome:
     except OSError as error:
         if error.errno in _NO_ROOM:
             raise
-        return Outcome(reason=error.strerror or str(error), final=False)
+        return Outcome(reason=_one_line(error.strerror or str(error)), final=False)
     except InputError as error:
         return Outcome(reason=_one_line(str(error).removeprefix(f"{file.path}: ")))
     except Exception as error:  # whatever a strange mesh brings to light must not end a build of many thousand
@@ -66,4 +66,5 @@ def _build(file: MeshFile, recipe: Preset, fit: Fit) -> ObjectRows | Outcome:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    """The text as a manifest takes it: in a line, with what cannot be printed escaped."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(text.split()))

@@ -87,8 +87,8 @@ def _check_names(mesh: MeshFile) -> None:
     """Raises an InputError for a name that cannot be kept: in JSON and Parquet, on a line, and in a file's name."""
     for name, what in ((mesh.object_id, "object id"), (mesh.label, "class")):
         shown = _printable(str(mesh.path))
-        if not name.isprintable():  # bytes that are no UTF-8 are not, either
-            raise InputError(f"{shown}: the name of its {what} is not printable UTF-8 text; rename it")
+        if not name.isprintable() or "\\" in name:  # bytes that are no UTF-8 are not printable, either
+            raise InputError(f"{shown}: the name of its {what} is not printable UTF-8 text without \\; rename it")
         if len(name.encode()) > MAX_NAME_BYTES:
             raise InputError(
                 f"{shown}: the name of its {what} has {len(name.encode())} bytes (allowed: up to {MAX_NAME_BYTES}); "

@@ -128,6 +128,10 @@ class Manifest:
         for what, value in self._texts():
             if not value.isprintable():
                 raise InputError(f"{what}: {value[:80]!r} is not allowed (must be printable characters)")
+        if self.derived_from is not None:
+            check_name("derived_from", self.derived_from)
+        if self.audit_sha256 is not None:
+            _check_sha256(self.audit_sha256)
         for name, number in self.quality.items():
             if not math.isfinite(number):
                 raise InputError(f"quality.{name} is {number} (must be finite)")

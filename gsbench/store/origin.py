@@ -76,7 +76,7 @@ def known_objects(collection: str) -> dict[str, Known]:
     if collection == SHAPES:
         return {
             object_id: Known(source.label, source.split, (source.sha256,))
-            for object_id, source in sorted(sources_of(open_folder(resolve(MINI))).items())
+            for object_id, source in sorted(sources_of(open_folder(resolve(MINI, notify=lambda _line: None))).items())
             if source.sha256
         }
     packed = (importlib.resources.files("gsbench_cards") / "modelnet10-gs" / "meshes.csv.gz").read_bytes()

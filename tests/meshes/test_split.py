@@ -73,6 +73,7 @@ def test_a_class_beside_modelnet10_is_not_left_out(tmp_path: Path) -> None:
     ("name", "shown"),
     [
         (b"bed_\xe9.off", r"bed_\\udce9\.off"),
+        (b"bed_\\1.off", r"bed_\\1\.off"),
         (b"bed_\n1.off", r"bed_\\n1\.off"),
         (b"bed_\x1b[2J.off", r"bed_\\x1b\[2J"),
     ],
