@@ -1,17 +1,26 @@
 """The Baseline protocol, and how a recipe becomes a model: by name for those shipped, by path for anybody's."""
 
 import importlib
-import importlib.util
 import inspect
-import sys
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from gsbench.parsing import InputError, read_toml, suggest
 from gsbench.recipe import Recipe, load_recipe
+from gsbench.recipe_package import import_beside
+from gsbench.source import (
+    BASELINES,
+    LIBRARY,
+    RECIPE,
+    Read,
+    find_sources,
+    has_module,
+    public_modules,
+    reader,
+    source_location,
+    sources_sha256,
+)
 from gsbench.types import Array, Batch
-
-SHIPPED = "gsbench_baselines"
 
 
 @runtime_checkable
@@ -63,9 +72,8 @@ class PairBaseline(Protocol):
 
 def shipped_recipes() -> dict[str, Path]:
     """Recipe name -> file of every baseline that comes with gsbench, sorted by name."""
-    spec = importlib.util.find_spec(SHIPPED)
-    roots = list(spec.submodule_search_locations or []) if spec else []
-    files = [path for root in roots for path in sorted(Path(root).glob("*/*.toml"))]
+    folder = source_location(BASELINES)
+    files = sorted(folder.glob("*/*.toml")) if folder else []
     return dict(sorted((str(read_toml(path).get("name", path.stem)), path) for path in files))
 
 
@@ -95,16 +103,16 @@ def find_recipe(model: str) -> tuple[Recipe, Path]:
 def load_class(recipe: Recipe, path: Path) -> type:
     """The class that a recipe names as `module:Class`: a Baseline, or a PairBaseline by its `supervision`.
 
-    A module is looked up beside the recipe first (`model:Net` is `model.py` in its folder), then on the import path.
+    A module is looked up beside the recipe first (`model:Net` is `model.py` in its folder), then on the import path. A
+    recipe's folder is a package: its modules import each other as `from .layers import mlp`, or as a script's would,
+    `from layers import mlp`, and do not meet those of another recipe.
 
     Raises:
         InputError: no such module or class, or the class lacks a member of its protocol; the message says which.
     """
     import torch
 
-    module_name, _, class_name = recipe.model.partition(":")
-    if not module_name or not class_name:
-        raise InputError(f"{path}: model is '{recipe.model}' (must be 'module:Class')")
+    module_name, class_name = _model_of(recipe, path)
     module = _import(module_name, path)
     kind = getattr(module, class_name, None)
     if not isinstance(kind, type):
@@ -122,27 +130,84 @@ def load_class(recipe: Recipe, path: Path) -> type:
     return kind
 
 
-def _import(name: str, recipe_path: Path) -> Any:
-    beside = recipe_path.resolve().parent / f"{name}.py"
-    if not beside.is_file():
-        try:
-            return importlib.import_module(name)
-        except ImportError as error:
-            raise InputError(f"{recipe_path}: model: cannot import '{name}' ({error})") from None
-    qualified = f"gsbench_recipe_{abs(hash(beside))}.{name}"
-    if qualified in sys.modules:
-        return sys.modules[qualified]
-    spec = importlib.util.spec_from_file_location(qualified, beside)
-    assert spec is not None, "a .py file always has a spec"
-    assert spec.loader is not None, "a .py file always has a loader"
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[qualified] = module
+def _model_of(recipe: Recipe, path: Path) -> tuple[str, str]:
+    module, _, name = recipe.model.partition(":")
+    if not all(part.isidentifier() for part in module.split(".")) or not name:
+        raise InputError(f"{path}: model is '{recipe.model}' (must be 'module:Class')")
+    return module, name
+
+
+def _import(name: str, path: Path) -> Any:
+    read = _reader(path)
+    module = module_beside(read, name, _shipped_in(path))
     try:
-        spec.loader.exec_module(module)
+        if module.partition(".")[0] != RECIPE:
+            return importlib.import_module(module)
+        digest = sources_sha256(find_sources(read, [module], [RECIPE]))
+        return import_beside(path.resolve().parent, name, digest)
+    except InputError as error:
+        raise InputError(f"{path}: model: {error}") from None
     except Exception as error:
-        del sys.modules[qualified]
-        raise InputError(f"{recipe_path}: model: {beside.name} fails on import ({error!r})") from None
-    return module
+        if module == name and isinstance(error, ImportError):
+            raise InputError(f"{path}: model: cannot import '{name}' ({error})") from None
+        raise InputError(f"{path}: model: {name.replace('.', '/')}.py fails on import ({error!r})") from None
+
+
+def code_sha256(recipe: Recipe, path: Path) -> str:
+    """Hex digest of the code that decides a recipe's scores: its model's module and all of ours that `evaluate` runs.
+
+    Found from the imports, see `gsbench.source`; the recipe itself has a digest of its own.
+
+    Args:
+        recipe: of the model.
+        path: the recipe's file.
+
+    Raises:
+        InputError: no such module, or a file that is no Python.
+    """
+    name, _ = _model_of(recipe, path)
+    try:
+        return scoring_sha256(_reader(path), module_beside(_reader(path), name, _shipped_in(path)))
+    except InputError as error:
+        raise InputError(f"{path}: model: {error}") from None
+
+
+def scoring_sha256(read: Read, model: str) -> str:
+    """Hex digest of a model's module and of what `gsbench.evaluate` runs, and of all that these import of ours.
+
+    Args:
+        read: gives the files, of this or of another version of gsbench.
+        model: the module's name among them.
+
+    Raises:
+        InputError: there is no such module, or a file is no Python.
+    """
+    evaluate = public_modules(read).get("evaluate", LIBRARY)
+    return sources_sha256(find_sources(read, [evaluate, model], {LIBRARY, BASELINES, RECIPE, model.partition(".")[0]}))
+
+
+def module_beside(read: Read, name: str, folder: str = RECIPE) -> str:
+    """The full name of a recipe's module: of one in the recipe's folder, else on the import path.
+
+    Args:
+        read: gives the files.
+        name: of the module, as the recipe has it.
+        folder: the package that the recipe's folder is.
+    """
+    return f"{folder}.{name}" if has_module(read, f"{folder}.{name}") else name
+
+
+def _reader(path: Path) -> Read:
+    """Reads ours, the recipe's folder, and the packages on the import path that recipes name modules of."""
+    return reader(path.resolve().parent)
+
+
+def _shipped_in(path: Path) -> str:
+    """The package that a recipe's folder is: its own name where it comes with gsbench."""
+    root, folder = source_location(BASELINES), path.resolve().parent
+    if root is None or not folder.is_relative_to(root.resolve()):
+        return RECIPE
+    return ".".join((BASELINES, *folder.relative_to(root.resolve()).parts))
 
 
 def build_model(recipe: Recipe, path: Path, in_channels: int, num_classes: int, start: bool = True) -> Any:

@@ -4,27 +4,38 @@ Nothing in a checkpoint is executed. Its recipe names the class to fill, and tha
 recipe that the caller names, never from the checkpoint; pickles are not read.
 """
 
+import contextlib
 import dataclasses
+import errno
 import hashlib
 import json
+import math
 import re
+import shutil
+import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import safetensors.torch
+import torch
 from torch import Tensor, nn
 
 from gsbench.baseline import build_model, find_recipe, shipped_recipes
 from gsbench.classifier import Classifier
 from gsbench.parsing import InputError, parse, read_versioned
 from gsbench.recipe import Recipe
-from gsbench.results import write_atomic
+from gsbench.results import TEMPORARY_PREFIX, write_atomic
 from gsbench.tasks import Task
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 """The two files of a checkpoint."""
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""Of the JSON file; one of version 1, which is read as well, says nothing of the code."""
+
+_MOST = {"in_channels": 2**16, "num_classes": 2**20}
+"""Above these, a checkpoint's word is no checkpoint's."""
 
 _REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _HUB_SECONDS = 4.0
@@ -45,6 +56,7 @@ class Checkpoint:
         precision: of the training's products.
         encoder_sha256: of the weights of the encoder that fine-tuning started from: the model is a `Classifier` on one.
             None where nothing was fine-tuned.
+        code_sha256: of the code that trained it, see `gsbench.baseline.code_sha256`; None where it is unknown.
     """
 
     recipe: Recipe
@@ -56,6 +68,17 @@ class Checkpoint:
     seconds: float
     precision: str
     encoder_sha256: str | None = None
+    code_sha256: str | None = None
+
+    def __post_init__(self) -> None:
+        for key, most in _MOST.items():
+            if not 1 <= getattr(self, key) <= most:
+                raise InputError(f"{key} is {getattr(self, key)} (allowed: 1 to {most})")
+        for key in ("seed", "epochs", "seconds"):
+            if not 0 <= getattr(self, key) < math.inf:
+                raise InputError(f"{key} is {getattr(self, key)} (must be finite and at least 0)")
+        if not self.tasks:
+            raise InputError("tasks is empty (must name what the model was trained on)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +102,61 @@ def save_pretrained(folder: Path, model: nn.Module, about: Checkpoint) -> None:
         OSError: the folder cannot be written or the disk is full. A checkpoint that was there is then as it was, or is
             refused when it is read.
     """
+    files = _as_files(model, about)
+    if not _place(folder, files):
+        for name, data in files.items():
+            write_atomic(folder / name, data)
+
+
+def keep_pretrained(folder: Path, model: nn.Module, about: Checkpoint) -> bool:
+    """As `save_pretrained`, but leaves a checkpoint that is there already, as one that another process just put there.
+
+    Whoever reads the folder meanwhile sees no checkpoint or a whole one.
+
+    Returns:
+        Whether the checkpoint that is there now is this one.
+
+    Raises:
+        OSError: the folder cannot be written or the disk is full.
+    """
+    if (folder / CONFIG).exists():
+        return False
+    files = _as_files(model, about)
+    if _place(folder, files):
+        return True
+    if (folder / CONFIG).exists():
+        return False
+    for name, data in files.items():  # weights that somebody was killed beside
+        write_atomic(folder / name, data)
+    return True
+
+
+def _as_files(model: nn.Module, about: Checkpoint) -> dict[str, bytes]:
+    """The files in the order in which they are to be written: what names the weights comes after them."""
     weights = _as_safetensors(model)
     config = _Config(FORMAT_VERSION, hashlib.sha256(weights).hexdigest(), about)
-    write_atomic(folder / WEIGHTS, weights)
-    write_atomic(folder / CONFIG, (json.dumps(dataclasses.asdict(config), indent=1) + "\n").encode())
+    return {WEIGHTS: weights, CONFIG: (json.dumps(dataclasses.asdict(config), indent=1) + "\n").encode()}
+
+
+def _place(folder: Path, files: dict[str, bytes]) -> bool:
+    """Makes a folder with some files, all at once; False where there is one that is not empty."""
+    with contextlib.suppress(OSError):
+        if any(folder.iterdir()):
+            return False
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=TEMPORARY_PREFIX))
+    try:
+        for name, data in files.items():
+            write_atomic(temporary / name, data)
+        temporary.chmod(0o755)
+        temporary.rename(folder)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        return False
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return True
 
 
 def weights_sha256(model: nn.Module) -> str:
@@ -109,21 +183,32 @@ def from_pretrained(
 
     Raises:
         InputError: no such folder or model on the Hub, files that are damaged or do not belong together, a class that
-            neither gsbench nor `model` has, or weights of another architecture; the message says which.
+            neither gsbench nor `model` has, weights of another architecture, or weights that are not finite; the
+            message says which.
     """
     config_path, weights_path = _locate(str(source), revision)
     about, expected = _read_config(config_path)
-    net = _build(str(source), about, model)
+    recipe, recipe_path = _trusted(str(source), about, model)
     weights = _read(weights_path)
     if hashlib.sha256(weights).hexdigest() != expected:
         raise InputError(f"{weights_path}: not the weights that {CONFIG} is about (their sha256 differs)")
+    stored = _parse_weights(weights, weights_path)
+
+    def build() -> nn.Module:
+        net: nn.Module = build_model(recipe, recipe_path, about.in_channels, about.num_classes, start=False)
+        if about.encoder_sha256 is None:
+            return net
+        return Classifier(net, _features(stored, weights_path), about.num_classes)
+
     try:
-        stored = safetensors.torch.load(weights)
-    except safetensors.SafetensorError as error:
-        raise InputError(f"{weights_path}: no safetensors ({error})") from None
-    if about.encoder_sha256 is not None:
-        net = Classifier(net, _features(stored, weights_path), about.num_classes)
-    _fill(net, stored, weights_path)
+        _check_shapes(build, stored, weights_path)
+        net = build()
+    except InputError:
+        raise
+    except Exception as error:  # a class may raise anything for options that are not its own, and these are a file's
+        raise InputError(f"{config_path}: no model comes of its recipe's options ({error!r})") from None
+    _check_weights(net, stored, weights_path)
+    net.load_state_dict(stored)
     return net.eval(), about
 
 
@@ -169,12 +254,12 @@ def _read(path: Path) -> bytes:
 
 
 def _read_config(path: Path) -> tuple[Checkpoint, str]:
-    config = parse(read_versioned(path, "format_version", FORMAT_VERSION), _Config, str(path))
+    config = parse(read_versioned(path, "format_version", FORMAT_VERSION, oldest=1), _Config, str(path))
     return config.checkpoint, config.weights_sha256
 
 
-def _build(source: str, about: Checkpoint, model: str | None) -> nn.Module:
-    """An unfilled model, of the class that gsbench or the caller's recipe has under the checkpoint's name for it."""
+def _trusted(source: str, about: Checkpoint, model: str | None) -> tuple[Recipe, Path]:
+    """The checkpoint's recipe, once it is for the class that gsbench or the caller's recipe has under its name."""
     recipe = about.recipe
     if model is None and recipe.name.partition(":")[0] not in shipped_recipes():
         raise InputError(
@@ -186,8 +271,14 @@ def _build(source: str, about: Checkpoint, model: str | None) -> nn.Module:
         theirs, ours = getattr(recipe, key), getattr(trusted, key)
         if theirs != ours:
             raise InputError(f"{source}: {key} of its recipe is {theirs!r} (must be {ours!r}, as in {path})")
-    recipe = dataclasses.replace(recipe, variants={})
-    return build_model(recipe, path, about.in_channels, about.num_classes, start=False)
+    return dataclasses.replace(recipe, variants={}), path
+
+
+def _parse_weights(data: bytes, path: Path) -> dict[str, Tensor]:
+    try:
+        return safetensors.torch.load(data)
+    except (safetensors.SafetensorError, ValueError, KeyError, RuntimeError) as error:  # KeyError: of a new type
+        raise InputError(f"{path}: no safetensors ({' '.join(str(error).split())})") from None
 
 
 def _features(stored: dict[str, Tensor], path: Path) -> int:
@@ -198,8 +289,18 @@ def _features(stored: dict[str, Tensor], path: Path) -> int:
     return weight.shape[1]
 
 
-def _fill(net: nn.Module, stored: dict[str, Tensor], path: Path) -> None:
-    own = net.state_dict()
+def _check_shapes(build: Callable[[], nn.Module], stored: dict[str, Tensor], path: Path) -> None:
+    """Refuses options that are not those of the weights before memory is asked for, as far as the class allows it."""
+    try:
+        with torch.device("meta"):
+            net = build()
+    except Exception:
+        return  # some constructors want numbers; then the real one says what is wrong
+    _check_weights(net, stored, path)
+
+
+def _check_weights(net: nn.Module, stored: dict[str, Tensor], path: Path) -> None:
+    own, learnt = net.state_dict(), {name for name, _ in net.named_parameters(remove_duplicate=False)}
     for wrong, names in (("lacks", own.keys() - stored.keys()), ("has the unknown", stored.keys() - own.keys())):
         if names:
             raise InputError(f"{path}: {wrong} {min(names)}, {len(names)} in all (must have the weights of its recipe)")
@@ -210,4 +311,6 @@ def _fill(net: nn.Module, stored: dict[str, Tensor], path: Path) -> None:
         ):
             if found != needed:
                 raise InputError(f"{path}: {name} has {what} {found} (must be {needed})")
-    net.load_state_dict(stored)
+        # A buffer may hold infinities on purpose, such as those of a mask.
+        if value.isnan().any() or (name in learnt and not value.isfinite().all()):
+            raise InputError(f"{path}: {name} is not finite (must be numbers: a training that diverged left none)")

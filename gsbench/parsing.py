@@ -241,14 +241,20 @@ def _check_values(values: dict[str, Any] | list[Any]) -> None:
             raise InputError(f"the string {shown(value)} holds a character of no text (NUL, or half of a pair)")
 
 
-def read_versioned(path: Path, key: str, version: int) -> dict[str, Any]:
-    """The table in a JSON file whose `key` names its version; an InputError as `read_json`, or for another version."""
+def read_versioned(path: Path, key: str, version: int, oldest: int | None = None) -> dict[str, Any]:
+    """The table in a JSON file whose `key` names its version: `version`, or one from `oldest` on where that is given.
+
+    Raises:
+        InputError: as `read_json`, or for another version.
+    """
     table = read_json(path)
     found = table.get(key) if isinstance(table, dict) else None
-    if type(found) is not int or found != version:  # True is 1, and so is 1.0
+    first = version if oldest is None else oldest
+    if type(found) is not int or not first <= found <= version:
         newer = type(found) is int and found > version
         hint = "; it was written by a newer gsbench, which reads it" if newer else ""
-        raise InputError(f"{path}: {key} is {shown(found)} (allowed: {version}{hint})")
+        allowed = f"{first} to {version}" if first < version else f"{version}"
+        raise InputError(f"{path}: {key} is {shown(found)} (allowed: {allowed}{hint})")
     return dict(table)
 
 

@@ -31,7 +31,8 @@ from gsbench.recipe import Reported, check_model_name
 from gsbench.tasks import Features, Sampling, Task
 from gsbench.types import Array
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""Of Result files; those of version 1, which are read as well, say nothing of the code."""
 
 PROBABILITY_DIGITS = 6
 """Decimals kept of each probability; the sums below are checked with that rounding in mind."""
@@ -83,13 +84,23 @@ _MAX_VERSIONS = 32
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """Which model was scored. `pretrained` names the weights it started from, or is None."""
+    """Which model was scored.
+
+    Attributes:
+        name: of its recipe.
+        title: in tables.
+        recipe_sha256: of what decides a score in the recipe, see `Recipe.sha256`.
+        num_params: numbers that it learnt.
+        pretrained: the weights it started from, or None.
+        code_sha256: of the code that made the score, see `gsbench.baseline.code_sha256`; None where it is unknown.
+    """
 
     name: str
     title: str
     recipe_sha256: str
     num_params: int
     pretrained: str | None = None
+    code_sha256: str | None = None
 
     def __post_init__(self) -> None:
         check_model_name(self.name)
@@ -98,6 +109,8 @@ class ModelInfo:
         check_range("num_params", self.num_params, 0, MAX_INTEGER)
         if self.pretrained is not None:
             check_text("pretrained", self.pretrained)
+        if self.code_sha256 is not None:
+            check_hex("code_sha256", self.code_sha256)
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,8 +299,10 @@ def atomic_path(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         temporary.chmod(0o644)
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(path)  # a full disk fails a write, which knows no name
         raise
 
 
@@ -310,12 +325,14 @@ def load_scored(path: Path) -> tuple[Result, Float64[Array, "n c"]]:
         file_size(path, MAX_BYTES)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    record = read_versioned(path, "schema_version", SCHEMA_VERSION)
+    record = read_versioned(path, "schema_version", SCHEMA_VERSION, oldest=1)
     predictions = record.pop("predictions", None)
     if not isinstance(predictions, dict) or not predictions:
         raise InputError(f"{path}: predictions is missing or empty (must map object_id to class probabilities)")
     probabilities = _probabilities(predictions, str(path))
     header = parse({**record, "predictions": {}}, Result, str(path))
+    if header.schema_version == 1 and header.model.code_sha256 is not None:
+        raise InputError(f"{path}: model.code_sha256 is set at schema_version 1 (allowed: from 2 on)")
     return dataclasses.replace(header, predictions=predictions), probabilities
 
 

@@ -2,6 +2,7 @@
 
 import ctypes
 import io
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -42,6 +43,7 @@ def train(
     device: torch.device,
     checkpoint: Path | None = None,
     progress: Progress | None = None,
+    code: str = "",
 ) -> Trained:
     """Trains a model in place, by the recipe's `pretraining` and then its `train`; the last weights are the outcome.
 
@@ -60,6 +62,7 @@ def train(
         device: where to train.
         checkpoint: a file written after each epoch and continued from if it exists.
         progress: told of each step.
+        code: hash of the code that decides the outcome, so that a checkpoint by other code is not gone on from.
 
     Raises:
         InputError: the objects give no pairs where the recipe asks for them, the loss or the weights are no longer
@@ -72,13 +75,16 @@ def train(
     run = _Run(model, recipe, seed, device, progress, sum(stage.how.epochs * stage.batches for stage in stages))
     precision = resolve_precision(recipe.train.precision, device)
     shapes = "/".join(str(tuple(given.shape)) for given in (objects.points, objects.images) if given is not None)
-    run_key = f"{recipe.sha256()}/{seed}/{ids_sha256(objects.ids)}/{shapes}/{precision}"
-    done, seconds, optimizer_state = _resume(checkpoint, run_key, model, device)
+    run_key = f"{recipe.sha256()}/{seed}/{ids_sha256(objects.ids)}/{shapes}/{precision}{code and f'/{code}'}"
+    done, seconds, optimizer_state = _resume(checkpoint, run_key, model, device, stages[-1].end_epoch)
     model.train()
     for stage in stages:
         optimizer = _optimizer(model, stage.how)
         if stage.first_epoch < done < stage.end_epoch:
-            optimizer.load_state_dict(optimizer_state)
+            try:
+                optimizer.load_state_dict(optimizer_state)
+            except (ValueError, KeyError, TypeError, RuntimeError) as error:
+                raise InputError(f"{checkpoint}: damaged checkpoint ({error}), remove it to start anew") from None
         for epoch in range(max(stage.first_epoch, done), stage.end_epoch):
             start = time.perf_counter()
             _run_epoch(run, stage, optimizer, epoch)
@@ -270,19 +276,32 @@ def _save(
 
 
 def _resume(
-    path: Path | None, run_key: str, model: nn.Module, device: torch.device
+    path: Path | None, run_key: str, model: nn.Module, device: torch.device, epochs: int
 ) -> tuple[int, float, dict[str, Any]]:
     """Loads a checkpoint if there is one; returns epochs done, seconds taken and the optimizer's state."""
-    if path is None or not path.exists():
+    if path is None:
         return 0, 0.0, {}
     try:
         state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+        theirs = state["run"]
+    except FileNotFoundError:  # there never was one, or another process that trains the same has just ended
+        return 0, 0.0, {}
     except Exception as error:  # torch raises many kinds for a file that is none of its own
         raise InputError(f"{path}: no checkpoint ({type(error).__name__}), remove it to start anew") from None
-    if state.get("run") != run_key:
-        raise InputError(f"{path}: checkpoint of another recipe, seed or training set, remove it to start anew")
-    model.load_state_dict(state["model"])
-    return state["epoch"], state["seconds"], state["optimizer"]
+    if theirs != run_key:
+        raise InputError(
+            f"{path}: checkpoint of another recipe, seed or training set, or of other code, remove it to start anew"
+        )
+    try:
+        model.load_state_dict(state["model"])
+        epoch, seconds, optimizer = int(state["epoch"]), float(state["seconds"]), dict(state["optimizer"])
+    except Exception as error:  # as above, for what its values may be
+        raise InputError(f"{path}: damaged checkpoint ({type(error).__name__}), remove it to start anew") from None
+    finite = 0 <= seconds < math.inf and all(weight.isfinite().all() for weight in model.parameters())
+    if not finite or not 1 <= epoch <= epochs:
+        what = f"epoch {epoch} of {epochs}" if finite else "weights or seconds that are not finite"
+        raise InputError(f"{path}: damaged checkpoint ({what}), remove it to start anew")
+    return epoch, seconds, optimizer
 
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4

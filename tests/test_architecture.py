@@ -21,8 +21,8 @@ ROWS = (
     ("fit", "data", "augment", "checkpoints"),
     ("meshes", "render", "store", "formats"),
     ("geometry", "metrics", "image_metrics", "baseline", "classifier"),
-    ("results",),
-    ("types", "recipe", "tasks", "image_kernels"),
+    ("results", "recipe_package"),
+    ("types", "recipe", "tasks", "image_kernels", "source"),
     ("parsing", "memory"),
 )
 LEVELS = {name: level for level, row in enumerate(ROWS) for name in row}

@@ -1,9 +1,13 @@
 """How a recipe becomes a model: by name, by path, from a folder outside the tree; and what is refused."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 
-from gsbench.baseline import Baseline, PairBaseline, build_model, find_recipe, load_class, shipped_recipes
+from gsbench.baseline import Baseline, PairBaseline, build_model, code_sha256, find_recipe, load_class, shipped_recipes
 
 RECIPE = """
 name = "mine"
@@ -138,3 +142,100 @@ def test_a_class_that_is_no_baseline(recipe_path, old, new, message):
     (recipe_path.parent / "model.py").write_text(MODEL.replace(old, new, 1))
     with pytest.raises(ValueError, match=message):
         load_class(*find_recipe(str(recipe_path)))
+
+
+IMPORTS = {
+    "from .layers import make": "make",
+    "from layers import make": "make",
+    "import layers": "layers.make",
+    "from . import layers": "layers.make",
+    "import layers as own": "own.make",
+    "import parts.deep": "parts.deep.make",
+    "from .parts import deep": "deep.make",
+    "from parts.deep import make": "make",
+}
+
+
+def write_parts(folder, width, imports, make):
+    """A recipe of several files, whose layer is `width` wider than it is told."""
+    folder.mkdir(exist_ok=True)
+    (folder / "recipe.toml").write_text(RECIPE)
+    model = MODEL.replace("import torch\n", f"import torch\n\n{imports}\n", 1)
+    (folder / "model.py").write_text(model.replace("torch.nn.Linear(in_channels", f"{make}(in_channels"))
+    (folder / "parts").mkdir(exist_ok=True)
+    (folder / "parts" / "__init__.py").write_text("")
+    (folder / "parts" / "deep.py").write_text("from layers import make\n\nassert make\n")
+    (folder / "layers.py").write_text(
+        f"import random\n\nimport torch\n\nassert random.random\n\n"
+        f"def make(a, b):\n    import extra\n    return torch.nn.Linear(a, b + {width} + extra.NONE)\n"
+    )
+    (folder / "extra.py").write_text("NONE = 0\n")
+    (folder / "random.py").write_text("raise RuntimeError('names of the standard library stay its own')\n")
+    return find_recipe(str(folder / "recipe.toml"))
+
+
+@pytest.mark.parametrize("imports", IMPORTS)
+def test_a_recipe_of_several_files(tmp_path, imports):
+    """Two of them in one process, whose files have the same names."""
+    for width in (1, 2):
+        recipe, path = write_parts(tmp_path / str(width), width, imports, IMPORTS[imports])
+        assert build_model(recipe, path, 3, 10).layer.weight.shape == (10 + width, 3)
+    assert not {"layers", "extra", "parts"} & set(sys.modules)
+    assert not list(tmp_path.rglob("__pycache__")), "nothing is left in the recipe's folder"
+
+
+def test_a_file_that_was_edited_is_run_anew_in_the_same_process(tmp_path):
+    recipe, path = write_parts(tmp_path, 1, "import layers", "layers.make")
+    first, code = build_model(recipe, path, 3, 10), code_sha256(recipe, path)
+    layers = tmp_path / "layers.py"
+    status = layers.stat()
+    layers.write_text(layers.read_text().replace("b + 1", "b + 5"))
+    os.utime(layers, ns=(status.st_atime_ns, status.st_mtime_ns))  # in the same second, and as long
+    assert build_model(recipe, path, 3, 10).layer.weight.shape == (15, 3)
+    assert first.layer.weight.shape == (11, 3)
+    assert code_sha256(recipe, path) != code
+
+
+def test_a_module_that_is_missing_is_named(tmp_path):
+    recipe, path = write_parts(tmp_path, 1, "from .lost import make", "make")
+    with pytest.raises(ValueError, match=r"recipe\.toml: model: model\.py fails on import .*\.lost'"):
+        load_class(recipe, path)
+    (tmp_path / "model.py").write_text("import torch\nclass Net(:\n")
+    with pytest.raises(ValueError, match=r"recipe\.toml: model: recipe/model\.py: line 2 is no Python"):
+        load_class(recipe, path)
+
+
+def test_a_shipped_model_is_the_one_that_others_import():
+    import gsbench_baselines.pointnet.model as model
+
+    assert load_class(*find_recipe("pointnet")) is model.PointNet
+
+
+def test_the_code_of_a_score_is_what_its_model_and_gsbench_run(tmp_path):
+    recipe, path = write_parts(tmp_path / "a", 1, "import layers", "layers.make")
+    code = code_sha256(recipe, path)
+    assert len(code) == 64
+    assert code_sha256(*write_parts(tmp_path / "elsewhere", 1, "import layers", "layers.make")) == code
+    (tmp_path / "a" / "unused.py").write_text("anything")
+    path.write_text(path.read_text().replace("epochs = 1", "epochs = 2"))
+    assert code_sha256(*find_recipe(str(path))) == code, "the recipe has a digest of its own"
+    for name in ("model", "layers", "extra"):
+        file = tmp_path / "a" / f"{name}.py"
+        written = file.read_text()
+        file.write_text(written + "# changed\n")
+        assert code_sha256(recipe, path) != code, name
+        file.write_text(written.replace("\n", "\r\n"))
+        assert code_sha256(recipe, path) == code, "line ends are the checkout's"
+        file.write_text(written)
+    assert code_sha256(*find_recipe("pointnet")) != code_sha256(*find_recipe("pointnet++"))
+    assert code_sha256(*find_recipe("pointnet++:quick")) == code_sha256(*find_recipe("pointnet++"))
+
+
+def test_the_code_of_a_score_is_the_same_in_another_process_and_loads_no_torch(tmp_path):
+    recipe, path = write_parts(tmp_path, 1, "import layers", "layers.make")
+    script = (
+        "import sys; from gsbench.baseline import code_sha256, find_recipe; "
+        f"print(code_sha256(*find_recipe({str(path)!r}))); assert 'torch' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == code_sha256(recipe, path)

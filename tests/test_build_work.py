@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from gsbench.build.description import Description, Source, describe, first_difference
+import gsbench
+from gsbench.build.description import Description, Source, code_sha256, describe, first_difference
 from gsbench.build.outcome import Outcome, keep_outcome, load_outcomes, rows_path
 from gsbench.build.preset import load_preset
 from gsbench.build.work import Work, open_work, work_path
@@ -244,3 +245,26 @@ def test_an_interrupt_says_how_to_go_on(tmp_path: Path) -> None:
         KeyboardInterrupt, match=r"what is finished stays in .*\.out\.building, and the same command goes"
     ):
         interrupted()
+
+
+def test_only_modules_that_a_build_runs_decide_whether_it_goes_on(tmp_path: Path) -> None:
+    """A module that decides nothing may be added or changed beside a build that was begun."""
+    package = tmp_path / "gsbench"
+    shutil.copytree(Path(gsbench.__file__).parent, package, ignore=shutil.ignore_patterns("mini", "__pycache__"))
+
+    def code() -> str:
+        script = "from gsbench.build.description import code_sha256; print(code_sha256())"
+        command = [sys.executable, "-c", script]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+
+    before = code()
+    assert before == f"{code_sha256()}\n", "wherever it lies"
+    (package / "new.py").write_text("import gsbench.build\n")
+    for part in ("train", "evaluation/main", "leaderboard/table", "cli/scoring", "figures/sheet"):
+        (package / f"{part}.py").write_text((package / f"{part}.py").read_text() + "# changed\n")
+    assert code() == before
+    for part in ("render/software", "store/shards", "fit/hull_kernels", "build/packing"):
+        written = (package / f"{part}.py").read_text()
+        (package / f"{part}.py").write_text(written + "# changed\n")
+        assert code() != before, part
+        (package / f"{part}.py").write_text(written)

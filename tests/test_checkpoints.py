@@ -3,7 +3,9 @@
 import dataclasses
 import hashlib
 import json
+import random
 import shutil
+import threading
 
 import pytest
 import torch
@@ -11,8 +13,9 @@ from safetensors.torch import load_file, save_file
 
 import gsbench
 from gsbench.baseline import build_model, find_recipe
-from gsbench.checkpoints import Checkpoint, from_pretrained, load_checkpoint, save_pretrained
+from gsbench.checkpoints import Checkpoint, from_pretrained, keep_pretrained, load_checkpoint, save_pretrained
 from gsbench.classifier import Classifier
+from gsbench.parsing import InputError
 from tests.test_data import task
 from tests.tiny_training import make_recipe
 
@@ -204,11 +207,11 @@ def test_damaged_files(saved, recipe_path, tmp_path):
     for file, content, message in (
         ("model.safetensors", b"\0" * 100, "not the weights that config.json is about"),
         ("config.json", b"{", "config.json: not JSON"),
-        ("config.json", b"[]", r"format_version is None \(allowed: 1\)"),
+        ("config.json", b"[]", r"format_version is None \(allowed: 1 to 2\)"),
         (
             "config.json",
-            b'{"format_version": 2}',
-            r"format_version is 2 \(allowed: 1; it was written",
+            b'{"format_version": 3}',
+            r"format_version is 3 \(allowed: 1 to 2; it was written",
         ),
         ("config.json", b'{"format_version": 1}', "key 'weights_sha256' is missing"),
     ):
@@ -236,3 +239,111 @@ def test_saving_again_replaces(saved, recipe_path):
     loaded, what = from_pretrained(folder, str(recipe_path))
     assert what == about
     assert torch.equal(loaded.first.weight, other.first.weight)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused(saved, recipe_path, value):
+    folder, _ = saved
+    weights = load_file(folder / "model.safetensors")
+    weights["last.weight"][0, 0] = value
+    resave(folder, weights)
+    with pytest.raises(ValueError, match=r"model\.safetensors: last\.weight is not finite \(must be numbers"):
+        from_pretrained(folder, str(recipe_path))
+    weights["last.weight"][0, 0] = 0
+    weights["norm.running_var"][0] = float("nan")
+    resave(folder, weights)
+    with pytest.raises(ValueError, match=r"norm\.running_var is not finite"):
+        from_pretrained(folder, str(recipe_path))
+
+
+def edit(folder, change):
+    config = json.loads((folder / "config.json").read_text())
+    change(config["checkpoint"])
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c.update(in_channels=0), r"config\.json: checkpoint: in_channels is 0 \(allowed: 1 to 65536\)"),
+        (lambda c: c.update(in_channels=10**12), r"in_channels is 1000000000000 \(allowed: 1 to 65536\)"),
+        (lambda c: c.update(num_classes=-3), r"num_classes is -3 \(allowed: 1 to"),
+        (lambda c: c.update(epochs=-1), r"epochs is -1 \(must be finite and at least 0\)"),
+        (lambda c: c.update(seconds=float("inf")), r"seconds is inf"),
+        (lambda c: c.update(seed=True), r"seed: True is not allowed"),
+        (lambda c: c["recipe"].update(options={"width": "8"}), r"config\.json: no model comes of its recipe's options"),
+        (lambda c: c["recipe"].update(options={"width": -1}), r"config\.json: no model comes of its recipe's options"),
+        (lambda c: c["recipe"].update(options={"width": 10**9}), r"model\.safetensors: \S+ has shape .* \(must be \["),
+        (lambda c: c.update(tasks=[]), r"config\.json: checkpoint: tasks is empty"),
+        (lambda c: c.update(encoder_sha256="a"), r"model\.safetensors: \S+ \S+ unknown|lacks"),
+        (lambda c: c.update(code_sha256=7), r"config\.json: checkpoint: code_sha256: 7 is not allowed"),
+    ],
+)
+def test_what_cannot_be_true_of_a_checkpoint(saved, recipe_path, change, message):
+    folder, _ = saved
+    edit(folder, change)
+    with pytest.raises(ValueError, match=message) as caught:
+        from_pretrained(folder, str(recipe_path))
+    assert "\n" not in str(caught.value)
+
+
+def test_one_of_the_first_format_says_nothing_of_its_code(saved, recipe_path):
+    folder, weights = saved
+    config = json.loads((folder / "config.json").read_text())
+    assert config["format_version"] == 2
+    config["format_version"] = 1
+    del config["checkpoint"]["code_sha256"]
+    (folder / "config.json").write_text(json.dumps(config))
+    loaded, about = from_pretrained(folder, str(recipe_path))
+    assert about.code_sha256 is None
+    assert torch.equal(loaded.first.weight, weights["first.weight"])
+
+
+def test_mutated_checkpoints_are_read_or_refused(saved, recipe_path, tmp_path):
+    """Bytes changed, lost or put in at random, and the hash made to fit: no other error comes of them."""
+    folder, _ = saved
+    rng = random.Random(0)
+    refused: list[str] = []
+    for number in range(300):
+        copy = tmp_path / "copy"
+        shutil.copytree(folder, copy, dirs_exist_ok=True)
+        file = copy / ("model.safetensors" if number % 2 else "config.json")
+        data = bytearray(file.read_bytes())
+        for _ in range(rng.randint(1, 4)):
+            at = rng.randrange(min(len(data), 400) if number % 4 == 1 else len(data))
+            data[at : at + rng.choice((0, 1, 1, 5))] = rng.randbytes(rng.choice((0, 1, 1, 5)))
+        file.write_bytes(data)
+        if number % 2:
+            config = json.loads((copy / "config.json").read_text())
+            config["weights_sha256"] = hashlib.sha256(data).hexdigest()
+            (copy / "config.json").write_text(json.dumps(config))
+        try:
+            from_pretrained(copy, str(recipe_path))
+        except InputError as error:
+            refused.append(str(error).replace(str(copy), "HERE"))
+    assert len(refused) > 200
+    assert not [line for line in refused if "HERE" not in line or "\n" in line]
+
+
+def test_of_several_the_first_is_kept_and_nobody_reads_a_half(saved, recipe_path, tmp_path):
+    recipe, path = find_recipe(str(recipe_path))
+    target, seen, stop = tmp_path / "kept" / "target", [], threading.Event()
+
+    def read():
+        while not stop.is_set():
+            if (target / "config.json").exists():
+                seen.append(from_pretrained(target, str(recipe_path))[1].seconds)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    kept = []
+    try:
+        for number in range(12):
+            about = dataclasses.replace(describe(recipe), seconds=float(number))
+            kept.append(keep_pretrained(target, build_model(recipe, path, 3, 2), about))
+    finally:
+        stop.set()
+        reader.join()
+    assert kept == [True] + [False] * 11
+    assert set(seen) <= {0.0}
+    assert [entry.name for entry in target.parent.iterdir()] == ["target"]

@@ -1,15 +1,18 @@
 """From a model's name and a data folder to a Result file."""
 
+import errno
 import json
+import os
 import re
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from gsbench.baseline import find_recipe
-from gsbench.checkpoints import from_pretrained
+from gsbench.checkpoints import from_pretrained, load_checkpoint, save_pretrained
 from gsbench.data import Objects, open_objects
 from gsbench.evaluation import Watch, evaluate, find_reported, predict
 from gsbench.evaluation.machine import choose_device, run_info
@@ -17,7 +20,7 @@ from gsbench.metrics import classification_metrics
 from gsbench.recipe import Recipe, Reported, Train, load_recipe
 from gsbench.results import load_result
 from gsbench.store.folder import open_folder
-from gsbench.train import Trained
+from gsbench.train import Trained, train
 from tests.store.conftest import made as views_folder  # noqa: F401 (a fixture)
 from tests.test_data import task
 from tests.tiny_training import LARGEST, OBJECTS, make_folder, make_recipe
@@ -252,3 +255,107 @@ def test_a_git_that_does_not_answer_costs_no_score(monkeypatch):
     monkeypatch.setattr(subprocess, "run", slow)
     info = run_info(0, torch.device("cpu"), Trained(1, 1.0, "fp32"), 24, 1.0)
     assert (info.commit, info.dirty) == (None, None)
+
+
+def test_a_model_that_was_edited_is_trained_anew_beside_the_old_one(data, tmp_path):
+    told: list[str] = []
+    recipe, kept, out = make_recipe(tmp_path / "mine"), tmp_path / "kept", tmp_path / "out"
+
+    def score():
+        (result,) = evaluate(
+            str(recipe), data, num_points=16, checkpoints=kept, out=out, watch=Watch(notice=told.append)
+        )
+        return result
+
+    first = score()
+    (folder,) = kept.iterdir()
+    model = recipe.parent / "model.py"
+    written = model.read_text()
+    model.write_text(written.replace("h.amax(1)", "2 * h.amax(1)"))
+    second = score()
+    anew = f"{kept}/{folder.name.replace(first.model.code_sha256[:8], second.model.code_sha256[:8])}"
+    paths = sorted(out.iterdir(), key=lambda path: len(path.name))
+    assert told == [
+        f"{folder} is of other code than this, and stays; trained anew, into {anew}.",
+        f"{paths[0]} is of another recipe or by other code, and stays; this Result is {paths[1]}.",
+    ]
+    assert first.model.code_sha256 != second.model.code_sha256
+    assert first.predictions != second.predictions
+    assert (load_result(paths[0]), load_result(paths[1])) == (first, second)
+    assert load_checkpoint(Path(anew)).code_sha256 == second.model.code_sha256
+    told.clear()
+    score()
+    model.write_text(written)
+    assert score().predictions == first.predictions
+    assert [line.partition(" in ")[0] for line in told if "reused" in line] == ["reused the model"] * 2
+    assert len(list(kept.iterdir())) == 2
+    assert sorted(out.iterdir(), key=lambda path: len(path.name)) == paths
+
+
+def test_an_interrupted_training_is_not_gone_on_with_by_other_code(data, tmp_path):
+    recipe, steps, told = make_recipe(tmp_path / "mine"), [], []
+
+    def kill(done, total, loss):
+        if done == 11:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(str(recipe), data, num_points=16, checkpoints=tmp_path / "kept", watch=Watch(progress=kill))
+    (unfinished,) = (tmp_path / "kept").iterdir()
+    before = unfinished.read_bytes()
+    model = recipe.parent / "model.py"
+    model.write_text(model.read_text().replace("h.amax(1)", "2 * h.amax(1)"))
+    watch = Watch(progress=lambda done, total, loss: steps.append(done), notice=told.append)
+    evaluate(str(recipe), data, num_points=16, checkpoints=tmp_path / "kept", watch=watch)
+    assert steps[0] == 1
+    assert told[0].startswith(f"{unfinished} is of other code than this, and stays; trained anew")
+    assert unfinished.read_bytes() == before
+
+
+def test_a_second_recipe_of_the_same_name_overwrites_no_result(data, tmp_path):
+    told: list[str] = []
+    recipes = [make_recipe(tmp_path / "first"), make_recipe(tmp_path / "second")]
+    recipes[1].write_text(recipes[1].read_text().replace("epochs = 6", "epochs = 5"))
+    results = [
+        evaluate(str(recipe), data, num_points=16, out=tmp_path / "out", watch=Watch(notice=told.append))[0]
+        for recipe in recipes
+    ]
+    assert len(told) == 1
+    first, second = sorted((tmp_path / "out").iterdir(), key=lambda path: len(path.name))
+    assert [load_result(first), load_result(second)] == results
+    assert second.name.endswith(f"-{results[1].model.recipe_sha256[:8]}-{results[1].model.code_sha256[:8]}-s0.json")
+
+
+def test_a_checkpoint_that_another_process_was_first_to_keep_is_the_one_that_is_scored(data, tmp_path, monkeypatch):
+    """Many that train the same at once end one after the other."""
+    recipe, kept = make_recipe(tmp_path / "mine"), tmp_path / "kept"
+    told: list[str] = []
+    arguments = {"num_points": 16, "checkpoints": kept}
+
+    def slower(net, *rest):
+        trained = train(net, *rest)
+        monkeypatch.undo()
+        evaluate(str(recipe), data, **arguments)
+        (folder,) = (path for path in kept.iterdir() if path.is_dir())
+        other_net, about = from_pretrained(folder, str(recipe))
+        other_net.last.weight.data *= 3  # as of a machine that rounds otherwise
+        save_pretrained(folder, other_net, about)
+        return trained
+
+    monkeypatch.setattr("gsbench.evaluation.kept.train", slower)
+    (result,) = evaluate(str(recipe), data, watch=Watch(notice=told.append), **arguments)
+    (folder,) = kept.iterdir()
+    assert told == [f"reused the model in {folder}, trained for 6 epochs."]
+    assert result.predictions == evaluate(str(recipe), data, **arguments)[0].predictions
+
+
+def test_a_full_disk_is_that_of_the_file_that_it_cut_short(data, tmp_path, monkeypatch):
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    recipe = make_recipe(tmp_path / "mine")
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left") as caught:
+        evaluate(str(recipe), data, num_points=16, checkpoints=tmp_path / "kept", out=tmp_path / "out")
+    assert str(caught.value.filename).startswith(f"{tmp_path}/kept/")
+    assert not list((tmp_path / "kept").iterdir())

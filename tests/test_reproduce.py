@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gsbench.baseline import find_recipe
+from gsbench.baseline import code_sha256, find_recipe
+from gsbench.evaluation import Watch
 from gsbench.leaderboard.table import NONE
 from gsbench.metrics import classification_metrics
 from gsbench.reproduce import TABLES, VARIANTS, How, as_markdown, as_record, load_table, reproduce, run
@@ -51,7 +52,7 @@ class StandIn:
         if len(self.calls) == self.stop_at:
             raise KeyboardInterrupt
         self.calls.append({"model": model, "seeds": seeds, "checkpoints": checkpoints, **task})
-        folder, (recipe, _), (seed,) = open_folder(Path(data)), find_recipe(model), seeds
+        folder, (recipe, path), (seed,) = open_folder(Path(data)), find_recipe(model), seeds
         images, pairs = task["modality"] == "images", recipe.supervision == "pairs"
         shape = (task["features"], task["sampling"], task["num_views"] if images else task["num_points"])
         scored = run.make_task(
@@ -65,7 +66,7 @@ class StandIn:
         result = Result(
             SCHEMA_VERSION,
             scored,
-            ModelInfo(recipe.name, recipe.title, recipe.sha256(), 10),
+            ModelInfo(recipe.name, recipe.title, recipe.sha256(), 10, code_sha256=code_sha256(recipe, path)),
             RunInfo(seed, "cpu", "last", 1, 20, 1.0, 1.0, 1.0, "fp32", {}, None, None),
             classification_metrics(np.array([predictions[i] for i in sorted(labels)]), truth),
             None,
@@ -358,3 +359,48 @@ def test_a_data_set_made_from_the_published_one_compares(data, monkeypatch):
     for name, compares in (("modelnet10-gs", True), ("modelnet10", True), ("modelnet10x", False), ("mini", False)):
         named = dataclasses.replace(folder, manifest=dataclasses.replace(folder.manifest, name=name))
         assert Holdings(named).is_of(load_table("table1").data) is compares, name
+
+
+def rewrite(path: Path, change) -> None:
+    record = json.loads(path.read_text())
+    change(record)
+    path.write_text(json.dumps(record))
+
+
+@pytest.mark.parametrize("found_only", [True, False])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda r: r["metrics"].update(accuracy=0.99), r"metrics\.accuracy is 0\.99, its predictions give 0\.5"),
+        (lambda r: r["metrics"].pop("macro_f1"), r"metrics\.macro_f1 is missing, its predictions give"),
+        (
+            lambda r: r.update(predictions=dict(list(r["predictions"].items())[:1])),
+            r"predictions: missing objects: .* \(must hold the 6 test objects\)",
+        ),
+        (lambda r: r["predictions"].update(chair_9999=[1, 0]), "unknown objects: chair_9999"),
+    ],
+)
+def test_a_result_that_does_not_hold_is_not_printed(data, evaluate, tmp_path, change, message, found_only):
+    reproduce("table4", data, how(tmp_path), [1])
+    (path,) = tmp_path.iterdir()
+    rewrite(path, change)
+    with pytest.raises(ValueError, match=message) as caught:
+        reproduce("table4", data, how(tmp_path, found_only=found_only), [1])
+    assert str(caught.value).startswith(str(path))
+
+
+@pytest.mark.parametrize("code", ["ab" * 32, None])
+def test_a_result_by_other_code_is_not_taken_for_ours(data, evaluate, tmp_path, code):
+    def of_other_code(record):
+        record["model"]["code_sha256"] = code
+
+    reproduce("table4", data, how(tmp_path), [1])
+    (path,) = tmp_path.iterdir()
+    rewrite(path, of_other_code)
+    (line,) = reproduce("table4", data, how(tmp_path, found_only=True), [1])
+    assert line.differs[-1] == "1 of 1 results by other code than this gsbench's", "printed, and said to be"
+    told: list[str] = []
+    (line,) = reproduce("table4", data, how(tmp_path), [1], watch=lambda *_: Watch(notice=told.append))
+    assert told == [f"{path} is by other code than this gsbench's, and stays; scored anew."]
+    assert len(evaluate.calls) == 2
+    assert not any("other code" in clause for clause in line.differs)

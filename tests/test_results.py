@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from gsbench.recipe import Reported
-from gsbench.results import ModelInfo, Pretext, Result, RunInfo, load_result, save_result, write_atomic
+from gsbench.results import SCHEMA_VERSION, ModelInfo, Pretext, Result, RunInfo, load_result, save_result, write_atomic
 from gsbench.tasks import Task
 
 
@@ -17,11 +17,11 @@ from gsbench.tasks import Task
 def result() -> Result:
     probabilities = np.random.default_rng(0).dirichlet(np.ones(3), 4)
     return Result(
-        schema_version=1,
+        schema_version=SCHEMA_VERSION,
         task=Task(
             "mini", "1.0", "ab" * 32, "test", "gaussians", "supervised", 50, 2, "xyz+geo", "fps", 1024, None, None
         ),
-        model=ModelInfo("pointnet++:quick", "PointNet++", "cd" * 32, 1_467_978),
+        model=ModelInfo("pointnet++:quick", "PointNet++", "cd" * 32, 1_467_978, code_sha256="ef" * 32),
         run=RunInfo(1, "cpu", "last", 10, 240, 12.5, 0.5, 300.0, "bf16", {"torch": "2.13.0"}, None, None),
         metrics={"accuracy": 0.75, "class_accuracy": 0.7},
         reported=Reported("ModelNet40", "points", 0.919, "PointNet++ paper, table 3"),
@@ -71,9 +71,16 @@ def test_what_an_encoder_learnt_from_comes_back_and_is_in_the_name(result, path)
     assert full.file_name() == "pointnet++-quick-xyz+geo-uniform-n2048-v64-s1.json"
 
 
-def test_an_older_file_has_neither(result, path):
-    edit(path, lambda record: (record.pop("pretext"), record.pop("stated"), record["task"].pop("cameras")))
-    assert load_result(path) == result
+def test_an_older_file_has_none_of_these(result, path):
+    def older(record):
+        for table, key in ((record, "pretext"), (record, "stated"), (record["task"], "cameras"),
+                           (record["model"], "code_sha256")):  # fmt: skip
+            del table[key]
+        record["schema_version"] = 1
+
+    edit(path, older)
+    model = dataclasses.replace(result.model, code_sha256=None)
+    assert load_result(path) == dataclasses.replace(result, schema_version=1, model=model)
 
 
 def test_file_name(result):
@@ -94,7 +101,11 @@ def set_key(*keys, value):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (set_key("schema_version", value=2), r"schema_version is 2 \(allowed: 1; it was written"),
+        (set_key("schema_version", value=3), r"schema_version is 3 \(allowed: 1 to 2; it was written"),
+        (set_key("schema_version", value=0), r"schema_version is 0 \(allowed: 1 to 2\)"),
+        (set_key("schema_version", value=True), r"schema_version is True"),
+        (set_key("schema_version", value=1), r"model\.code_sha256 is set at schema_version 1 \(allowed: from 2 on\)"),
+        (set_key("model", "code_sha256", value="hello"), r"model: code_sha256 is 'hello' \(allowed: 64 hex"),
         (lambda r: r.pop("schema_version"), "schema_version is None"),
         (lambda r: r.pop("task"), "key 'task' is missing"),
         (set_key("extra", value=1), "unknown key 'extra'"),

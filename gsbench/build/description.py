@@ -1,18 +1,17 @@
 """What decides the bytes of a build, written down, so that no work folder is gone on with by another build."""
 
 import dataclasses
-import hashlib
 import importlib.metadata
 import json
 import platform
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import gsbench
 from gsbench.build.preset import Preset
 from gsbench.meshes.split import MeshFile, mesh_sha256
+from gsbench.source import LIBRARY, find_sources, reader, sources_sha256
 
 FORMAT = 1
 """Of a work folder's files."""
@@ -22,10 +21,6 @@ _PROGRAMS = (
 )  # fmt: skip
 _DRAWN_WITH = ("pyrender", "PyOpenGL")
 _FITTED_WITH = ("torch", "gsplat")
-_DECIDE_NOTHING = (
-    "audit", "augment", "baseline", "checkpoints", "cli", "data", "doctor", "evaluation", "figures", "formats",
-    "leaderboard", "metrics", "train", "verification",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +49,7 @@ class Description:
     Attributes:
         format: of the work folder.
         recipe: the whole preset.
-        code: hash of this package's modules.
+        code: hash of the modules that a build runs.
         programs: versions, and the device of the fit, `cpu` or `cuda`.
         meshes: the objects by id.
     """
@@ -94,14 +89,8 @@ def _version(package: str) -> str:
 
 
 def code_sha256() -> str:
-    """Of the modules that can decide a byte: two checkouts of one version are two programs."""
-    root = Path(gsbench.__file__).parent
-    digest = hashlib.sha256()
-    for path in sorted(root.rglob("*.py")):
-        inside = path.relative_to(root)
-        if Path(inside.parts[0]).stem not in _DECIDE_NOTHING:
-            digest.update(inside.as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest.hexdigest()
+    """Of the modules that a build runs, which can decide a byte: two checkouts of one version are two programs."""
+    return sources_sha256(find_sources(reader(), ["gsbench.build"], [LIBRARY]))
 
 
 def _source(file: MeshFile, known: Source | None) -> Source:

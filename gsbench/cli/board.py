@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gsbench.cli.messages import failed_check, notice
+from gsbench.parsing import InputError
 
 if TYPE_CHECKING:
     from gsbench.leaderboard import Truth
@@ -35,6 +36,9 @@ def add_commands(commands: Any) -> None:
     )
     board.add_argument(
         "--check", action="store_true", help="write nothing; recompute every metric, exit 1 on a difference"
+    )
+    board.add_argument(
+        "--code", action="store_true", help="with --check: compare each entry's code with that of the commit it names"
     )
     board.set_defaults(run=_leaderboard)
 
@@ -95,6 +99,8 @@ def _truth(task: "Task", board: Path, data: str | None) -> "Truth":
 def _leaderboard(args: argparse.Namespace) -> int:
     from gsbench.leaderboard import CheckError, check
 
+    if args.code and not args.check:
+        raise InputError("--code is of --check (allowed: leave it out, or give both)")
     if not args.check:
         _publish(args.board)
         return 0
@@ -103,4 +109,18 @@ def _leaderboard(args: argparse.Namespace) -> int:
     except CheckError as error:
         return failed_check(str(error))
     _tell_unfinished(args.board)
-    return 0
+    return _check_code(args.board) if args.code else 0
+
+
+def _check_code(board: Path) -> int:
+    import gsbench
+    from gsbench.leaderboard import load_entries
+    from gsbench.leaderboard.commits import check_code, count_standings
+
+    entries = [(entry.path, entry.result) for _, some in load_entries(board) for entry in some]
+    checks = check_code(entries, Path(gsbench.__file__).parent)
+    print(f"code of entries: {count_standings(checks)}")
+    differing = [check for check in checks if check.standing == "differ"]
+    for check in differing:
+        failed_check(f"{check.path}: {check.why}")
+    return 1 if differing else 0

@@ -74,6 +74,7 @@ class Job:
         model: as the caller named it.
         recipe: that it means.
         recipe_path: the recipe's file.
+        code: hash of the code that decides its score.
         folder: the data set.
         task: what is scored.
         pairs: what the encoder is trained on first; None where the recipe trains by labels.
@@ -85,6 +86,7 @@ class Job:
     model: str
     recipe: Recipe
     recipe_path: Path
+    code: str
     folder: Folder
     task: Task
     pairs: Pairs | None

@@ -1,6 +1,7 @@
 """Trainings: each once for everything that tells them apart; its outcome is kept as a checkpoint, and found again."""
 
 import dataclasses
+import glob
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from gsbench.checkpoints import CONFIG, Checkpoint, from_pretrained, save_pretrained
+from gsbench.checkpoints import CONFIG, Checkpoint, from_pretrained, keep_pretrained
 from gsbench.data import Objects
 from gsbench.evaluation.job import Job, safe
 from gsbench.parsing import InputError
@@ -25,6 +26,7 @@ class Training:
         name: of what it is trained on, as part of its folder's.
         recipe: that the model is built by, and that its folder's digest is of.
         by: the recipe that it is trained by.
+        code: hash of the code that trains it.
         tasks: that it is trained on.
         seed: of its weights and its training.
         encoder: hash of the weights that fine-tuning starts from; None where nothing is fine-tuned.
@@ -33,15 +35,23 @@ class Training:
     name: str
     recipe: Recipe
     by: Recipe
+    code: str
     tasks: tuple[Task, ...]
     seed: int
     encoder: str | None = None
 
     def folder(self, checkpoints: Path | None) -> Path | None:
-        """Where its outcome is kept."""
-        return checkpoints and checkpoints / safe(
-            f"{self.name}-{self.recipe.name}-{self.recipe.sha256()[:8]}-s{self.seed}"
-        )
+        """Where its outcome is kept: apart from that of other code, which may have taken hours."""
+        return checkpoints and checkpoints / f"{self._stem()}-{self.code[:8]}-s{self.seed}"
+
+    def by_other_code(self, checkpoints: Path) -> list[Path]:
+        """What is kept of the same training by other code, or by code that is unknown."""
+        own, found = self.folder(checkpoints), checkpoints.glob(f"{glob.escape(self._stem())}*-s{self.seed}*")
+        kept = [path for path in sorted(found) if path.suffix == ".pt" or (path / CONFIG).exists()]
+        return [path for path in kept if own not in (path, path.with_suffix(""))]
+
+    def _stem(self) -> str:
+        return safe(f"{self.name}-{self.recipe.name}-{self.recipe.sha256()[:8]}")
 
     def is_begun(self, checkpoints: Path | None) -> bool:
         """Whether its outcome is there, or an epoch of it."""
@@ -52,7 +62,8 @@ class Training:
         """Whether a checkpoint is its outcome."""
         ours, theirs = (recipe if self.encoder else without_labels(recipe) for recipe in (self.recipe, about.recipe))
         same_recipe = ours.sha256() == theirs.sha256()
-        return same_recipe and (self.tasks, self.seed, self.encoder) == (about.tasks, about.seed, about.encoder_sha256)
+        start = (about.seed, about.encoder_sha256, about.code_sha256)
+        return same_recipe and self.tasks == about.tasks and start == (self.seed, self.encoder, self.code)
 
 
 def without_labels(recipe: Recipe) -> Recipe:
@@ -78,11 +89,14 @@ def train_once(
     if folder is not None and (folder / CONFIG).exists():
         net, about = _load(job, training, folder)
         return net.to(job.device), about
+    if job.checkpoints is not None and (others := training.by_other_code(job.checkpoints)) and job.watch.notice:
+        more = f" and {len(others) - 1} more" if len(others) > 1 else ""
+        job.watch.notice(f"{others[0]}{more} is of other code than this, and stays; trained anew, into {folder}.")
     given = objects()
     torch.manual_seed(training.seed)
     net = build(given).to(job.device)
     unfinished = folder and _unfinished(folder)
-    trained = train(net, given, training.by, training.seed, job.device, unfinished, job.watch.progress)
+    trained = train(net, given, training.by, training.seed, job.device, unfinished, job.watch.progress, training.code)
     about = Checkpoint(
         recipe=training.recipe,
         tasks=training.tasks,
@@ -93,11 +107,14 @@ def train_once(
         seconds=trained.seconds,
         precision=trained.precision,
         encoder_sha256=training.encoder,
+        code_sha256=training.code,
     )
     if folder is not None and unfinished is not None:
-        save_pretrained(folder, net, about)
+        ours = keep_pretrained(folder, net, about)
         unfinished.unlink(missing_ok=True)  # one that trains for no epoch writes none
-    return net, about
+        if not ours:  # another process was the first to end: what is kept is scored
+            net, about = _load(job, training, folder)
+    return net.to(job.device), about
 
 
 def _unfinished(folder: Path) -> Path:
@@ -111,7 +128,7 @@ def _load(job: Job, training: Training, folder: Path) -> tuple[nn.Module, Checkp
     except InputError as error:
         raise InputError(f"{error}; remove {folder} to train anew") from None
     if not training.is_that_of(about):
-        raise InputError(f"{folder}: of another recipe, seed, data set or encoder, remove it to train anew")
+        raise InputError(f"{folder}: of another recipe, code, seed, data set or encoder, remove it to train anew")
     if job.watch.notice:
         what = "encoder" if job.pairs is not None and training.encoder is None else "model"
         job.watch.notice(f"reused the {what} in {folder}, trained for {about.epochs} epochs.")

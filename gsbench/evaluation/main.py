@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from gsbench.baseline import find_recipe, load_class
+from gsbench.baseline import code_sha256, find_recipe, load_class
 from gsbench.data import check_views, render_psnr, training_ids
 from gsbench.evaluation.data import Data, training_task
 from gsbench.evaluation.job import (
@@ -28,7 +28,7 @@ from gsbench.evaluation.scores import find_reported
 from gsbench.metrics import classification_metrics
 from gsbench.parsing import InputError
 from gsbench.probe import check_classes
-from gsbench.results import SCHEMA_VERSION, ModelInfo, Result, save_result
+from gsbench.results import SCHEMA_VERSION, ModelInfo, Result, load_result, save_result
 from gsbench.store.folder import Folder, default_data, open_folder, read_labels, resolve
 from gsbench.tasks import CamerasOf, Features, Modality, Protocol, Sampling, Task, ViewsFrom
 
@@ -76,7 +76,8 @@ def evaluate(
         pretext_views: images an object that a recipe of pairs learns from; None is all, or what memory allows.
         seeds: one run each.
         device: where to run; `auto` is CUDA where there is a GPU.
-        out: folder for the Result files, named for their task, model and seed, or None.
+        out: folder for the Result files, named for their task, model and seed, or None. One that another recipe or
+            other code made stays, and the new one's name then has a hash of both.
         checkpoints: folder from which an interrupted run goes on, and where trained models are kept and found, or None.
         watch: told of the run while it goes on.
 
@@ -95,7 +96,7 @@ def evaluate(
     try:
         for result in _results(job, seeds):
             if out is not None:
-                save_result(result, Path(out) / f"{job.task.slug()}-{result.file_name()}")
+                save_result(result, _choose_path(Path(out), job, result))
             results.append(result)
     except torch.OutOfMemoryError:
         raise InputError(
@@ -103,6 +104,27 @@ def evaluate(
             "(allowed: fewer points or views, or a smaller images.size)"
         ) from None
     return results
+
+
+def _choose_path(out: Path, job: Job, result: Result) -> Path:
+    """Where a Result goes: under the name of its task, model and seed; beside one there that something else made."""
+    path = out / f"{job.task.slug()}-{result.file_name()}"
+    if not path.exists() or _made_alike(path, result):
+        return path
+    name, _, seed = path.stem.rpartition("-s")
+    apart = path.with_name(f"{name}-{result.model.recipe_sha256[:8]}-{job.code[:8]}-s{seed}.json")
+    if job.watch.notice:
+        job.watch.notice(f"{path} is of another recipe or by other code, and stays; this Result is {apart}.")
+    return apart
+
+
+def _made_alike(path: Path, result: Result) -> bool:
+    try:
+        model = load_result(path).model
+    except InputError:
+        return False
+    ours = result.model
+    return (model.name, model.recipe_sha256, model.code_sha256) == (ours.name, ours.recipe_sha256, ours.code_sha256)
 
 
 def _make_job(
@@ -123,14 +145,14 @@ def _make_job(
     regime, shape = (wanted.regime, wanted.draw), (wanted.features, wanted.sampling)
     task = make_task(folder, modality, *regime, *shape, count, wanted.views_from, wanted.cameras, protocol)
     _check_inputs(folder, task)
-    pairs = None
+    pairs, code = None, code_sha256(recipe, path)
     if recipe.supervision == "pairs":
 
         def begun(pairs: Pairs) -> bool:
-            return any(pretext_training(recipe, seed, pairs).is_begun(checkpoints) for seed in seeds)
+            return any(pretext_training(recipe, code, seed, pairs).is_begun(checkpoints) for seed in seeds)
 
         pairs = plan(folder, recipe, inputs, wanted, begun, watch.notice)
-    return Job(model, recipe, path, folder, task, pairs, choose_device(device), checkpoints, watch)
+    return Job(model, recipe, path, code, folder, task, pairs, choose_device(device), checkpoints, watch)
 
 
 def _check_inputs(folder: Folder, task: Task) -> None:
@@ -165,7 +187,7 @@ def _as_result(job: Job, seed: int, scored: Scored, encoder: Encoder | None) -> 
     return Result(
         schema_version=SCHEMA_VERSION,
         task=job.task,
-        model=ModelInfo(recipe.name, recipe.title, recipe.sha256(), params, recipe.pretrained),
+        model=ModelInfo(recipe.name, recipe.title, recipe.sha256(), params, recipe.pretrained, job.code),
         run=run_info(seed, job.device, scored.trained, scored.train_objects, scored.seconds),
         metrics=classification_metrics(scored.probabilities, scored.labels),
         reported=find_reported(recipe, job.task, pretext),

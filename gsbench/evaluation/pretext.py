@@ -132,7 +132,7 @@ def pretrain(job: Job, seeds: Sequence[int]) -> list[Encoder]:
     objects = functools.cache(lambda: _open(job, "train", images).to(job.device))
     test = functools.cache(lambda: _open(job, "test", _pair_images(job.folder, images)))
     for seed in seeds:
-        training = pretext_training(job.recipe, seed, job.pairs)
+        training = pretext_training(job.recipe, job.code, seed, job.pairs)
         net, about = train_once(
             job,
             training,
@@ -144,10 +144,10 @@ def pretrain(job: Job, seeds: Sequence[int]) -> list[Encoder]:
     return encoders
 
 
-def pretext_training(recipe: Recipe, seed: int, pairs: Pairs) -> Training:
-    """The training of an encoder of pairs."""
+def pretext_training(recipe: Recipe, code: str, seed: int, pairs: Pairs) -> Training:
+    """The training of an encoder of pairs, by a recipe and code of that hash."""
     recipe = without_labels(recipe)
-    return Training(pairs.slug(), recipe, recipe, (pairs.points, pairs.images), seed)
+    return Training(pairs.slug(), recipe, recipe, code, (pairs.points, pairs.images), seed)
 
 
 def _open(job: Job, split: str, images: Task) -> Objects:

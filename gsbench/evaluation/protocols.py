@@ -76,7 +76,7 @@ def finetune(job: Job, seed: int, data: Data, encoder: Encoder) -> Scored:
         pretrained=f"sha256:{start}",  # an interrupted training goes on from the same encoder alone
     )
     task = training_task(job.task)
-    training = Training(f"{task.slug()}-{encoder.about.slug()}", job.recipe, by, (task,), seed, start)
+    training = Training(f"{task.slug()}-{encoder.about.slug()}", job.recipe, by, job.code, (task,), seed, start)
 
     def build(objects: Objects) -> nn.Module:
         with torch.no_grad():
@@ -165,7 +165,7 @@ def _over_draws(job: Job, first: dict[str, float], scores: Callable[[int], dict[
 def _train(job: Job, seed: int, data: Data) -> tuple[nn.Module, Trained]:
     # A probe's model is that of the supervised score: whichever is asked for first, it is trained once.
     task = dataclasses.replace(training_task(job.task), protocol="supervised", cameras="train")
-    training = Training(task.slug(), job.recipe, job.recipe, (task,), seed)
+    training = Training(task.slug(), job.recipe, job.recipe, job.code, (task,), seed)
 
     def build(objects: Objects) -> nn.Module:
         return build_model(job.recipe, job.recipe_path, objects.channels, job.num_classes)

@@ -59,6 +59,7 @@ def _record(truth: Truth, row: Row) -> dict[str, object]:
         "num_params": model.num_params,
         "pretrained": model.pretrained or "",
         "recipe_sha256": model.recipe_sha256,
+        "code_sha256": model.code_sha256 or "unknown",
         **{f"pretext_{key}": getattr(pretext, key) if pretext else "" for key in _PRETEXT},
         **{f"stated_{key}": f"{value:.6f}" for key, value in row.stated.items()},
     }

@@ -134,17 +134,20 @@ def check_one_recipe(results: Iterable[tuple[Path, Result]]) -> None:
         CheckError: names the file that differs from the first one, the key and both values.
     """
     first: dict[str, Any] | None = None
+    code: str | None = None
     for path, result in results:
+        code = code or result.model.code_sha256
         made = {
             "model.recipe_sha256": result.model.recipe_sha256,
             "model.pretrained": result.model.pretrained,
+            "model.code_sha256": result.model.code_sha256 or code,  # those that do not say are of older Results
             "run.selection": result.run.selection,
             "run.epochs": result.run.epochs,
             "run.train_objects": result.run.train_objects,
             "pretext.epochs": result.pretext and result.pretext.epochs,
             "pretext.objects": result.pretext and result.pretext.objects,
         }
-        first = first or made
+        first = (first or made) | {"model.code_sha256": code}
         for key, value in made.items():
             if value != first[key]:
                 raise CheckError(f"{path}: {key} is {value!r}, other seeds of this model and task have {first[key]!r}")

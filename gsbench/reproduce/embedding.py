@@ -53,6 +53,8 @@ def draw_figure7(data: str | Path, how: How, encoder: str | Path | None = None, 
     with tempfile.TemporaryDirectory() as unkept:
         if encoder is not None and _is_checkpoint(str(encoder)):
             (net, about), kept = from_pretrained(encoder), Path(unkept)
+            if about.recipe.supervision != "pairs" or len(about.tasks) != 2:
+                raise InputError(f"{encoder}: of {about.recipe.name}, no encoder of pairs (figure7 needs one)")
         else:
             net, about, kept = _trained(holdings, how, str(encoder or ""), how.checkpoints or Path(unkept), watch)
         return _draw(holdings, net.to(place), about, kept, watch)
@@ -97,6 +99,8 @@ def _is_of(checkpoint: Checkpoint, recipe: Recipe, result: Result) -> bool:
     task, pretext = result.task, result.pretext
     ours = (points.fingerprint, points.features, points.sampling, points.num_points, images.num_views)
     theirs = (task.fingerprint, pretext.features, pretext.sampling, pretext.num_points, pretext.num_views)
+    if checkpoint.code_sha256 != result.model.code_sha256:
+        return False
     same_recipe = without_labels(checkpoint.recipe).sha256() == without_labels(recipe).sha256()
     return ours == theirs and same_recipe and checkpoint.seed == result.run.seed
 

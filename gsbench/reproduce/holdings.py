@@ -1,9 +1,10 @@
 """What a data set has of what a published table needs."""
 
-from functools import cache
+from functools import cache, cached_property
 from typing import Literal
 
 from gsbench.data import most_points, views_of
+from gsbench.leaderboard import Truth, make_truth
 from gsbench.reproduce.tables import Cell, PublishedData
 from gsbench.store.folder import Folder
 from gsbench.store.schema import SPLITS
@@ -24,6 +25,11 @@ class Holdings:
     def name(self) -> str:
         """The data set's name."""
         return self.folder.manifest.name
+
+    @cached_property
+    def truth(self) -> Truth:
+        """The labels of the test objects."""
+        return make_truth(self.folder.path, "test")
 
     def is_of(self, published: PublishedData) -> bool:
         """Whether the data set is the published one, or made from it, as its name says."""

@@ -5,15 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from gsbench.baseline import find_recipe
+from gsbench.baseline import code_sha256, find_recipe
 from gsbench.evaluation import DEFAULT_POINTS, Watch, evaluate, make_task
+from gsbench.leaderboard.entries import verify
 from gsbench.metrics import mean_and_std
 from gsbench.parsing import InputError
 from gsbench.recipe import Recipe
 from gsbench.reproduce.differences import differences
 from gsbench.reproduce.holdings import Holdings
 from gsbench.reproduce.tables import Cell, Model, Table, Variant, load_table
-from gsbench.results import Result, load_result
+from gsbench.results import Result, load_scored
 from gsbench.store.folder import open_folder, resolve
 from gsbench.tasks import Task
 
@@ -65,7 +66,7 @@ class How:
     Attributes:
         variant: how much of the published training.
         seeds: one result each.
-        out: folder of Result files; those that are there already are taken.
+        out: folder of Result files; those that are there already are taken, if this code made them.
         checkpoints: folder from which an interrupted run goes on, and where encoders are kept and found, or None.
         device: where to run.
         num_points: points or Gaussians an object; None is the published number for `full`, else 1024, or the most that
@@ -112,8 +113,9 @@ def reproduce(
         The cells wanted, in the order of the table.
 
     Raises:
-        InputError: no such table, cell or data set, or as `gsbench.evaluate`. What the data set lacks is said in the
-            line of its cell and raises nothing.
+        InputError: no such table, cell or data set, a Result in `out` that its predictions or the data's labels do not
+            bear out, or as `gsbench.evaluate`. What the data set lacks is said in the line of its cell and raises
+            nothing.
     """
     published = load_table(table)
     every = [number for number, cell in enumerate(published.cells, 1) if extras or cell.published is not None]
@@ -133,16 +135,19 @@ def reproduce(
 def _line(table: Table, number: int, holdings: Holdings, how: How, watch: Watch) -> Line:
     cell = table.cells[number - 1]
     model = table.models[cell.model]
-    recipe, _ = find_recipe(model.recipe(how.variant, holdings.has_published_sh(cell, table.data)))
+    recipe, path = find_recipe(model.recipe(how.variant, holdings.has_published_sh(cell, table.data)))
     lacks = holdings.lacks(cell, pairs=recipe.supervision == "pairs")
     results: list[Result] = []
+    code = code_sha256(recipe, path)
     if lacks is None:
         points = how.points(model, recipe, holdings, "points" if cell.modality == "points" else "gaussians")
-        results = _score(cell, recipe, holdings, how, points, watch)
+        results = _score(_Run(cell, recipe, code, points), holdings, how, watch)
         lacks = _missing(cell, results)
     differs = differences(table, cell, recipe, holdings, how.variant, results)
     kept = tuple(results if lacks is None else ())
-    return Line(number, cell, recipe, holdings.name, kept, lacks, holdings.is_of(table.data), differs)
+    others = sum(result.model.code_sha256 != code for result in kept)
+    by_others = (f"{others} of {len(kept)} results by other code than this gsbench's",) if others else ()
+    return Line(number, cell, recipe, holdings.name, kept, lacks, holdings.is_of(table.data), (*differs, *by_others))
 
 
 def _missing(cell: Cell, results: Sequence[Result]) -> str | None:
@@ -156,26 +161,41 @@ def _missing(cell: Cell, results: Sequence[Result]) -> str | None:
     return None
 
 
-def _score(cell: Cell, recipe: Recipe, holdings: Holdings, how: How, points: int, watch: Watch) -> list[Result]:
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """What is run for a cell: by which recipe and code, on how many points or Gaussians an object."""
+
+    cell: Cell
+    recipe: Recipe
+    code: str
+    points: int
+
+    def task(self, holdings: Holdings) -> Task:
+        """What is scored."""
+        cell = self.cell
+        assert cell.modality is not None, "a table fills in its cells' modality"
+        assert cell.protocol is not None, "a table fills in its cells' protocol"
+        count = cell.num_views if cell.modality == "images" else self.points
+        shape = (cell.features, cell.sampling, count, cell.views_from, cell.cameras, cell.protocol)
+        return make_task(holdings.folder, cell.modality, cell.regime, 0, *shape)
+
+
+def _score(run: _Run, holdings: Holdings, how: How, watch: Watch) -> list[Result]:
     """The Results of a cell, one a seed: those in `out`, and the others by `evaluate`."""
-    assert cell.modality is not None, "a table fills in its cells' modality"
-    assert cell.protocol is not None, "a table fills in its cells' protocol"
-    images, pairs = cell.modality == "images", recipe.supervision == "pairs"
-    count = cell.num_views if images else points
-    shape = (cell.features, cell.sampling, count, cell.views_from, cell.cameras, cell.protocol)
-    task = make_task(holdings.folder, cell.modality, cell.regime, 0, *shape)
+    cell, task = run.cell, run.task(holdings)
+    images, pairs = cell.modality == "images", run.recipe.supervision == "pairs"
     results = []
     for seed in how.seeds:
-        found = _find(task, recipe, cell, points, seed, how) if how.out is not None else None
+        found = _find(run, task, seed, holdings, how, watch)
         if found is None and not how.found_only:
             (found,) = evaluate(
-                recipe.name,
+                run.recipe.name,
                 holdings.folder.path,
                 modality=cell.modality,
                 regime=cell.regime,
                 features=cell.features,
                 sampling=cell.sampling,
-                num_points=points if pairs or not images else None,
+                num_points=run.points if pairs or not images else None,
                 num_views=cell.num_views if images else None,
                 views_from=cell.views_from,
                 cameras=cell.cameras,
@@ -192,24 +212,30 @@ def _score(cell: Cell, recipe: Recipe, holdings: Holdings, how: How, points: int
     return results
 
 
-def _find(task: Task, recipe: Recipe, cell: Cell, points: int, seed: int, how: How) -> Result | None:
-    """A Result of this very run below `out`: of several, the one whose encoder learnt from the most images."""
-    assert how.out is not None, "there is a folder to look in"
-    digest = recipe.sha256()
-    found = []
+def _find(run: _Run, task: Task, seed: int, holdings: Holdings, how: How, watch: Watch) -> Result | None:
+    """A Result of this very run below `out`, its metrics recomputed: of several, the one whose encoder learnt from the
+    most images. One by other code is taken only where nothing may be trained, and then said to be."""
+    if how.out is None:
+        return None
+    digest, found = run.recipe.sha256(), []
     for path in sorted(how.out.rglob("*.json")):
         if task.slug() not in str(path.relative_to(how.out)):
             continue
-        result = load_result(path)
+        result, probabilities = load_scored(path)
         same = result.task == task and (result.model.recipe_sha256, result.run.seed) == (digest, seed)
-        if same and _same_pretext(result, recipe, cell, points, how.pretext_views):
-            found.append(result)
-    return max(found, key=lambda result: result.pretext.num_views if result.pretext else 0, default=None)
+        if same and _same_pretext(result, run, how.pretext_views):
+            verify(result, probabilities, holdings.truth, str(path))
+            found.append((path, result))
+    ours = [result for _, result in found if result.model.code_sha256 == run.code]
+    if found and not ours and not how.found_only and watch.notice:
+        watch.notice(f"{found[0][0]} is by other code than this gsbench's, and stays; scored anew.")
+    taken = ours or [result for _, result in found if how.found_only]
+    return max(taken, key=lambda result: result.pretext.num_views if result.pretext else 0, default=None)
 
 
-def _same_pretext(result: Result, recipe: Recipe, cell: Cell, points: int, views: int | None) -> bool:
+def _same_pretext(result: Result, run: _Run, views: int | None) -> bool:
     pretext = result.pretext
     if pretext is None:
-        return recipe.supervision != "pairs"
+        return run.recipe.supervision != "pairs"
     shape = (pretext.features, pretext.sampling, pretext.num_points)
-    return shape == (cell.features, cell.sampling, points) and views in (None, pretext.num_views)
+    return shape == (run.cell.features, run.cell.sampling, run.points) and views in (None, pretext.num_views)

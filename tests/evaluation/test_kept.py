@@ -103,7 +103,9 @@ def test_interrupted_fine_tuning_goes_on_but_not_from_another_encoder(run, recip
     net, about = from_pretrained(encoder, recipe)
     net.points.weight.data *= 2
     save_pretrained(encoder, net, about)
-    with pytest.raises(ValueError, match="-s0: of another recipe, seed, data set or encoder, remove it to train anew"):
+    with pytest.raises(
+        ValueError, match="-s0: of another recipe, code, seed, data set or encoder, remove it to train anew"
+    ):
         run(protocol="finetune")
 
 
@@ -175,7 +177,7 @@ def of_another_seed(folder: Path) -> None:
     [
         (corrupt("model.safetensors", b"x"), r"model\.safetensors: not the weights that config\.json is about"),
         (corrupt("config.json", b"{"), r"config\.json: not JSON"),
-        (of_another_seed, "-s0: of another recipe, seed, data set or encoder, remove it to train anew"),
+        (of_another_seed, "-s0: of another recipe, code, seed, data set or encoder, remove it to train anew"),
         (corrupt("pretext.json", b"{"), r"pretext\.json: not JSON: .*: no scores, remove it"),
         (corrupt("pretext.json", b"[]"), r"pretext\.json: "),
         (corrupt("pretext.json", b'{"metrics": {}}'), r"pretext\.json: key 'weights_sha256' is missing"),

@@ -9,7 +9,7 @@ import numpy as np
 from gsbench.leaderboard import Truth, publish
 from gsbench.metrics import classification_metrics
 from gsbench.recipe import Reported
-from gsbench.results import ModelInfo, Result, RunInfo
+from gsbench.results import SCHEMA_VERSION, ModelInfo, Result, RunInfo
 from gsbench.tasks import Task
 
 CLASSES = ("bathtub", "bed", "chair")
@@ -30,7 +30,7 @@ def make_result(
     probabilities = np.full((OBJECTS, 3), 0.2)
     probabilities[np.arange(OBJECTS), np.where(missed, (labels + 1) % 3, labels)] = 0.6
     return Result(
-        schema_version=1,
+        schema_version=SCHEMA_VERSION,
         task=task,
         model=ModelInfo(name, name.title(), "cd" * 32, 1000),
         run=RunInfo(seed, "cpu", "last", 10, 240, 1.0, 1.0, 100.0, "fp32", {}, None, None),

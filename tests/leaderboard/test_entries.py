@@ -5,10 +5,12 @@ import dataclasses
 import itertools
 import re
 import threading
+from pathlib import Path
 
 import pytest
 
 from gsbench.leaderboard import CheckError, check, load_truth, publish, submission, submit, truth_path, unfinished_files
+from gsbench.leaderboard.entries import load_entries
 from gsbench.results import Result, load_result, save_result
 from tests.leaderboard.making import FINGERPRINT, TASK, TRUTH, edit_json, files, make_result, rows
 
@@ -212,16 +214,53 @@ def test_results_are_accepted_together(board, tmp_path):
     assert files(board) == before
 
 
-def test_draws_of_one_row_are_of_one_recipe(put):
-    tenth = dataclasses.replace(TASK, regime=10)
-    put(make_result(task=tenth))
-    with pytest.raises(CheckError, match=r"incoming\.json: model\.recipe_sha256"):
-        put(other_recipe(make_result(task=dataclasses.replace(tenth, draw=1))))
-
-
 def test_nothing_enters_a_board_that_does_not_hold(board, put):
     edit_json(put(make_result()), lambda record: record["metrics"].update(accuracy=0.5))
     before = files(board)
     with pytest.raises(CheckError, match=r"net-s0\.json: metrics\.accuracy is 0\.5"):
         put(make_result("other"))
     assert files(board) == before
+
+
+def by_code(result: Result, code: str | None) -> Result:
+    return dataclasses.replace(result, model=dataclasses.replace(result.model, code_sha256=code))
+
+
+def test_seeds_by_different_code_do_not_share_a_row(put, board):
+    put(by_code(make_result(seed=0), None))
+    put(by_code(make_result(seed=1), "ab" * 32))
+    put(by_code(make_result(seed=2), "ab" * 32))
+    with pytest.raises(CheckError, match=r"incoming\.json: model\.code_sha256 is '(cd)+', other seeds .* have '(ab)+'"):
+        put(by_code(make_result(seed=3), "cd" * 32))
+    (row,) = rows(board)
+    assert (row["n"], row["code_sha256"]) == ("3", "unknown"), "that of the first"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda model: dataclasses.replace(model, recipe_sha256="00" * 32), r"model\.recipe_sha256 is '00"),
+        (lambda model: dataclasses.replace(model, code_sha256="00" * 32), r"model\.code_sha256 is '00"),
+    ],
+)
+def test_draws_of_a_row_are_of_one_recipe_and_one_code(put, board, change, message):
+    """What the table would put into one row is held alike when it comes in."""
+    draws = [dataclasses.replace(TASK, regime=10, draw=draw) for draw in range(2)]
+    first, second = (by_code(make_result(task=task), "ab" * 32) for task in draws)
+    put(first)
+    before = files(board)
+    with pytest.raises(CheckError, match=message):
+        put(dataclasses.replace(second, model=change(second.model)))
+    assert files(board) == before
+    put(second)
+    assert rows(board)[0]["draws"] == "2"
+    other = dataclasses.replace(second, task=dataclasses.replace(TASK, regime=50, draw=1))
+    put(dataclasses.replace(other, model=change(other.model)))
+
+
+def test_every_entry_in_the_repository_holds_and_old_ones_say_that_their_code_is_unknown():
+    repository = Path(__file__).resolve().parents[2] / "leaderboard"
+    entries = [entry for _, some in load_entries(repository) for entry in some]
+    assert len(entries) == len(list((repository / "entries").glob("*/*.json"))) >= 121
+    for entry in entries:
+        assert (entry.result.schema_version == 1) == (entry.result.model.code_sha256 is None), entry.path

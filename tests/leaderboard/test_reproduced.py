@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gsbench.baseline import find_recipe
+from gsbench.baseline import find_recipe, shipped_recipes
 from gsbench.leaderboard.entries import Entry, load_entries
 from gsbench.leaderboard.truth import Truth
 from gsbench.recipe import Recipe
@@ -40,7 +40,12 @@ def made_by(entry: Entry, cell: Cell, recipe: Recipe) -> bool:
 
 @pytest.fixture(scope="module")
 def board() -> list[tuple[Truth, list[Entry]]]:
-    return load_entries(ROOT / "leaderboard")
+    """The entries of our own models: the page is about those, whoever else comes to the board."""
+    ours = shipped_recipes()
+    return [
+        (truth, [entry for entry in entries if entry.result.model.name.partition(":")[0] in ours])
+        for truth, entries in load_entries(ROOT / "leaderboard")
+    ]
 
 
 @pytest.fixture(scope="module")
