@@ -105,6 +105,8 @@ class ModelInfo:
         check_range("num_params", self.num_params, 0, MAX_INTEGER)
         if self.pretrained is not None:
             check_text("pretrained", self.pretrained)
+        if self.code_sha256 is not None:
+            check_hex("code_sha256", self.code_sha256)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +132,8 @@ class RunInfo:
 
     def __post_init__(self) -> None:
         for key in ("seed", "epochs", "train_objects", "train_seconds", "eval_seconds", "peak_memory_mb"):
-            check_range(key, getattr(self, key), key == "train_objects", _MOST[key])
+            if (value := getattr(self, key)) is not None:
+                check_range(key, value, key == "train_objects", _MOST[key])
         check_text("device", self.device)
         check_choice("selection", self.selection, ("last", "val"))
         check_choice("precision", self.precision, PRECISIONS)

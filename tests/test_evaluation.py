@@ -14,9 +14,10 @@ import torch
 from gsbench.baseline import find_recipe
 from gsbench.checkpoints import from_pretrained, load_checkpoint, save_pretrained
 from gsbench.data import Objects, open_objects
-from gsbench.evaluation import Watch, evaluate, find_reported, predict
+from gsbench.evaluation import Watch, evaluate, find_reported, machine, predict
 from gsbench.evaluation.machine import PeakMemory, choose_device, run_info
 from gsbench.metrics import classification_metrics
+from gsbench.parsing import check_text
 from gsbench.recipe import Recipe, Reported, Train, load_recipe
 from gsbench.results import load_result
 from gsbench.store.folder import open_folder
@@ -383,3 +384,14 @@ def test_the_peak_of_memory_is_each_runs_own(monkeypatch):
     assert third.megabytes() is None
     use_memory(800)
     assert third.megabytes() > high
+
+
+def test_a_machine_may_call_itself_what_it_likes(monkeypatch):
+    """Its name is in the Result, which holds printable text of a limited length alone."""
+    name = "\t Some\u00a0CPU\x1b[0m  @ 2.5 GHz " + "x" * 300
+    monkeypatch.setattr(machine, "_processor", lambda: name)
+    device = machine._device_name(torch.device("cpu"))
+    check_text("device", device)
+    assert device.startswith("cpu: Some CPU [0m @ 2.5 GHz xxx")
+    monkeypatch.setattr(machine, "_processor", lambda: "")
+    assert machine._device_name(torch.device("cpu")).startswith("cpu: unknown, ")

@@ -223,7 +223,7 @@ def test_wrong_images_and_stages_are_refused(path, extra, message):
         ("pretraining.step_epochs = 0", "pretraining[0]: step_epochs is 0.0 (must be above 0)"),
         ("reported.accuracy = 91.9", "reported[0]: accuracy is 91.9 (allowed: 0 to 1)"),
         ("reported.regime = 20", "reported[0]: regime: 20 is not allowed (must be 100 | 50 | 10 | 1)"),
-        ("reported.num_views = 0", "reported[0]: num_views is 0 (allowed: 1 to"),
+        ("reported.num_views = 0", "reported[0]: num_views is 0 (allowed: 1 to 1000000)"),
         ('name = "../up"', "name is '../up' (allowed: a letter or digit"),
         (f'name = "{"n" * 81}"', f"name is '{'n' * 81}' (allowed: a letter or digit"),
     ],

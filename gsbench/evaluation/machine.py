@@ -108,8 +108,14 @@ def run_info(
 def _device_name(device: torch.device) -> str:
     """Kind and model of what the model ran on, such as `cpu: AMD EPYC, 2 threads`."""
     if device.type == "cuda":
-        return f"cuda: {torch.cuda.get_device_name(device)}"
-    return f"cpu: {_processor()}, {torch.get_num_threads()} threads"
+        return f"cuda: {_as_text(torch.cuda.get_device_name(device))}"
+    return f"cpu: {_as_text(_processor())}, {torch.get_num_threads()} threads"
+
+
+def _as_text(name: str) -> str:
+    """A name that a machine gives itself, as a Result can hold it: who trained for hours must not lose the score."""
+    printable = "".join(character if character.isprintable() else " " for character in name)
+    return " ".join(printable.split())[:150] or "unknown"
 
 
 def _processor() -> str:

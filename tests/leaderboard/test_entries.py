@@ -9,17 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from gsbench.leaderboard import (
-    CheckError,
-    check,
-    load_entries,
-    load_truth,
-    publish,
-    submission,
-    submit,
-    truth_path,
-    unfinished_files,
-)
+from gsbench.leaderboard import CheckError, check, load_truth, publish, submission, submit, truth_path, unfinished_files
+from gsbench.leaderboard.entries import load_entries
 from gsbench.results import Result, load_result, save_result
 from tests.leaderboard.making import FINGERPRINT, TASK, TRUTH, edit_json, files, make_result, rows
 

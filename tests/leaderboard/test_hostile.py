@@ -292,6 +292,26 @@ def test_a_truth_that_cannot_be_true_is_refused(board, tmp_path, text, change):
     assert not (board / "TABLE.md").exists()
 
 
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"[" * 100_000 + b"]" * 100_000, "deep"),
+        (b'{"labels": {}, "labels": {}}', "'labels' stands twice"),
+        (b'{"train_counts": {"bed": 1' + b"0" * 400 + b"}}", "64 bits"),
+        (b'{"description": "\\ud800"}', "no text"),
+        (b"[]", "must be a table"),
+        (b"\xff", "no UTF-8"),
+        (b"", "not JSON"),
+        (b" " * (MAX_BYTES + 1), f"at most {MAX_BYTES} are read"),
+    ],
+)
+def test_a_file_that_is_no_truth_is_refused(tmp_path, data, message):
+    (tmp_path / "truth.json").write_bytes(data)
+    with pytest.raises(InputError) as caught:
+        load_truth(tmp_path / "truth.json")
+    assert message in one_line(caught.value, "truth.json")
+
+
 SHOWN = [
     "<script>alert(1)</script>",
     "<img src=x onerror=alert(1)>",
