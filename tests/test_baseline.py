@@ -1,9 +1,12 @@
 """How a recipe becomes a model: by name, by path, from a folder outside the tree; and what is refused."""
 
+import dataclasses
+
 import pytest
 import torch
 
 from gsbench.baseline import Baseline, PairBaseline, build_model, find_recipe, load_class, shipped_recipes
+from gsbench.parsing import InputError
 
 RECIPE = """
 name = "mine"
@@ -138,3 +141,20 @@ def test_a_class_that_is_no_baseline(recipe_path, old, new, message):
     (recipe_path.parent / "model.py").write_text(MODEL.replace(old, new, 1))
     with pytest.raises(ValueError, match=message):
         load_class(*find_recipe(str(recipe_path)))
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "value", "message"),
+    [
+        ("pointnet", "regularizer", "x", r"options: regularizer: 'x' is not allowed \(must be float\)"),
+        ("pointnet", "dropout", True, r"options: dropout: True is not allowed \(must be float\)"),
+        ("pointnet++", "grouping", 3, r"options: grouping: 3 is not allowed \(must be str\)"),
+        ("ssl-plus", "code", 1.5, r"options: code: 1\.5 is not allowed \(must be int\)"),
+    ],
+)
+def test_options_are_of_the_constructors_types(name, key, value, message):
+    """Some would be told only in the middle of a training, by a traceback."""
+    recipe, path = find_recipe(name)
+    recipe = dataclasses.replace(recipe, options=recipe.options | {key: value})
+    with pytest.raises(InputError, match=message):
+        build_model(recipe, path, 3, 10)
