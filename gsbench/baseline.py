@@ -146,7 +146,7 @@ def _import(name: str, recipe_path: Path) -> Any:
 
 
 def _check_type(value: object, annotation: object, where: str) -> None:
-    """An InputError where a constructor asks for a plain type and an option is of another, which may fail much later."""
+    """An InputError where a constructor asks for a plain type and an option, is of another."""
     name = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", "")
     kinds = {"float": (int, float), "int": (int,), "str": (str,), "bool": (bool,)}.get(name)
     if kinds is None:
