@@ -210,6 +210,16 @@ def _shipped_in(path: Path) -> str:
     return ".".join((BASELINES, *folder.relative_to(root.resolve()).parts))
 
 
+def _check_type(value: object, annotation: object, where: str) -> None:
+    """An InputError where a constructor asks for a plain type and an option, is of another."""
+    name = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", "")
+    kinds = {"float": (int, float), "int": (int,), "str": (str,), "bool": (bool,)}.get(name)
+    if kinds is None:
+        return
+    if not isinstance(value, kinds) or (isinstance(value, bool) and name != "bool"):
+        raise InputError(f"{where}: {value!r} is not allowed (must be {name})")
+
+
 def build_model(recipe: Recipe, path: Path, in_channels: int, num_classes: int, start: bool = True) -> Any:
     """Builds the recipe's model; one of pairs is not told `num_classes`.
 
@@ -232,6 +242,7 @@ def build_model(recipe: Recipe, path: Path, in_channels: int, num_classes: int, 
             raise InputError(
                 f"{path}: options: unknown key '{key}'{suggest(key, allowed)} (allowed: {', '.join(allowed) or 'none'})"
             )
+        _check_type(recipe.options[key], parameters[key].annotation, f"{path}: options: {key}")
     keywords = dict(recipe.options)
     if recipe.pretrained is not None:
         if "pretrained" not in parameters or not hasattr(kind, "start_from"):

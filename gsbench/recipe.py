@@ -84,7 +84,7 @@ class Augment:
 
     Attributes:
         point_dropout: largest share of points that may be masked out, 0..1, never the first one; drawn per object.
-        scale: lowest and highest isotropic scale, above 0.
+        scale: lowest and highest isotropic scale, .01 to 100.
         shift: largest shift along each axis, in radii of the object.
         jitter: standard deviation of the noise on positions, in radii of the object, clipped at five of them.
         rotate_z: whether objects turn about the z axis by a uniform angle.
@@ -102,8 +102,9 @@ class Augment:
     def __post_init__(self) -> None:
         check_range("point_dropout", self.point_dropout, 0, 1)
         low, high = self.scale
-        if not 0 < low <= high <= MOST_SHIFTED:
-            raise InputError(f"scale is {low:g} to {high:g} (allowed: above 0, up to {MOST_SHIFTED}, smaller first)")
+        if not 1 / MOST_SHIFTED <= low <= high <= MOST_SHIFTED:
+            allowed = f"{1 / MOST_SHIFTED} to {MOST_SHIFTED}, the smaller first"
+            raise InputError(f"scale is {low:g} to {high:g} (allowed: {allowed})")
         check_range("shift", self.shift, 0, MOST_SHIFTED)
         check_range("jitter", self.jitter, 0, MOST_SHIFTED)
 

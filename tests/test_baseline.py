@@ -1,5 +1,6 @@
 """How a recipe becomes a model: by name, by path, from a folder outside the tree; and what is refused."""
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 from gsbench.baseline import Baseline, PairBaseline, build_model, code_sha256, find_recipe, load_class, shipped_recipes
+from gsbench.parsing import InputError
 
 RECIPE = """
 name = "mine"
@@ -239,3 +241,20 @@ def test_the_code_of_a_score_is_the_same_in_another_process_and_loads_no_torch(t
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == code_sha256(recipe, path)
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "value", "message"),
+    [
+        ("pointnet", "regularizer", "x", r"options: regularizer: 'x' is not allowed \(must be float\)"),
+        ("pointnet", "dropout", True, r"options: dropout: True is not allowed \(must be float\)"),
+        ("pointnet++", "grouping", 3, r"options: grouping: 3 is not allowed \(must be str\)"),
+        ("ssl-plus", "code", 1.5, r"options: code: 1\.5 is not allowed \(must be int\)"),
+    ],
+)
+def test_options_are_of_the_constructors_types(name, key, value, message):
+    """Some would be told only in the middle of a training, by a traceback."""
+    recipe, path = find_recipe(name)
+    recipe = dataclasses.replace(recipe, options=recipe.options | {key: value})
+    with pytest.raises(InputError, match=message):
+        build_model(recipe, path, 3, 10)
