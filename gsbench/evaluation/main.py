@@ -63,8 +63,7 @@ def evaluate(
 
     Args:
         model: `NAME`, `NAME:VARIANT` or the path of a RECIPE.toml.
-        data: `mini`, `modelnet10-gs`, a folder, or ORG/NAME on the Hub; None is the default data set. See
-            `gsbench.store.folder.resolve`.
+        data: `mini`, `modelnet10-gs`, a folder, or ORG/NAME on the Hub; None is the default data set.
         revision: of the data set on the Hub, or the version that a folder must have; None is the newest.
         modality: what the model sees; None is the first of Gaussians, points and images that the data has and it takes.
         regime: per cent of the training labels.
@@ -91,13 +90,9 @@ def evaluate(
     wanted = Wanted(
         modality, regime, draw, features, sampling, num_points, num_views, views_from, cameras, protocol, pretext_views
     )
-    watch = watch or Watch()
-    find_recipe(model)  # a misspelt name is told before the Hub is asked
     source = data if data is not None else default_data()[0]
-    path = resolve(source, revision, notify=watch.notice or warnings.warn)
-    job = _make_job(model, path, wanted, seeds, device, Path(checkpoints) if checkpoints else None, watch)
-    pairs = (job.pairs.points, job.pairs.images) if job.pairs else ()
-    check_data(job.folder, (job.task, training_task(job.task), *pairs), watch.notice)
+    kept = Path(checkpoints) if checkpoints else None
+    job = _make_job(model, source, revision, wanted, seeds, device, kept, watch or Watch())
     for folder in (out, checkpoints):
         check_writable(folder)
     results = []
@@ -116,7 +111,8 @@ def evaluate(
 
 def _make_job(
     model: str,
-    data: Path,
+    data: str | Path,
+    revision: str | None,
     wanted: Wanted,
     seeds: Sequence[int],
     device: str,
@@ -124,7 +120,7 @@ def _make_job(
     watch: Watch,
 ) -> Job:
     recipe, path = find_recipe(model)
-    folder = open_folder(data)
+    folder = open_folder(resolve(data, revision, notify=watch.notice or warnings.warn))
     inputs: tuple[str, ...] = load_class(recipe, path).inputs  # type: ignore[attr-defined]
     modality = choose_modality(wanted.modality, inputs, folder, recipe)
     protocol = choose_protocol(wanted.protocol, recipe)
@@ -139,6 +135,7 @@ def _make_job(
             return any(pretext_training(recipe, seed, pairs).is_begun(checkpoints) for seed in seeds)
 
         pairs = plan(folder, recipe, inputs, wanted, begun, watch.notice)
+    check_data(folder, (task, training_task(task), *((pairs.points, pairs.images) if pairs else ())), watch.notice)
     return Job(model, recipe, path, folder, task, pairs, choose_device(device), checkpoints, watch)
 
 
