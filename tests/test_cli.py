@@ -255,7 +255,7 @@ def test_eval_says_when_it_falls_back(run, recipe, data, monkeypatch):
         (("build", "--meshes", ".", "--out", "out", "--preset", "ful.toml"), r"ful\.toml: cannot be read"),
         (("build", "--meshes", ".", "--out", "out", "--limit-per-class", "40"), "'40' is not allowed .*like 40,10"),
         (("build", "--meshes", ".", "--out", "out", "--engine", "spark"), "--engine: invalid choice: 'spark'"),
-        (("verify", "nowhere"), "nowhere: no such folder"),
+        (("verify", "nowhere"), "nowhere: no such data set"),
         (("verify", str(resolve("mini")), "--meshes", "nowhere"), "nowhere: no such folder"),
         (("submit", "nowhere.json"), r"nowhere\.json: cannot be read"),
         (("leaderboard",), "leaderboard: no such folder"),

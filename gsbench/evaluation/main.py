@@ -100,13 +100,9 @@ def evaluate(
         modality, regime, draw, features, sampling, num_points, num_views, views_from, cameras, protocol, pretext_views
     )
     watch = watch or Watch()
-    find_recipe(model)  # a misspelt name is told before the Hub is asked
     source = data if data is not None else _default_data(watch)
-    path = resolve(source, revision, notify=watch.notice or warnings.warn)
     kept = Path(checkpoints) if checkpoints else None
-    job = _make_job(model, path, wanted, seeds, device, precision, kept, watch)
-    pairs = (job.pairs.points, job.pairs.images) if job.pairs else ()
-    check_data(job.folder, (job.task, training_task(job.task), *pairs), watch.notice)
+    job = _make_job(model, source, revision, wanted, seeds, device, precision, kept, watch)
     for folder in (out, checkpoints):
         check_writable(folder)
     results = []
@@ -150,7 +146,8 @@ def _default_data(watch: Watch) -> str:
 
 def _make_job(
     model: str,
-    data: Path,
+    data: str | Path,
+    revision: str | None,
     wanted: Wanted,
     seeds: Sequence[int],
     device: str,
@@ -160,7 +157,7 @@ def _make_job(
 ) -> Job:
     check_seeds(seeds)
     recipe, path = find_recipe(model)
-    folder = open_folder(data)
+    folder = open_folder(resolve(data, revision, notify=watch.notice or warnings.warn))
     inputs: tuple[str, ...] = load_class(recipe, path).inputs  # type: ignore[attr-defined]
     modality = choose_modality(wanted.modality, inputs, folder, recipe)
     protocol = choose_protocol(wanted.protocol, recipe)
@@ -179,6 +176,7 @@ def _make_job(
             return any(pretext_training(recipe, code, seed, pairs).is_begun(checkpoints) for seed in seeds)
 
         pairs = plan(folder, recipe, inputs, wanted, begun)
+    check_data(folder, (task, training_task(task), *((pairs.points, pairs.images) if pairs else ())), watch.notice)
     return Job(model, recipe, path, code, folder, task, pairs, where, precision, checkpoints, watch)
 
 
