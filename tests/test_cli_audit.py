@@ -7,7 +7,7 @@ import re
 import pytest
 
 from gsbench.cli import main
-from gsbench.meshes import save_off
+from gsbench.meshes.off import save_off
 from gsbench.meshes.shapes import make_shape
 from gsbench.store.audit import load_audit
 

@@ -21,7 +21,7 @@ import trimesh
 
 from gsbench.formats import gltf, load_splats, save_splats
 from gsbench.formats.activation import check_gaussians
-from gsbench.meshes import load_mesh
+from gsbench.meshes.load import load_mesh
 from gsbench.parsing import InputError
 from gsbench.recipe import load_recipe
 from gsbench.store.manifest import load_manifest

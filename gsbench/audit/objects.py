@@ -7,10 +7,10 @@ from jaxtyping import Float32
 
 from gsbench.audit.descriptor import Shape, describe, query_points
 from gsbench.audit.triangles import Edges, count_edges, reduce_mesh
-from gsbench.meshes import NotFiniteError, load_mesh
 from gsbench.meshes.distance import make_surface
+from gsbench.meshes.load import load_mesh
 from gsbench.meshes.normalise import normalise
-from gsbench.meshes.off import has_glued_header
+from gsbench.meshes.off import NotFiniteError, has_glued_header
 from gsbench.meshes.split import MeshFile, mesh_sha256
 from gsbench.types import Array, Mesh
 

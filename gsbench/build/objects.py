@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float32, Int32, Int64
 from gsbench.build.preset import Preset, Store, evenly
 from gsbench.build.reconstruction import Compared, compare
 from gsbench.fit import ClassicRecipe, FitRecipe, Fitted, fit
-from gsbench.meshes import load_mesh
+from gsbench.meshes.load import load_mesh
 from gsbench.meshes.normalise import normalise
 from gsbench.meshes.sampling import fps_order, sample_surface
 from gsbench.meshes.split import MeshFile

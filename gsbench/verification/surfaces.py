@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from gsbench.meshes import load_mesh
 from gsbench.meshes.distance import make_surface
+from gsbench.meshes.load import load_mesh
 from gsbench.meshes.normalise import normalise
 from gsbench.meshes.split import MeshFile, list_meshes, mesh_sha256
 from gsbench.verification.alignment import Distances

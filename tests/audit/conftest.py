@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gsbench.meshes import save_off
+from gsbench.meshes.off import save_off
 from gsbench.meshes.shapes import make_shape
 from gsbench.types import Mesh
 

@@ -11,7 +11,7 @@ import pytest
 
 from gsbench.build.preset import Preset, evenly, load_preset
 from gsbench.fit import fit
-from gsbench.meshes import load_mesh
+from gsbench.meshes.load import load_mesh
 from gsbench.meshes.normalise import normalise
 from gsbench.meshes.shapes import LABELS, make_shape
 from gsbench.meshes.split import list_meshes

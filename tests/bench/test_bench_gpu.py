@@ -18,7 +18,7 @@ from gsbench.fit.cuda.many import fit_many
 from gsbench.fit.cuda.memory import free_bytes, objects_at_once
 from gsbench.fit.cuda.optimise import optimise
 from gsbench.fit.cuda.prepared import Prepared, prepare
-from gsbench.meshes import load_mesh
+from gsbench.meshes.load import load_mesh
 from gsbench.meshes.normalise import normalise
 from gsbench.meshes.shapes import LABELS, make_shape
 from gsbench.meshes.split import list_meshes

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gsbench.meshes import load_mesh
+from gsbench.meshes.load import load_mesh
 from gsbench.meshes.normalise import normalise
 from gsbench.meshes.split import list_meshes
 from gsbench.types import Mesh

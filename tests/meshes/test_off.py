@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import trimesh
 
-from gsbench.meshes import MAX_MESH_BYTES, NotFiniteError, load_mesh, load_off, save_off
-from gsbench.meshes.off import has_glued_header
+from gsbench.meshes.load import load_mesh
+from gsbench.meshes.off import MAX_MESH_BYTES, NotFiniteError, has_glued_header, load_off, save_off
 from gsbench.parsing import InputError
 from gsbench.types import Mesh
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gsbench.meshes import load_off
 from gsbench.meshes.normalise import normalise
+from gsbench.meshes.off import load_off
 from gsbench.meshes.shapes import LABELS, make_shape
 from gsbench.meshes.shapes.__main__ import main
 from gsbench.meshes.shapes.draw import Draw

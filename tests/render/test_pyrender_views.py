@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from gsbench.geometry import spiral_rig
-from gsbench.meshes import load_mesh
+from gsbench.meshes.load import load_mesh
 from gsbench.meshes.normalise import normalise
 from gsbench.meshes.shapes import LABELS, make_shape
 from gsbench.meshes.split import list_meshes
