@@ -7,7 +7,7 @@ from gsbench.leaderboard.table import Row
 from gsbench.leaderboard.truth import Truth
 from gsbench.store.audit import LEVELS
 
-_PRETEXT = ("features", "sampling", "num_points", "num_views", "objects", "epochs")
+_PRETEXT = ("features", "sampling", "num_points", "num_views", "objects", "epochs", "precision")
 """What the CSV says of how an encoder learnt."""
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")
@@ -44,6 +44,7 @@ def _record(truth: Truth, row: Row) -> dict[str, object]:
         "train_objects": run.train_objects,
         "epochs": run.epochs,
         "selection": run.selection,
+        "precision": run.precision,
         "draws": row.draws,
         "n": len(row.correct),
         **scores,

@@ -153,7 +153,13 @@ def _differences(entry: Result, result: Result) -> list[str]:
         flipped = sum(_guess(ours.get(object_id)) != _guess(theirs[object_id]) for object_id in other)
         pairs = ((key, entry.metrics.get(key), value) for key, value in result.metrics.items())
         metrics = [f"{key} {as_text(there)} and {as_text(here)}" for key, there, here in pairs]
-        return [f"{len(other)} of {len(theirs)} predictions differ, {flipped} of them in the class", *metrics]
+        used = entry.run.precision, result.run.precision
+        arithmetic = [f"run.precision {used[0]} and {used[1]}"] if used[0] != used[1] else []
+        return [
+            f"{len(other)} of {len(theirs)} predictions differ, {flipped} of them in the class",
+            *metrics,
+            *arithmetic,
+        ]
     pretext = [each.pretext.metrics if each.pretext else {} for each in (entry, result)]
     return [
         f"{table}.{key} is {as_text(a.get(key))} on the board and {as_text(b.get(key))} here"

@@ -31,8 +31,9 @@ NONE = "–"  # noqa: RUF001 -- an en dash, as tables write "nothing here"
 _NOTES = (
     "Accuracy and class accuracy in per cent: mean over the n runs (seeds, and draws of the labels), ± their sample "
     "standard deviation where there are several. The 95 % interval is a bootstrap over the test objects. The last "
-    "epoch is scored unless the column of epochs says otherwise. Columns that begin with *No* give the accuracy on so "
-    "many test objects: those without such a twin in the whole training split, however many of its labels are used."
+    "epoch is scored, and networks were trained in fp32, unless the column of epochs says otherwise. Columns that "
+    "begin with *No* give the accuracy on so many test objects: those without such a twin in the whole training split, "
+    "however many of its labels are used."
 )
 
 _NOTES_ON_STANDING = (
@@ -183,7 +184,7 @@ def _section(truth: Truth, rows: list[Row]) -> str:
             "95 % interval": " to ".join(f"{100 * bound:.1f}" for bound in row.interval),
             "In its task": _standing(row),
             "Published": _published(row.first.reported),
-            "Epochs": f"{row.first.run.epochs}" + _unless_last(row.first.run.selection),
+            "Epochs": f"{row.first.run.epochs}" + _unless_fp32(row) + _unless_last(row.first.run.selection),
             "Train objects": str(row.first.run.train_objects),
         }
         for row in rows
@@ -312,6 +313,13 @@ def _fewer(objects: float) -> str:
 def _draws(row: Row) -> str:
     score = stated_score(row.stated, "accuracy")
     return NONE if score is None else f"{score} ({row.stated['sampling_draws']:.0f})"
+
+
+def _unless_fp32(row: Row) -> str:
+    """In which arithmetic the row's networks were trained, where that is not single precision."""
+    pretext = row.first.pretext
+    used = {row.first.run.precision, pretext.precision if pretext and pretext.epochs else "fp32"} - {"fp32"}
+    return f", {' and '.join(sorted(used))}" if used else ""
 
 
 def _unless_last(selection: str) -> str:

@@ -48,6 +48,10 @@ def test_the_same_predictions_again_reproduce_the_entry_and_change_nothing(board
             lambda r: dataclasses.replace(r, predictions=r.predictions | {"bed_0001": [0.19, 0.21, 0.6]}),
             r"1 of 60 predictions differ, 0 of them in the class; accuracy 0\.9 and 0\.9; class_acc",
         ),
+        (
+            lambda r: dataclasses.replace(make_result(wrong=5), run=dataclasses.replace(r.run, precision="bf16")),
+            r"1 of 60 predictions differ, .*; run\.precision fp32 and bf16 ",
+        ),
         (lambda r: dataclasses.replace(r, stated={"psnr": 9.0}), r"stated\.psnr is missing on the board and 9 here"),
     ],
 )

@@ -102,6 +102,14 @@ def test_the_table_says_whom_its_words_are_about(board, put):
     assert "The test objects are the sample, and a row counts on each by the mean over its runs" in text
 
 
+def test_another_arithmetic_than_fp32_is_said(board, put):
+    result = make_result("half", wrong=9)
+    put(dataclasses.replace(result, run=dataclasses.replace(result.run, precision="bf16")))
+    put(make_result("single"))
+    assert [row["precision"] for row in rows(board)] == ["fp32", "bf16"]
+    assert [line["Epochs"] for line in lines(board)] == ["10", "10, bf16"]
+
+
 def test_a_model_and_its_variant_are_no_siblings(board, put):
     put(make_result("net:short"))
     other = make_result("net")
