@@ -64,7 +64,7 @@ def evaluate(
     Args:
         model: `NAME`, `NAME:VARIANT` or the path of a RECIPE.toml.
         data: `mini`, `modelnet10-gs`, a folder, or ORG/NAME on the Hub; None is the default data set.
-        revision: of the data set on the Hub, or the version that a folder must have; None is the newest.
+        revision: of the data set; None is the newest.
         modality: what the model sees; None is the first of Gaussians, points and images that the data has and it takes.
         regime: per cent of the training labels.
         draw: which draw of that regime.
@@ -84,28 +84,25 @@ def evaluate(
         watch: told of the run while it goes on.
 
     Raises:
-        InputError: any argument, recipe or data set that is not as it must be, raised before training where it can be;
-            or what training raises; or memory that ends.
+        InputError: any argument, recipe or data set that is not as it must be, before training where it can be; or
+            what training raises; or memory that ends.
     """
     wanted = Wanted(
         modality, regime, draw, features, sampling, num_points, num_views, views_from, cameras, protocol, pretext_views
     )
-    source = data if data is not None else default_data()[0]
-    kept = Path(checkpoints) if checkpoints else None
+    source, kept = data if data is not None else default_data()[0], Path(checkpoints) if checkpoints else None
     job = _make_job(model, source, revision, wanted, seeds, device, kept, watch or Watch())
     for folder in (out, checkpoints):
         check_writable(folder)
     results = []
     try:
         for result in _results(job, seeds):
+            results.append(result)
             if out is not None:
                 save_result(result, Path(out) / f"{job.task.slug()}-{result.file_name()}")
-            results.append(result)
     except torch.OutOfMemoryError:
-        raise InputError(
-            f"{job.recipe.name}: the memory of {job.device} ends while objects are scored "
-            "(allowed: fewer points or views, or a smaller images.size)"
-        ) from None
+        what = f"{job.recipe.name}: the memory of {job.device} ends while objects are scored"
+        raise InputError(f"{what} (allowed: fewer points or views, or a smaller images.size)") from None
     return results
 
 
