@@ -3,6 +3,7 @@
 import itertools
 import os
 import re
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -181,3 +182,13 @@ def test_an_interrupt_leaves_nothing(run, monkeypatch) -> None:
     monkeypatch.setattr("os.fsync", interrupted)
     assert run("a.ply", "b.splat").status == 130
     assert os.listdir() == ["a.ply"]
+
+
+def test_data_sets_whose_paths_hold_colons_and_patterns(run, original) -> None:
+    for name in ("run[1]", "a:b", "c::d"):
+        shutil.copytree(resolve("mini"), name)
+        assert run(f"{name}:{OBJECT}", "out.ply").status == 0
+        assert_same(load_splats("out.ply"), original, ("means",))
+    os.symlink("run[1]", "mini")
+    assert "the folder of that name here is ./mini" in run(f"mini:{OBJECT}", "out.ply").err
+    assert run(f"./mini:{OBJECT}", "out.ply").err == ""
