@@ -93,8 +93,8 @@ def evaluate(
         watch: told of the run while it goes on.
 
     Raises:
-        InputError: any argument, recipe or data set that is not as it must be, raised before training where it can be;
-            or what training raises; or memory that ends.
+        InputError: any argument, recipe or data set that is not as it must be, before training where it can be; or
+            what training raises; or memory that ends.
     """
     wanted = Wanted(
         modality, regime, draw, features, sampling, num_points, num_views, views_from, cameras, protocol, pretext_views

@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import os
 import re
+import shutil
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -237,8 +238,8 @@ def test_an_interrupt_leaves_nothing(run, monkeypatch) -> None:
 def test_what_far_gaussians_lose_is_measured(run, far) -> None:
     gaussians = random_gaussians(20, 1)
     means = gaussians.means.copy()
-    means[0 if far == "one" else slice(None)] = 3e38
-    means[1 if far == "one" else slice(10, None)] = -3e38
+    means[0 if far == "one" else slice(None)] = 1e17
+    means[1 if far == "one" else slice(10, None)] = -1e17
     save_splats(dataclasses.replace(gaussians, means=means), "a.ply")
     done = run("a.ply", "b.splat")
     psnr = re.search(r"\.splat is lossy: renders of it have (\d+\.\d) dB PSNR", done.err)
@@ -263,3 +264,13 @@ def test_a_read_only_file_is_refused(run, mode) -> None:
     line = "gsbench: error: b.ply: is read-only (make it writable, or name another file)\n"
     assert run("a.ply", "b.ply") == Done(2, "", line)
     assert Path("b.ply").read_text() == "kept"
+
+
+def test_data_sets_whose_paths_hold_colons_and_patterns(run, original) -> None:
+    for name in ("run[1]", "a:b", "c::d"):
+        shutil.copytree(resolve("mini"), name)
+        assert run(f"{name}:{OBJECT}", "out.ply").status == 0
+        assert_same(load_splats("out.ply"), original, ("means",))
+    os.symlink("run[1]", "mini")
+    assert "the folder of that name here is ./mini" in run(f"mini:{OBJECT}", "out.ply").err
+    assert run(f"./mini:{OBJECT}", "out.ply").err == ""
