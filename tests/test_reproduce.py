@@ -295,6 +295,7 @@ def test_harmonics_of_the_published_degree_are_cut_as_they_were(
         return dataclasses.replace(folder, manifest=manifest)
 
     monkeypatch.setattr(run, "open_folder", opened)
+    monkeypatch.setattr("gsbench.store.origin.origin_of", lambda _: None)
     monkeypatch.setattr("gsbench.reproduce.holdings.most_points", lambda *_: 2048)  # the shards have one degree
     positions, harmonics = reproduce("table4", data, how(tmp_path, variant="full"), [1, 5])
     assert (positions.recipe.name, harmonics.recipe.name) == ("ssl-pointnet:full", f"ssl-pointnet:{recipe}")

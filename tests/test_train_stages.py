@@ -135,7 +135,7 @@ def test_memory_that_is_too_small(objects, recipe, path, monkeypatch, room, advi
         return original(self, batch, label_smoothing)
 
     monkeypatch.setattr(kind, "loss", loss)
-    message = rf"16 samples a step are too many .* of cpu \({advice} train.batch_size than 16\)"
+    message = rf"16 samples a step are too many .* of cpu \({advice} pretraining\[0\].batch_size than 16\)"
     with pytest.raises(ValueError, match=message):
         run(objects, recipe, path)
 

@@ -69,8 +69,7 @@ def evaluate(
 
     Args:
         model: `NAME`, `NAME:VARIANT` or the path of a RECIPE.toml.
-        data: `mini`, `modelnet10-gs`, a folder, or ORG/NAME on the Hub, see `gsbench.store.folder.resolve`; None is the
-            default one, which is told where it is `mini`.
+        data: as `gsbench.store.folder.resolve` takes it; None is the default one, which is told where it is `mini`.
         revision: of the data set on the Hub, or the version that a folder must have; None is the newest.
         modality: what the model sees; None is the first of Gaussians, points and images that the data has and it takes.
         regime: per cent of the training labels.
@@ -93,8 +92,7 @@ def evaluate(
         watch: told of the run while it goes on.
 
     Raises:
-        InputError: any argument, recipe or data set that is not as it must be, before training where it can be; or
-            what training raises; or memory that ends.
+        InputError: what is not as it must be, before training where it can be; or what training raises.
     """
     wanted = Wanted(
         modality, regime, draw, features, sampling, num_points, num_views, views_from, cameras, protocol, pretext_views

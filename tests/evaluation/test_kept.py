@@ -144,9 +144,9 @@ def test_scores_of_an_older_definition_are_made_anew(run, tmp_path):
     path = kept(tmp_path) / "pretext.json"
     written = path.read_bytes()
     older = json.loads(written)
-    older["metrics"]["mpd_auc"] = 0.0
+    auc = older["metrics"]["mpd_auc"] = older["metrics"]["mpd_auc_low"]
     path.write_text(json.dumps(older))
-    assert run()[0].pretext.metrics["mpd_auc"] == 0.0, "those of this definition are taken as they are"
+    assert run()[0].pretext.metrics["mpd_auc"] == auc, "those of this definition are taken as they are"
     del older["definition"]
     path.write_text(json.dumps(older))
     assert run()[0].pretext == first.pretext

@@ -100,5 +100,5 @@ def test_hidden_gaussians_come_out_during_the_fit(views, held_out, device, raste
 
 @pytest.mark.parametrize("share", [0.0, 1.0])
 def test_recipe_rejects(share):
-    with pytest.raises(ValueError, match=f"relocate_at: {share}, allowed above 0, below 1"):
+    with pytest.raises(ValueError, match=rf"relocate_at is {share} \(allowed: above 0 to below 1\)"):
         dataclasses.replace(RECIPE, relocate_at=(0.5, share))
