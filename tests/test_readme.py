@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from gsbench.results import load_result
+
 ROOT = Path(__file__).resolve().parent.parent
 BLOCK = re.compile(r"```(\w+)\n(.*?)```", re.DOTALL)
 NAMED_FILE = re.compile(r"[Ss]ave this as `([^`]+)`|and this as `([^`]+)`")
@@ -125,8 +127,10 @@ def test_the_board_in_the_repository_holds() -> None:
 
 
 def test_a_model_of_ones_own(tmp_path: Path) -> None:
-    assert save_named_files(tmp_path) == ["tiny/recipe.toml", "tiny/model.py"]
+    assert save_named_files(tmp_path) == ["tiny/recipe.toml", "tiny/layers.py", "tiny/model.py"]
     assert "tiny" in run(next(line for line in commands() if "tiny/recipe.toml" in line), tmp_path)
+    (result,) = (tmp_path / "results").glob("*-tiny-s0.json")
+    assert load_result(result).metrics["accuracy"] > 0.4, "of ten classes: it learns"
 
 
 def test_loading_the_data(tmp_path: Path) -> None:

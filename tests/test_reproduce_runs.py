@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gsbench.checkpoints import CONFIG
+from gsbench.baseline import build_model, find_recipe
+from gsbench.checkpoints import CONFIG, Checkpoint, save_pretrained
 from gsbench.cli import main
 from gsbench.evaluation import embedding, evaluate
 from gsbench.features import extract
@@ -20,6 +21,7 @@ from gsbench.store.create import Contents, create_folder
 from gsbench.store.webp import encode_webp
 from tests.store import conftest
 from tests.store.conftest import made  # noqa: F401 (a fixture)
+from tests.test_data import task
 from tests.test_figures import overlaps, words_of
 from tests.tiny_training import make_pairs_recipe
 
@@ -149,6 +151,7 @@ def test_figure7_of_a_checkpoint(varied, tmp_path):
     [
         (["--encoder", "pointnet:smoke"], r"recipe.toml: supervision is labels \(figure7 needs an encoder of pairs\)"),
         (["--encoder", "nothing"], "no baseline 'nothing'"),
+        (["--encoder", "CHECKPOINT"], "checkpoint: of pointnet:smoke, no encoder of pairs \\(figure7 needs one\\)"),
         (["--encoder", "/nowhere"], "/nowhere: no such folder"),
         (["--encoder", "/"], "/config.json: cannot be read"),
         (["--data", "nowhere"], "nowhere: no such data set"),
@@ -157,9 +160,15 @@ def test_figure7_of_a_checkpoint(varied, tmp_path):
     ],
 )
 def test_figure7_refuses(data, tmp_path, capsys, more, message):
+    if "CHECKPOINT" in more:
+        recipe, path = find_recipe("pointnet:smoke")
+        about = Checkpoint(recipe, (task(),), 0, 3, 2, 1, 1.0, "fp32")
+        save_pretrained(tmp_path / "checkpoint", build_model(recipe, path, 3, 2), about)
+        more = ["--encoder", str(tmp_path / "checkpoint")]
+    before = list(tmp_path.iterdir())
     assert main(words_of_figure7(data, tmp_path, *more)) == 2
     out, err = capsys.readouterr()
-    assert (out, err.count("\n"), list(tmp_path.iterdir())) == ("", 1, [])
+    assert (out, err.count("\n"), list(tmp_path.iterdir())) == ("", 1, before)
     assert re.search(message, err), err
 
 

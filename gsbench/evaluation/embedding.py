@@ -2,7 +2,6 @@
 
 import dataclasses
 import io
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from gsbench.data import Objects, most_inputs
 from gsbench.features import extract
 from gsbench.files import write_atomic
 from gsbench.parsing import InputError
-from gsbench.store.folder import Folder
+from gsbench.store.folder import Folder, read_labels
 from gsbench.tasks import Task
 from gsbench.types import Array
 
@@ -73,14 +72,14 @@ def embed_once(
         progress: told of objects done and objects in all.
 
     Raises:
-        InputError: a file of features is damaged.
+        InputError: a file of features is damaged, or of other objects or labels than the data's.
     """
     if kept is None:
         return _pooled(_embed(net, task, objects(), progress), 1)
     weights = weights_sha256(net)
     for wider, every in _wider(folder, task):
         path = _file(kept, split, wider, sampling_draw)
-        found = _load(path, weights) if path.exists() else None
+        found = _load(path, weights, folder, split) if path.exists() else None
         if found is not None:
             return _pooled(found, every)
     embedded = _embed(net, task, objects(), progress)
@@ -119,17 +118,20 @@ def _pooled(embedded: Embedded, every: int) -> Embedded:
     return dataclasses.replace(embedded, features=embedded.features[:, ::every].max(1))
 
 
-def _load(path: Path, weights: str) -> Embedded | None:
+def _load(path: Path, weights: str, folder: Folder, split: str) -> Embedded | None:
     """None where they are of other weights."""
     try:
         with np.load(path, allow_pickle=False) as file:
             if str(file["weights"]) != weights:
                 return None
-            ids, labels, features = tuple(file["ids"].tolist()), file["labels"], file["features"]
-            if len({len(ids), len(labels), len(features)}) > 1 or features.ndim not in (2, 3):
-                raise ValueError("rows that do not belong together")
-            if (labels.dtype, features.dtype) != (np.int64, np.float32) or not np.isfinite(features).all():
-                raise ValueError("other numbers than they were")
-            return Embedded(ids, labels, features)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            ids, labels, features = file["ids"], file["labels"], file["features"]
+    except Exception as error:  # zipfile, zlib and numpy raise many kinds for a file that is none of their own
         raise InputError(f"{path}: no features ({type(error).__name__}), remove it to make them anew") from None
+    kinds = (ids.dtype.kind, labels.dtype.kind, features.dtype) == ("U", "i", np.float32)
+    alike = (ids.ndim, labels.ndim) == (1, 1) and features.ndim in (2, 3) and len(ids) == len(labels) == len(features)
+    if not kinds or not alike or 0 in features.shape or not np.isfinite(features).all():
+        raise InputError(f"{path}: no features (must be finite numbers of each object), remove it to make them anew")
+    known = {object_id: folder.manifest.classes.index(label) for object_id, label in read_labels(folder, split).items()}
+    if len(ids) != len(known) or dict(zip(ids.tolist(), labels.tolist(), strict=True)) != known:
+        raise InputError(f"{path}: of other objects or labels than the data's, remove it to make them anew")
+    return Embedded(tuple(ids.tolist()), labels, features)

@@ -19,6 +19,10 @@ REPEATS = 5
 FLOOR = 2 / 3
 """Cross-modality accuracy of always saying yes: of three pairs, two are of one object."""
 
+_SCORES = ("mpd_positive", "mpd_negative", "mpd_ratio", "mpd_auc", "cross_modality_accuracy", "cross_modality_balanced")
+SCORE_KEYS = ("cross_modality_floor", *(f"{key}{end}" for key in _SCORES for end in ("", "_low", "_high")))
+"""The keys of `pretext_scores`."""
+
 _BATCH = 32
 
 
@@ -72,7 +76,7 @@ def pretext_scores(
             }
         )
     scores = {"cross_modality_floor": FLOOR}
-    for key in repeats[0]:
+    for key in _SCORES:
         scores[key], scores[f"{key}_low"], scores[f"{key}_high"] = mean_interval([values[key] for values in repeats])
     return scores
 

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from gsbench.evaluation.embedding import embed_once
 from gsbench.evaluation.job import Job, Pairs, Wanted, are_drawn, make_task
 from gsbench.evaluation.kept import Training, train_once, without_labels
 from gsbench.evaluation.machine import PeakMemory
-from gsbench.evaluation.matching import pretext_scores
+from gsbench.evaluation.matching import SCORE_KEYS, pretext_scores
 from gsbench.files import write_atomic
 from gsbench.memory import free_memory
 from gsbench.parsing import InputError, parse, read_json
@@ -190,6 +191,8 @@ def _scores(job: Job, net: nn.Module, test: Callable[[], Objects], folder: Path 
     if path is not None and path.exists():
         found = _load_scores(path)
         if (found.weights_sha256, found.definition) == (weights, _DEFINITION):
+            if found.metrics.keys() != set(SCORE_KEYS) or not all(map(math.isfinite, found.metrics.values())):
+                raise InputError(f"{path}: no scores (must be {', '.join(SCORE_KEYS)}), remove it to make them anew")
             return found.metrics
     assert job.pairs is not None, "a job of pairs has them"
     drawn = are_drawn(job, job.pairs.points)

@@ -179,20 +179,27 @@ def corrupt(name: str, content: bytes):
     return change
 
 
-def spoil(**changes):
-    def change(folder: Path) -> None:
-        (path,) = folder.parent.rglob("train-*.npz")
-        with np.load(path) as file:
-            arrays = dict(file)
-        np.savez(path, **{key: changes.get(key, np.asarray)(value) for key, value in arrays.items()})
-
-    return change
-
-
 def of_another_seed(folder: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     config["checkpoint"]["seed"] = 9
     (folder / "config.json").write_text(json.dumps(config))
+
+
+def lose_score(folder: Path) -> None:
+    record = json.loads((folder / "pretext.json").read_text())
+    del record["metrics"]["mpd_auc"]
+    (folder / "pretext.json").write_text(json.dumps(record))
+
+
+def of_features(edit):
+    def change(folder: Path) -> None:
+        (path,) = folder.parent.rglob("train-*.npz")
+        with np.load(path) as file:
+            arrays = dict(file)
+        edit(arrays)
+        np.savez(path, **arrays)
+
+    return change
 
 
 @pytest.mark.parametrize(
@@ -206,9 +213,16 @@ def of_another_seed(folder: Path) -> None:
         (corrupt("pretext.json", b'{"metrics": {}}'), r"pretext\.json: key 'weights_sha256' is missing"),
         (corrupt("train-*.npz", b"PK"), r"train-.*\.npz: no features \(\w+\), remove it to make them anew"),
         (corrupt("train-*.npz", b""), r"train-.*\.npz: no features"),
-        (spoil(features=lambda given: given * np.nan), r"train-.*\.npz: no features \(ValueError\), remove it"),
-        (spoil(features=lambda given: given[1:]), r"train-.*\.npz: no features \(ValueError\), remove it"),
-        (spoil(labels=lambda given: given.astype(float)), r"train-.*\.npz: no features \(ValueError\), remove it"),
+        (corrupt("pretext.json", b"[" * 100_000), r"pretext\.json: .*no scores, remove it"),
+        (lose_score, r"pretext\.json: no scores \(must be cross_modality_floor, mpd_positive"),
+        (of_features(lambda f: f.update(features=f["features"][:, :0])), r"npz: no features \(must be finite numbers"),
+        (of_features(lambda f: f.update(features=f["features"] * np.nan)), r"npz: no features \(must be finite"),
+        (of_features(lambda f: f.update(features=f["features"][:-1])), r"npz: no features \(must be finite"),
+        (of_features(lambda f: f.update(labels=1 - f["labels"])), r"npz: of other objects or labels than the data's"),
+        (of_features(lambda f: f.update(labels=f["labels"] + 9)), r"npz: of other objects or labels than the data's"),
+        (of_features(lambda f: f.update(ids=f["ids"][::-1])), r"npz: of other objects or labels than the data's"),
+        (of_features(lambda f: f.update(ids=f["ids"][:, None])), r"npz: no features \(must be finite"),
+        (of_features(lambda f: f.pop("ids")), r"npz: no features \(KeyError\)"),
     ],
 )
 def test_what_is_damaged_is_named(run, tmp_path, change, message):
