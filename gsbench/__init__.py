@@ -1,32 +1,32 @@
 """gsbench: the benchmark suite and data-set toolkit for learning on 3D Gaussians.
 
 Importing it sets environment variables that numba and torch read when they are loaded, those that are not set: numba
-runs in OpenMP, as torch does, waiting threads sleep, and compiled code finds a folder; see `gsbench.environment`. So
-import it before them.
+runs in OpenMP, as torch does, waiting threads sleep, and compiled code finds a folder; see
+`gsbench.core.environment`. So import it before them.
 """
 
 import importlib
 from typing import Any
 
-from gsbench.environment import prepare
+from gsbench.core.environment import prepare
 
 __version__ = "0.1.0"
 
 prepare()
 
 _PUBLIC = {
-    "Batch": "gsbench.types",
-    "Cameras": "gsbench.types",
-    "Checkpoint": "gsbench.checkpoints",
-    "Gaussians": "gsbench.types",
-    "Mesh": "gsbench.types",
-    "Views": "gsbench.types",
-    "Result": "gsbench.results",
-    "Task": "gsbench.tasks",
-    "evaluate": "gsbench.evaluation",
-    "from_pretrained": "gsbench.checkpoints",
+    "Batch": "gsbench.core.types",
+    "Cameras": "gsbench.core.types",
+    "Checkpoint": "gsbench.learn.checkpoints",
+    "Gaussians": "gsbench.core.types",
+    "Mesh": "gsbench.core.types",
+    "Views": "gsbench.core.types",
+    "Result": "gsbench.core.results",
+    "Task": "gsbench.core.tasks",
+    "evaluate": "gsbench.learn.evaluation",
+    "from_pretrained": "gsbench.learn.checkpoints",
     "load_dataset": "gsbench.store.folder",
-    "save_pretrained": "gsbench.checkpoints",
+    "save_pretrained": "gsbench.learn.checkpoints",
 }
 
 __all__ = sorted([*_PUBLIC, "__version__"])

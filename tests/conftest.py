@@ -51,7 +51,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.name != "test_readme.py")
     chosen = [item for item in items if item.get_closest_marker("gpu")]
     if chosen:
-        from gsbench.render.splats_cuda import require_gsplat  # here, since it loads torch
+        from gsbench.render.splats.cuda import require_gsplat  # here, since it loads torch
 
         try:
             require_gsplat()

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from gsbench.build.engine import FreshProcessNeeded
+from gsbench.produce.engine import FreshProcessNeeded
 
 
 def double(number: int) -> int:

@@ -1,8 +1,8 @@
 """What workers run in the tests of the GPU process; they load no torch."""
 
-from gsbench.build.gpu_client import RemoteFit
-from gsbench.fit import Fitted
-from gsbench.types import Views
+from gsbench.core.types import Views
+from gsbench.produce.gpu_client import RemoteFit
+from gsbench.reconstruct import Fitted
 
 
 def fit_one(fit: RemoteFit, views: Views, seed: int) -> Fitted | str:

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from gsbench.build.work import work_path
+from gsbench.produce.work import work_path
 
 PRESET = str(Path(__file__).parent / "tiny_preset.toml")
 _SLOWEST = 300.0

@@ -13,20 +13,19 @@ import numpy as np
 import pytest
 import torch
 
-from gsbench.baseline import build_model
-from gsbench.build import build
-from gsbench.checkpoints import weights_sha256
-from gsbench.data import open_objects
-from gsbench.meshes.normalise import normalise
+from gsbench.core.baseline import build_model
+from gsbench.core.parsing import overlay, parse, read_toml
+from gsbench.core.recipe import Recipe
+from gsbench.core.tasks import Task, all_regimes, ids_sha256, regime_ids
+from gsbench.learn.checkpoints import weights_sha256
+from gsbench.learn.data import open_objects
+from gsbench.learn.train import train
 from gsbench.meshes.off import save_off
-from gsbench.meshes.sampling import sample_surface
 from gsbench.meshes.shapes import make_shape
-from gsbench.parsing import overlay, parse, read_toml
-from gsbench.recipe import Recipe
+from gsbench.meshes.surface import normalise, sample_surface
+from gsbench.produce.build import build
 from gsbench.store.folder import Folder, open_folder, read_table, resolve
-from gsbench.tasks import Task, all_regimes, ids_sha256, regime_ids
-from gsbench.train import train
-from tests.test_data import task
+from tests.learn.test_data import task
 from tests.tiny_training import make_folder
 
 MINI = "d4de772dac813dbad1a0f7f8038e192b170e888976f55ec4af5df295b57e4f97"

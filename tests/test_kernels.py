@@ -18,9 +18,9 @@ KERNELS = sorted((ROOT / "gsbench").rglob("*kernels.py"))
 FIT = """
 import hashlib, sys
 import numpy as np
-from gsbench.fit import ClassicRecipe, FitRecipe, Stage, fit
-from gsbench.geometry import spiral_rig
-from gsbench.types import Views
+from gsbench.reconstruct import ClassicRecipe, FitRecipe, Stage, fit
+from gsbench.core.geometry import spiral_rig
+from gsbench.core.types import Views
 
 rgba = np.zeros((8, 32, 32, 4), np.uint8)
 rgba[:, 8:24, 10:22] = np.random.default_rng(0).integers(1, 256, (8, 16, 12, 4))

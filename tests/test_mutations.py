@@ -19,11 +19,11 @@ import plyfile
 import pytest
 import trimesh
 
+from gsbench.core.parsing import InputError
+from gsbench.core.recipe import load_recipe
 from gsbench.formats import gltf, load_splats, save_splats
 from gsbench.formats.activation import check_gaussians
 from gsbench.meshes.load import load_mesh
-from gsbench.parsing import InputError
-from gsbench.recipe import load_recipe
 from gsbench.store.manifest import load_manifest
 from tests.formats.samples import random_gaussians
 from tests.formats.test_gltf import put_together, take_apart

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gsbench.results import load_result
+from gsbench.core.results import load_result
 
 ROOT = Path(__file__).resolve().parent.parent
 BLOCK = re.compile(r"```(\w+)\n(.*?)```", re.DOTALL)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from gsbench.geometry import spiral_rig
-from gsbench.meshes.sampling import fps_order
+from gsbench.core.geometry import spiral_rig
+from gsbench.meshes.surface import fps_order
 from gsbench.store.arrays import Row
 from gsbench.store.card import About
 from gsbench.store.create import Contents, create_folder

@@ -4,7 +4,7 @@ import torch
 from gsbench_baselines.images.convolution import Conv2d
 from torch import Tensor, nn
 
-from gsbench.parsing import InputError
+from gsbench.core.parsing import InputError
 
 _WIDTHS = (64, 0, 128, 0, 256, 256, 0, 512, 512, 0, 512, 512, 0)
 """Channels of each 3x3 convolution; 0 halves width and height."""

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from gsbench.parsing import InputError
+from gsbench.core.parsing import InputError
 
 HUB = "hub:"
 FILE = "model.safetensors"

@@ -13,8 +13,8 @@ from gsbench_baselines.images.views import encode_views
 from gsbench_baselines.images.weights import load_weights
 from torch import Tensor, nn
 
-from gsbench.parsing import InputError
-from gsbench.types import Batch
+from gsbench.core.parsing import InputError
+from gsbench.core.types import Batch
 
 
 class MVCNN(nn.Module):

@@ -11,12 +11,12 @@ from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
+from gsbench_baselines.fused_mlp import Rows, flatten, linear, pool, row_dtype
 from gsbench_baselines.heads import Head
-from gsbench_baselines.rows import Rows, flatten, linear, pool, row_dtype
 from torch import Tensor, nn
 
-from gsbench.parsing import InputError
-from gsbench.types import Batch
+from gsbench.core.parsing import InputError
+from gsbench.core.types import Batch
 
 
 class _Trunk(nn.Module):

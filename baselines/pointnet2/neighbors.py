@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from gsbench_baselines.fused_mlp import Pairs
 from gsbench_baselines.pointnet2 import kernels
-from gsbench_baselines.rows import Pairs
 from torch import Tensor
 
 

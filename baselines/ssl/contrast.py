@@ -18,8 +18,8 @@ from gsbench_baselines.images.views import encode_views
 from gsbench_baselines.ssl.encoders import Encoders
 from torch import Tensor, nn
 
-from gsbench.parsing import InputError
-from gsbench.types import Batch
+from gsbench.core.parsing import InputError
+from gsbench.core.types import Batch
 
 _DRAWN = 256
 """Positions drawn from the features of half an object."""

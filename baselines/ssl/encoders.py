@@ -12,8 +12,8 @@ from gsbench_baselines.pointnet.model import Vanilla
 from gsbench_baselines.pointnet2.model import Encoder as PointNet2
 from torch import Tensor, nn
 
-from gsbench.parsing import InputError
-from gsbench.types import Batch
+from gsbench.core.parsing import InputError
+from gsbench.core.types import Batch
 
 _GEOMETRY, _TRUE_SH = 10, 48
 """Channels of a Gaussian's position, log-scales and quaternion, and of its spherical harmonics up to degree 3."""

@@ -11,8 +11,8 @@ from gsbench_baselines.images.views import encode_views
 from gsbench_baselines.ssl.encoders import Encoders
 from torch import Tensor
 
-from gsbench.parsing import InputError
-from gsbench.types import Batch
+from gsbench.core.parsing import InputError
+from gsbench.core.types import Batch
 
 
 class CrossModal(Encoders):

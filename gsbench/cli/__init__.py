@@ -24,7 +24,7 @@ from gsbench.cli.messages import (
     prepare_streams,
     silence_broken_streams,
 )
-from gsbench.parsing import InputError
+from gsbench.core.parsing import InputError
 
 _NO_CACHE = (
     "numba finds no folder for its machine code: none of NUMBA_CACHE_DIR, the home folder's caches and TMPDIR can be "

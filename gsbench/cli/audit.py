@@ -8,7 +8,7 @@ from typing import Any
 
 from gsbench.cli.arguments import mesh_folder, positive_int
 from gsbench.cli.progress import progress_bar
-from gsbench.parsing import InputError
+from gsbench.core.parsing import InputError
 
 
 def add_commands(commands: Any) -> None:
@@ -31,7 +31,7 @@ def add_commands(commands: Any) -> None:
 def _audit(args: argparse.Namespace) -> int:
     if args.out is not None:
         _check_out(args.out)
-    from gsbench.audit import audit
+    from gsbench.produce.audit import audit
     from gsbench.store.audit import audit_json, save_audit
 
     with progress_bar("meshes and pairs") as progress:

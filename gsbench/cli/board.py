@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gsbench.cli.messages import failed_check, notice
-from gsbench.parsing import InputError
+from gsbench.core.parsing import InputError
 
 if TYPE_CHECKING:
-    from gsbench.leaderboard import Truth
-    from gsbench.tasks import Task
+    from gsbench.board import Truth
+    from gsbench.core.tasks import Task
 
 BOARD = Path("leaderboard")
 
@@ -47,8 +47,8 @@ def add_commands(commands: Any) -> None:
 
 
 def _submit(args: argparse.Namespace) -> int:
-    from gsbench.leaderboard import CheckError, submit, truth_path
-    from gsbench.results import load_result
+    from gsbench.board import CheckError, submit, truth_path
+    from gsbench.core.results import load_result
 
     truths: dict[Path, Truth] = {}
     results = []
@@ -70,7 +70,7 @@ def _submit(args: argparse.Namespace) -> int:
 
 def _publish(board: Path) -> None:
     """Renders the tables, and the block of the README beside the board; prints what changed."""
-    from gsbench.leaderboard import publish
+    from gsbench.board import publish
 
     for path in publish(board, board.parent / "README.md"):
         print(path)
@@ -78,7 +78,7 @@ def _publish(board: Path) -> None:
 
 
 def _tell_unfinished(board: Path) -> None:
-    from gsbench.leaderboard import unfinished_files
+    from gsbench.board import unfinished_files
 
     for path in unfinished_files(board):
         notice(f"{path}: passed over, it is unfinished (if no gsbench is running, remove it)")
@@ -86,7 +86,7 @@ def _tell_unfinished(board: Path) -> None:
 
 def _truth(task: "Task", board: Path, data: str | None) -> "Truth":
     """What the board knows of the task's data set, or what the data itself says."""
-    from gsbench.leaderboard import load_truth, make_truth, truth_path
+    from gsbench.board import load_truth, make_truth, truth_path
 
     known = truth_path(board, task)
     if data is None and known.exists():
@@ -97,7 +97,7 @@ def _truth(task: "Task", board: Path, data: str | None) -> "Truth":
 
 
 def _leaderboard(args: argparse.Namespace) -> int:
-    from gsbench.leaderboard import CheckError, check
+    from gsbench.board import CheckError, check
 
     if args.code and not args.check:
         raise InputError("--code is of --check (allowed: leave it out, or give both)")
@@ -114,8 +114,8 @@ def _leaderboard(args: argparse.Namespace) -> int:
 
 def _check_code(board: Path) -> int:
     import gsbench
-    from gsbench.leaderboard import load_entries
-    from gsbench.leaderboard.commits import check_code, count_standings
+    from gsbench.board import load_entries
+    from gsbench.board.commits import check_code, count_standings
 
     entries = [(entry.path, entry.result) for _, some in load_entries(board) for entry in some]
     checks = check_code(entries, Path(gsbench.__file__).parent)

@@ -68,7 +68,7 @@ def _add_build_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _build(args: argparse.Namespace) -> int:
-    from gsbench.build import build
+    from gsbench.produce.build import build
     from gsbench.store.folder import MINI
 
     if str(args.out) == MINI:

@@ -10,8 +10,8 @@ from gsbench.cli.messages import notice
 from gsbench.cli.progress import progress_bar
 
 if TYPE_CHECKING:
-    from gsbench.figures.sheet import Sheet
-    from gsbench.reproduce import How
+    from gsbench.paper.figures.sheet import Sheet
+    from gsbench.paper.reproduce import How
 
 OUT = Path("figures")
 CHECKPOINTS = Path("checkpoints")
@@ -39,7 +39,7 @@ def add_commands(commands: Any) -> None:
 
 
 def _figures(args: argparse.Namespace) -> int:
-    from gsbench.figures.catalog import EMBEDDING, draw_object, parse_name
+    from gsbench.paper.figures.catalog import EMBEDDING, draw_object, parse_name
     from gsbench.store.folder import default_data, open_folder, resolve
 
     wanted = [parse_name(name) for name in args.names]
@@ -52,7 +52,7 @@ def _figures(args: argparse.Namespace) -> int:
     drawn = []
     for name, suffix in wanted:
         if name == EMBEDDING:
-            from gsbench.reproduce import How  # loads torch
+            from gsbench.paper.reproduce import How  # loads torch
 
             sheet = draw_embedding(path, How("short", (0,), None, args.checkpoints), args.encoder)
         else:
@@ -72,9 +72,9 @@ def save_figure(sheet: "Sheet", path: Path, as_json: bool) -> dict[str, str]:
 
 
 def draw_embedding(data: Path, how: "How", encoder: str | None) -> "Sheet":
-    """Figure 7 with a bar, of either command that draws it: see `gsbench.reproduce.embedding.draw_figure7`."""
-    from gsbench.evaluation import Watch
-    from gsbench.reproduce.embedding import draw_figure7
+    """Figure 7 with a bar, of either command that draws it: see `gsbench.paper.reproduce.embedding.draw_figure7`."""
+    from gsbench.learn.evaluation import Watch
+    from gsbench.paper.reproduce.embedding import draw_figure7
 
     with progress_bar("training") as progress:
         watch = Watch(progress, partial(progress, what="reading images"), partial(progress, what="features"), notice)

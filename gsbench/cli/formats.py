@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from gsbench.cli.messages import notice
 from gsbench.cli.progress import progress_bar
-from gsbench.parsing import InputError
+from gsbench.core.parsing import InputError
 
 if TYPE_CHECKING:
-    from gsbench.types import Gaussians
+    from gsbench.core.types import Gaussians
 
 
 def add_commands(commands: Any) -> None:
@@ -52,8 +52,8 @@ def add_commands(commands: Any) -> None:
 
 
 def _convert(args: argparse.Namespace) -> int:
+    from gsbench.core.geometry import sh_degree_of
     from gsbench.formats import LOSSY, save_splats, suffix_of
-    from gsbench.geometry import sh_degree_of
 
     suffix = suffix_of(args.out)
     if args.out.is_dir():
@@ -106,7 +106,7 @@ def _split(source: str) -> tuple[str, str]:
 def _describe_loss(gaussians: "Gaussians", path: Path, axes: str) -> str:
     """How far renders of the file are from those of what it was made of."""
     from gsbench.formats import load_splats
-    from gsbench.render.difference import SIZE, VIEWS, render_psnr
+    from gsbench.render.splats.difference import SIZE, VIEWS, render_psnr
 
     after = load_splats(path, axes=axes, notify=lambda note: None)
     with progress_bar("measuring the loss") as progress:

@@ -5,7 +5,7 @@ import dataclasses
 import json
 from typing import Any
 
-from gsbench.parsing import InputError
+from gsbench.core.parsing import InputError
 
 
 def add_commands(commands: Any) -> None:
@@ -24,8 +24,8 @@ def add_commands(commands: Any) -> None:
 
 
 def _doctor(args: argparse.Namespace) -> int:
-    from gsbench.doctor import CHECKS, examine
-    from gsbench.parsing import suggest
+    from gsbench.core.doctor import CHECKS, examine
+    from gsbench.core.parsing import suggest
 
     if args.fix_line is not None:
         if args.fix_line not in CHECKS:

@@ -11,12 +11,12 @@ from gsbench.cli.arguments import cell_list, positive_int, seed_list
 from gsbench.cli.figures import CHECKPOINTS, draw_embedding, save_figure
 from gsbench.cli.messages import notice
 from gsbench.cli.progress import progress_bar
-from gsbench.parsing import InputError
+from gsbench.core.parsing import InputError
 
 if TYPE_CHECKING:
     from gsbench.cli.progress import Update
-    from gsbench.evaluation import Watch
-    from gsbench.reproduce import Cell, How
+    from gsbench.learn.evaluation import Watch
+    from gsbench.paper.reproduce import Cell, How
 
 OUT = Path("results")
 
@@ -60,7 +60,7 @@ def add_commands(commands: Any) -> None:
 
 
 def _reproduce(args: argparse.Namespace) -> int:
-    from gsbench.reproduce.tables import FIGURE, load_table
+    from gsbench.paper.reproduce.tables import FIGURE, load_table
     from gsbench.store.folder import default_data, resolve
 
     table = None if args.table == FIGURE else load_table(args.table)
@@ -69,7 +69,7 @@ def _reproduce(args: argparse.Namespace) -> int:
     if fallback:
         notice(fallback)
     data = resolve(data, notify=notice)
-    from gsbench.reproduce import How, as_markdown, as_record, reproduce
+    from gsbench.paper.reproduce import How, as_markdown, as_record, reproduce
 
     how = How(
         args.variant,
@@ -113,7 +113,7 @@ def _figure(args: argparse.Namespace, data: Path, how: "How") -> int:
 
 def _watch(update: "Update", tell: Callable[[str], None], done: int, total: int, cell: "Cell") -> "Watch":
     """Who is told of a cell's run: the bar, with the cell before whatever is done for it."""
-    from gsbench.evaluation import Watch
+    from gsbench.learn.evaluation import Watch
 
     about = f"cell {done + 1} of {total} ({', '.join(cell.row)})"
 

@@ -10,12 +10,22 @@ from typing import TYPE_CHECKING, Any, get_args
 from gsbench.cli.arguments import positive_int, seed_list
 from gsbench.cli.messages import notice
 from gsbench.cli.progress import progress_bar
-from gsbench.tasks import DRAWS, REGIMES, CamerasOf, Features, Modality, Protocol, Sampling, ViewsFrom, describe_share
+from gsbench.core.tasks import (
+    DRAWS,
+    REGIMES,
+    CamerasOf,
+    Features,
+    Modality,
+    Protocol,
+    Sampling,
+    ViewsFrom,
+    describe_share,
+)
 
 if TYPE_CHECKING:
-    from gsbench.leaderboard import Truth
-    from gsbench.recipe import Recipe
-    from gsbench.results import Result
+    from gsbench.board import Truth
+    from gsbench.core.recipe import Recipe
+    from gsbench.core.results import Result
 
 OUT = Path("results")
 PRECISIONS = ("fp32", "bf16")
@@ -80,7 +90,7 @@ def _add_eval_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _eval(args: argparse.Namespace) -> int:
-    from gsbench.baseline import find_recipe
+    from gsbench.core.baseline import find_recipe
     from gsbench.store.folder import default_data, resolve
 
     find_recipe(args.model)  # a misspelt name is told before torch is loaded and the Hub is asked
@@ -88,7 +98,7 @@ def _eval(args: argparse.Namespace) -> int:
     if fallback:
         notice(fallback)
     data = resolve(data, notify=notice)
-    from gsbench.evaluation import Watch, evaluate
+    from gsbench.learn.evaluation import Watch, evaluate
 
     with progress_bar("training") as progress:
         results = evaluate(
@@ -112,7 +122,7 @@ def _eval(args: argparse.Namespace) -> int:
             checkpoints=args.checkpoints,
             watch=Watch(progress, partial(progress, what="reading images"), partial(progress, what="features"), notice),
         )
-    from gsbench.leaderboard import make_truth
+    from gsbench.board import make_truth
     from gsbench.store.folder import open_folder, read_labels
 
     truth = make_truth(data, "test")
@@ -125,9 +135,9 @@ def _as_table(results: "list[Result]", truth: "Truth", whole: int) -> str:
     import numpy as np
     from tabulate import tabulate
 
-    from gsbench.leaderboard.entries import correct_objects
-    from gsbench.leaderboard.table import accuracy_without, describe_figure, describe_input, leak_columns, percent
-    from gsbench.metrics import mean_and_std
+    from gsbench.board.entries import correct_objects
+    from gsbench.board.table import accuracy_without, describe_figure, describe_input, leak_columns, percent
+    from gsbench.core.metrics import mean_and_std
 
     first = results[0]
     without = accuracy_without(truth, np.stack([correct_objects(result, truth) for result in results]))
@@ -152,7 +162,7 @@ def _as_table(results: "list[Result]", truth: "Truth", whole: int) -> str:
 
 def _beside(results: "list[Result]") -> list[str]:
     """Lines on what predictions do not give, in the mean over seeds."""
-    from gsbench.leaderboard.table import stated_means, stated_score
+    from gsbench.board.table import stated_means, stated_score
 
     stated = stated_means(results)
     words = {"accuracy": "accuracy", "knn_accuracy": "5 nearest neighbours", "retrieval_map": "retrieval mAP"}
@@ -176,8 +186,8 @@ def _beside(results: "list[Result]") -> list[str]:
 
 
 def _as_json(results: "list[Result]", truth: "Truth") -> str:
-    from gsbench.leaderboard.entries import correct_objects
-    from gsbench.leaderboard.table import accuracy_without
+    from gsbench.board.entries import correct_objects
+    from gsbench.board.table import accuracy_without
 
     records = [asdict(result) for result in results]
     for record, result in zip(records, results, strict=True):
@@ -187,8 +197,8 @@ def _as_json(results: "list[Result]", truth: "Truth") -> str:
 
 
 def _models(args: argparse.Namespace) -> int:
-    from gsbench.baseline import shipped_recipes
-    from gsbench.recipe import load_recipe
+    from gsbench.core.baseline import shipped_recipes
+    from gsbench.core.recipe import load_recipe
 
     recipes = [load_recipe(path) for path in shipped_recipes().values()]
     if args.json:

@@ -10,7 +10,7 @@ from gsbench.cli.messages import failed_check, notice
 from gsbench.cli.progress import progress_bar
 
 if TYPE_CHECKING:
-    from gsbench.verification import Report
+    from gsbench.produce.verification import Report
 
 _NAMED = 10
 
@@ -33,8 +33,8 @@ def add_commands(commands: Any) -> None:
 
 
 def _verify(args: argparse.Namespace) -> int:
+    from gsbench.produce.verification import verify
     from gsbench.store.folder import resolve
-    from gsbench.verification import verify
 
     folder = resolve(args.folder, notify=notice)
     with progress_bar("bytes") as progress:

@@ -18,9 +18,9 @@ from pathlib import Path
 
 import numpy as np
 
+from gsbench.core.parsing import InputError, file_size
+from gsbench.core.types import Gaussians
 from gsbench.formats.activation import check_gaussians, mend
-from gsbench.parsing import InputError, file_size
-from gsbench.types import Gaussians
 
 SUFFIXES = (".ply", ".splat", ".spz", ".glb")
 MAX_SPLAT_BYTES = 4_000_000_000
@@ -114,7 +114,7 @@ def save_splats(
         InputError: another suffix, no Gaussians, values that no Gaussian has, an unknown `axes`.
         OSError: the file cannot be written.
     """
-    from gsbench.files import write_atomic
+    from gsbench.core.files import write_atomic
 
     path = Path(path)
     suffix = suffix_of(path)

@@ -11,9 +11,9 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Bool, Float32, Shaped
 
-from gsbench.geometry import normalize_quats
-from gsbench.parsing import InputError
-from gsbench.types import Array, Gaussians
+from gsbench.core.geometry import normalize_quats
+from gsbench.core.parsing import InputError
+from gsbench.core.types import Array, Gaussians
 
 UNIT_TOLERANCE = 2e-3
 """Quaternions whose length is 1 to this are unit: the data sets round their components to a few bits."""

@@ -3,9 +3,9 @@
 import numpy as np
 from jaxtyping import Float32, Float64
 
-from gsbench.geometry import matrices_to_quats, sh_basis, sh_degree_of
-from gsbench.parsing import InputError
-from gsbench.types import Array, Gaussians
+from gsbench.core.geometry import matrices_to_quats, sh_basis, sh_degree_of
+from gsbench.core.parsing import InputError
+from gsbench.core.types import Array, Gaussians
 
 # Rows: where x, y and z of the y-up frame come from.
 _TO_Y_UP = {

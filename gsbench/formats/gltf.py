@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64, UInt8
 
+from gsbench.core.geometry import MAX_SH_DEGREE, dc_to_rgb, matrices_to_quats, sh_degree_of
+from gsbench.core.parsing import InputError
+from gsbench.core.types import Array, Gaussians
 from gsbench.formats import glb
 from gsbench.formats.activation import from_log, unit
 from gsbench.formats.axes import rotate, to_y_up
-from gsbench.geometry import MAX_SH_DEGREE, dc_to_rgb, matrices_to_quats, sh_degree_of
-from gsbench.parsing import InputError
-from gsbench.types import Array, Gaussians
 
 EXTENSION = "KHR_gaussian_splatting"
 _COLOR_SPACE = "srgb_rec709_display"

@@ -14,10 +14,10 @@ import numpy as np
 from jaxtyping import Float32
 from numpy.lib.recfunctions import structured_to_unstructured
 
+from gsbench.core.parsing import InputError
+from gsbench.core.types import Array, Gaussians
 from gsbench.formats.activation import from_log, from_logit, to_log, to_logit, unit, without_zeros
 from gsbench.formats.ply_rows import read_rows
-from gsbench.parsing import InputError
-from gsbench.types import Array, Gaussians
 
 _XYZ = ("x", "y", "z")
 _NORMAL = ("nx", "ny", "nz")

@@ -16,8 +16,8 @@ from typing import BinaryIO
 import numpy as np
 from jaxtyping import Int64, Shaped
 
-from gsbench.parsing import InputError
-from gsbench.types import Array
+from gsbench.core.parsing import InputError
+from gsbench.core.types import Array
 
 _TYPES = {
     "char": "i1",

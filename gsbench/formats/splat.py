@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
+from gsbench.core.geometry import dc_to_rgb, rgb_to_dc
+from gsbench.core.parsing import InputError
+from gsbench.core.types import Gaussians
 from gsbench.formats.activation import unit, without_zeros
-from gsbench.geometry import dc_to_rgb, rgb_to_dc
-from gsbench.parsing import InputError
-from gsbench.types import Gaussians
 
 _RECORD = np.dtype([("xyz", "<f4", 3), ("scale", "<f4", 3), ("rgba", "u1", 4), ("wxyz", "u1", 4)])
 

@@ -17,10 +17,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
+from gsbench.core.geometry import MAX_SH_DEGREE, sh_degree_of
+from gsbench.core.parsing import InputError
+from gsbench.core.types import Array, Gaussians
 from gsbench.formats.activation import from_log, to_log, unit
-from gsbench.geometry import MAX_SH_DEGREE, sh_degree_of
-from gsbench.parsing import InputError
-from gsbench.types import Array, Gaussians
 
 _MAGIC = b"NGSP"
 _HEADER = struct.Struct("<4sIIBBBB")

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Float32, Float64, Int64
 
-from gsbench.parsing import InputError
-from gsbench.types import Array, Mesh
+from gsbench.core.parsing import InputError
+from gsbench.core.types import Array, Mesh
 
 _LEAF = 4  # triangles a leaf
 _MORTON_BITS = 16

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
+from gsbench.core.parsing import InputError, file_size
+from gsbench.core.types import Mesh
 from gsbench.formats import glb
 from gsbench.meshes.off import MAX_MESH_BYTES, NotFiniteError, load_off
 from gsbench.meshes.split import MESH_SUFFIXES
-from gsbench.parsing import InputError, file_size
-from gsbench.types import Mesh
 
 # trimesh logs tracebacks, which Python prints where nobody has asked for logs.
 logging.getLogger("trimesh").addHandler(logging.NullHandler())

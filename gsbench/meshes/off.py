@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from gsbench.files import write_atomic
-from gsbench.parsing import InputError, read_bytes, shown
-from gsbench.types import Array, Mesh
+from gsbench.core.files import write_atomic
+from gsbench.core.parsing import InputError, read_bytes, shown
+from gsbench.core.types import Array, Mesh
 
 MAX_MESH_BYTES = 1_000_000_000
 """Largest mesh file that is read. OFF takes six times its size of memory: 10 million faces (400 MB) take 2.3 GB."""

@@ -6,8 +6,8 @@ Source: the folder `ModelNet10.zip` of the Princeton ModelNet project (modelnet.
 
 import re
 
+from gsbench.core.parsing import InputError
 from gsbench.meshes.split import SPLITS
-from gsbench.parsing import InputError
 
 # label: number of training objects, number of test objects
 _COUNTS = {

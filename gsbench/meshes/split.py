@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from gsbench.parsing import InputError
+from gsbench.core.parsing import InputError
 
 SPLITS = ("train", "test")
 MESH_SUFFIXES = (".off", ".obj", ".ply", ".stl", ".glb")

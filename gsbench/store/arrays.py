@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Float32, Int64
 
-from gsbench.parsing import InputError
+from gsbench.core.parsing import InputError
+from gsbench.core.types import Array, Gaussians
 from gsbench.store.schema import Column, FloatType, Schema
-from gsbench.types import Array, Gaussians
 
 Row = Mapping[str, Any]
 """One row: column name to value. Arrays are numpy arrays, an image is its encoded bytes, a label its class name."""

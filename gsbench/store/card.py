@@ -9,7 +9,7 @@ from string import Template
 
 import pyarrow.parquet as pq
 
-from gsbench.files import write_atomic
+from gsbench.core.files import write_atomic
 from gsbench.store.audit_text import audit_text
 from gsbench.store.folder import NAMES, Folder, read_table
 from gsbench.store.manifest import Manifest

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import gsbench
-from gsbench.parsing import InputError
+from gsbench.core.parsing import InputError
+from gsbench.core.tasks import all_regimes, ids_sha256, regime_ids
 from gsbench.store.arrays import Row
 from gsbench.store.audit import AUDIT, Audit, audit_sha256, save_audit
 from gsbench.store.card import About, write_card
@@ -28,7 +29,6 @@ from gsbench.store.manifest import (
 from gsbench.store.quality import read_scores, summarise
 from gsbench.store.schema import CONFIGS, SPLITS, FloatType, Schema, check_text, in_one_line
 from gsbench.store.shards import Written, write_shards
-from gsbench.tasks import all_regimes, ids_sha256, regime_ids
 
 _VERSIONS_OF = ("numpy", "pyarrow", "numba", "pillow")
 

@@ -19,8 +19,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gsbench.memory import available_cores
-from gsbench.parsing import InputError, suggest
+from gsbench.core.memory import available_cores
+from gsbench.core.parsing import InputError, suggest
 from gsbench.store import hub
 from gsbench.store.arrays import as_numpy
 from gsbench.store.hashes import LARGE, check_hash

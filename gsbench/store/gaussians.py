@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from gsbench.parsing import InputError, suggest
+from gsbench.core.parsing import InputError, suggest
+from gsbench.core.types import Gaussians
 from gsbench.store.arrays import GAUSSIAN_COLUMNS, ragged
 from gsbench.store.folder import Folder, find_rows, read_labels
 from gsbench.store.schema import SPLITS
-from gsbench.types import Gaussians
 
 _CONFIG = "gaussians"
 

@@ -12,8 +12,8 @@ import stat
 import time
 from pathlib import Path
 
-from gsbench.files import write_atomic
-from gsbench.parsing import InputError
+from gsbench.core.files import write_atomic
+from gsbench.core.parsing import InputError
 from gsbench.store.manifest import MANIFEST, Shard
 from gsbench.store.shards import file_sha256
 

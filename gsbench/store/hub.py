@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from gsbench.parsing import InputError
+from gsbench.core.parsing import InputError
 from gsbench.store.audit import AUDIT
 from gsbench.store.manifest import MANIFEST
 from gsbench.store.schema import Schema

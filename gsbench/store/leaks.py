@@ -3,7 +3,7 @@
 import importlib.resources
 from collections.abc import Collection, Iterable
 
-from gsbench.parsing import InputError
+from gsbench.core.parsing import InputError
 from gsbench.store.audit import AUDIT, LEVELS, Audit, Level, load_audit
 from gsbench.store.folder import Folder, read_labels, read_table
 from gsbench.store.manifest import MANIFEST

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gsbench.files import write_atomic
-from gsbench.parsing import InputError, parse, read_versioned
+from gsbench.core.files import write_atomic
+from gsbench.core.parsing import InputError, parse, read_versioned
+from gsbench.core.tasks import fingerprint
 from gsbench.store.schema import SHARD, SPLITS, FloatType, Schema, check_text
-from gsbench.tasks import fingerprint
 
 MANIFEST = "manifest.json"
 FORMAT_VERSION = 1
@@ -49,7 +49,7 @@ class Shard:
 
 @dataclass(frozen=True, slots=True)
 class Regime:
-    """A frozen training set: its number of objects and `gsbench.tasks.ids_sha256` of their ids."""
+    """A frozen training set: its number of objects and `gsbench.core.tasks.ids_sha256` of their ids."""
 
     count: int
     sha256: str

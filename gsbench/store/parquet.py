@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from gsbench.memory import available_cores, free_memory
-from gsbench.parsing import InputError
+from gsbench.core.memory import available_cores, free_memory
+from gsbench.core.parsing import InputError
 from gsbench.store.hashes import HINT, check_size
 from gsbench.store.manifest import MANIFEST, Shard
 from gsbench.store.schema import Schema, in_one_line

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64
 
+from gsbench.core.types import Array
 from gsbench.store.folder import Folder, read_table
 from gsbench.store.schema import SPLITS
-from gsbench.types import Array
 
 _PERCENTILES = (5, 25, 50, 75, 95)
 

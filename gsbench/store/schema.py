@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
 
-from gsbench.parsing import InputError, suggest
+from gsbench.core.parsing import InputError, suggest
 
 if TYPE_CHECKING:
     import datasets

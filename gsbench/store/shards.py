@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gsbench.files import TEMPORARY_PREFIX, atomic_path
-from gsbench.parsing import InputError
+from gsbench.core.files import TEMPORARY_PREFIX, atomic_path
+from gsbench.core.parsing import InputError
 from gsbench.store.arrays import Row, encode
 from gsbench.store.manifest import MAX_SHARD_BYTES, Shard
 from gsbench.store.schema import Schema, shard_name

@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Bool, Float, Int64
 
-from gsbench.parsing import InputError
+from gsbench.core.parsing import InputError
+from gsbench.core.types import Array
 from gsbench.store.arrays import as_numpy, list_lengths, ragged
 from gsbench.store.schema import CAMERAS, MAX_FPS_ORDER, Column, Schema, check_text
-from gsbench.types import Array
 
 # Stored floats may be rounded to 8 mantissa bits: a relative error of 2^-9.
 _UNIT_TOLERANCE = 2e-3

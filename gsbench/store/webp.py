@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import UInt8
 
-from gsbench.parsing import InputError
-from gsbench.types import Array
+from gsbench.core.parsing import InputError
+from gsbench.core.types import Array
 
 if TYPE_CHECKING:
     from PIL import Image

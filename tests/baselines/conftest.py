@@ -6,7 +6,7 @@ from gsbench_baselines.pointnet.model import PointNet
 from gsbench_baselines.pointnet2.model import PointNet2
 from torch import nn
 
-from gsbench.types import Batch
+from gsbench.core.types import Batch
 
 
 def unsettle(model: nn.Module) -> nn.Module:

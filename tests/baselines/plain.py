@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from gsbench_baselines.pointnet2.model import Scale
 from torch import Tensor, nn
 
-from gsbench.types import Batch
+from gsbench.core.types import Batch
 
 
 def normalise(z: Tensor, norm: nn.BatchNorm1d) -> Tensor:

@@ -8,8 +8,8 @@ import torch
 from gsbench_baselines.pointnet.model import PointNet
 from gsbench_baselines.pointnet2.model import PointNet2
 
-from gsbench.baseline import Baseline
-from gsbench.types import Batch
+from gsbench.core.baseline import Baseline
+from gsbench.core.types import Batch
 from tests.baselines import plain
 from tests.baselines.conftest import make_batch
 

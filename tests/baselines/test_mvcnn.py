@@ -14,8 +14,8 @@ from gsbench_baselines.images.resnet import ResNet18
 from gsbench_baselines.mvcnn.model import MVCNN
 from safetensors.torch import save
 
-from gsbench.baseline import Baseline, build_model, find_recipe
-from gsbench.types import Batch
+from gsbench.core.baseline import Baseline, build_model, find_recipe
+from gsbench.core.types import Batch
 
 
 def make_batch(objects: int = 3, views: int = 4, size: int = 32) -> Batch:

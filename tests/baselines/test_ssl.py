@@ -8,13 +8,13 @@ import torch
 from gsbench_baselines.ssl.contrast import Contrast, _halved, chamfer
 from gsbench_baselines.ssl.model import CrossModal
 
-from gsbench.baseline import PairBaseline, build_model, find_recipe
-from gsbench.data import open_pairs
-from gsbench.evaluation import make_task
-from gsbench.recipe import Augment
+from gsbench.core.baseline import PairBaseline, build_model, find_recipe
+from gsbench.core.recipe import Augment
+from gsbench.core.types import Batch
+from gsbench.learn.data import open_pairs
+from gsbench.learn.evaluation import make_task
+from gsbench.learn.train import schedule, train
 from gsbench.store.folder import open_folder, resolve
-from gsbench.train import schedule, train
-from gsbench.types import Batch
 from tests.baselines.conftest import make_batch
 
 

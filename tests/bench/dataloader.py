@@ -13,8 +13,8 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from gsbench.recipe import Images
-from gsbench.types import Array, Batch
+from gsbench.core.recipe import Images
+from gsbench.core.types import Array, Batch
 
 Sample = tuple[int, Float32[Tensor, "p 3"] | None, UInt8[Tensor, "v 3 h w"] | None]
 

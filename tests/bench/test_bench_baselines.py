@@ -15,15 +15,15 @@ import pytest
 import torch
 from torch import nn
 
-from gsbench.augment import augment
-from gsbench.baseline import build_model, find_recipe
-from gsbench.data import Objects, open_objects, open_pairs, training_ids, views_of
-from gsbench.evaluation import make_task
-from gsbench.recipe import Recipe
+from gsbench.core.baseline import build_model, find_recipe
+from gsbench.core.recipe import Recipe
+from gsbench.core.tasks import Task
+from gsbench.learn.augment import augment
+from gsbench.learn.data import Objects, open_objects, open_pairs, training_ids, views_of
+from gsbench.learn.evaluation import make_task
+from gsbench.learn.train import keep_freed_memory, train
 from gsbench.store.arrays import ragged
 from gsbench.store.folder import Folder, open_folder, read_table, resolve
-from gsbench.tasks import Task
-from gsbench.train import keep_freed_memory, train
 from tests.bench.dataloader import Samples
 
 REGIME, BATCH, POINTS, VIEWS = 10, 8, 256, 4

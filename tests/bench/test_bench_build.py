@@ -9,14 +9,14 @@ import os
 import numpy as np
 import pytest
 
-from gsbench.build.preset import Preset, evenly, load_preset
-from gsbench.fit import fit
+from gsbench.core.types import Mesh, Views
 from gsbench.meshes.load import load_mesh
-from gsbench.meshes.normalise import normalise
 from gsbench.meshes.shapes import LABELS, make_shape
 from gsbench.meshes.split import list_meshes
-from gsbench.render.meshes import render_views
-from gsbench.types import Mesh, Views
+from gsbench.meshes.surface import normalise
+from gsbench.produce.preset import Preset, evenly, load_preset
+from gsbench.reconstruct import fit
+from gsbench.render.mesh import render_views
 
 # chair_0920 is made of wires.
 IDS = (

@@ -6,13 +6,13 @@ import sys
 import numpy as np
 import pytest
 
-from gsbench.files import write_atomic
-from gsbench.leaderboard import Truth, check, publish
-from gsbench.leaderboard.entries import entry_path
-from gsbench.leaderboard.truth import truth_json, truth_path
-from gsbench.metrics import classification_metrics
-from gsbench.results import ModelInfo, Result, RunInfo, save_result
-from gsbench.tasks import Task
+from gsbench.board import Truth, check, publish
+from gsbench.board.entries import entry_path
+from gsbench.board.truth import truth_json, truth_path
+from gsbench.core.files import write_atomic
+from gsbench.core.metrics import classification_metrics
+from gsbench.core.results import ModelInfo, Result, RunInfo, save_result
+from gsbench.core.tasks import Task
 
 CLASSES = tuple("abcdefghij")
 SEEDS = 5

@@ -6,8 +6,8 @@ import numpy as np
 import plyfile
 import pytest
 
+from gsbench.core.types import Gaussians
 from gsbench.formats import SUFFIXES, load_splats, save_splats
-from gsbench.types import Gaussians
 from tests.formats.samples import random_gaussians
 
 COUNT = 100_000

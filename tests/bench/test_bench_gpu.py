@@ -12,19 +12,18 @@ import numpy as np
 import pytest
 import torch
 
-from gsbench.build.preset import load_preset
-from gsbench.fit import Stage
-from gsbench.fit.cuda.many import fit_many
-from gsbench.fit.cuda.memory import free_bytes, objects_at_once
-from gsbench.fit.cuda.optimise import optimise
-from gsbench.fit.cuda.prepared import Prepared, prepare
+from gsbench.core.types import Mesh, Views
 from gsbench.meshes.load import load_mesh
-from gsbench.meshes.normalise import normalise
 from gsbench.meshes.shapes import LABELS, make_shape
 from gsbench.meshes.split import list_meshes
-from gsbench.render.meshes import render_views
-from gsbench.render.splats_cuda import rasterize_tensors
-from gsbench.types import Mesh, Views
+from gsbench.meshes.surface import normalise
+from gsbench.produce.preset import load_preset
+from gsbench.reconstruct import Stage
+from gsbench.reconstruct.cuda.batch import fit_many, free_bytes, objects_at_once
+from gsbench.reconstruct.cuda.optimise import optimise
+from gsbench.reconstruct.cuda.prepared import Prepared, prepare
+from gsbench.render.mesh import render_views
+from gsbench.render.splats.cuda import rasterize_tensors
 
 pytestmark = pytest.mark.gpu
 FULL = load_preset("full")

@@ -16,18 +16,18 @@ from gsbench_baselines.images.resnet import ResNet18
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from gsbench.augment import augment_images
-from gsbench.data import open_objects
-from gsbench.geometry import spiral_rig
-from gsbench.precision import resolve_precision
-from gsbench.recipe import Images
+from gsbench.core.geometry import spiral_rig
+from gsbench.core.recipe import Images
+from gsbench.core.tasks import Task
+from gsbench.core.types import Batch
+from gsbench.learn.augment import augment_images
+from gsbench.learn.data import open_objects
+from gsbench.learn.precision import resolve_precision
+from gsbench.learn.train import keep_freed_memory
 from gsbench.store.card import About
 from gsbench.store.create import Contents, create_folder
 from gsbench.store.folder import open_folder
 from gsbench.store.webp import encode_webp
-from gsbench.tasks import Task
-from gsbench.train import keep_freed_memory
-from gsbench.types import Batch
 from tests.bench.dataloader import decode
 
 OBJECTS, VIEWS, STORED, SIZE, BATCH = 8, 12, 224, 64, 48

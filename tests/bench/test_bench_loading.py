@@ -12,7 +12,7 @@ import numpy as np
 import plyfile
 import pytest
 
-from gsbench.geometry import normalize_quats
+from gsbench.core.geometry import normalize_quats
 from gsbench.store.arrays import ragged
 from gsbench.store.card import About
 from gsbench.store.create import Contents, create_folder

@@ -11,13 +11,13 @@ import time
 import numpy as np
 import pytest
 
-from gsbench.geometry import spiral_rig
+from gsbench.core.geometry import spiral_rig
+from gsbench.core.types import Mesh
 from gsbench.meshes.load import load_mesh
-from gsbench.meshes.normalise import normalise
 from gsbench.meshes.shapes import LABELS, make_shape
 from gsbench.meshes.split import list_meshes
-from gsbench.render.meshes import RenderSetup, render_depth, render_views
-from gsbench.types import Mesh
+from gsbench.meshes.surface import normalise
+from gsbench.render.mesh import RenderSetup, render_depth, render_views
 
 SOFTWARE = RenderSetup()
 PYRENDER = dataclasses.replace(SOFTWARE, renderer="pyrender")

@@ -7,7 +7,7 @@ import pytest
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
-from gsbench.probe import fit_probe
+from gsbench.learn.probe import fit_probe
 
 OBJECTS, WIDTH, CLASSES = 1000, 256, 10
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from jaxtyping import Float32, Int64
 
-from gsbench.meshes.sampling import fps_order, sample_surface
+from gsbench.core.types import Array
 from gsbench.meshes.shapes import make_shape
-from gsbench.types import Array
+from gsbench.meshes.surface import fps_order, sample_surface
 
 POINTS, COUNT = 100_000, 2048
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from gsbench.geometry import normalize_quats, rgb_to_dc
-from gsbench.render import splats_cpu
-from gsbench.types import Gaussians
+from gsbench.core.geometry import normalize_quats, rgb_to_dc
+from gsbench.core.types import Gaussians
+from gsbench.render.splats import cpu as splats_cpu
 from tests.render.splat_reference import FIELDS, naive, rig
 
 COUNT = 4096

@@ -12,11 +12,11 @@ import torch
 from gsbench_baselines.pointnet2.model import GROUPINGS
 from torch import nn
 
-from gsbench.augment import augment
-from gsbench.baseline import build_model, find_recipe
-from gsbench.precision import resolve_precision
-from gsbench.train import keep_freed_memory
-from gsbench.types import Batch
+from gsbench.core.baseline import build_model, find_recipe
+from gsbench.core.types import Batch
+from gsbench.learn.augment import augment
+from gsbench.learn.precision import resolve_precision
+from gsbench.learn.train import keep_freed_memory
 
 CPU, POINTS, BATCH = torch.device("cpu"), 1024, 24
 

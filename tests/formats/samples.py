@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from gsbench.geometry import covariances, normalize_quats
-from gsbench.types import Gaussians
+from gsbench.core.geometry import covariances, normalize_quats
+from gsbench.core.types import Gaussians
 
 FIELDS = ("means", "quats", "scales", "opacities", "sh")
 DEGREES = (0, 1, 2, 3)

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from gsbench.core.geometry import eval_sh, matrices_to_quats, quats_to_matrices, spiral_rig
 from gsbench.formats.axes import AXES, rotate, to_y_up
-from gsbench.geometry import eval_sh, matrices_to_quats, quats_to_matrices, spiral_rig
 from gsbench.render.splats import rasterize
 from tests.formats.samples import DEGREES, assert_same, assert_shapes_close, random_gaussians
 

@@ -14,8 +14,8 @@ import plyfile
 import pytest
 
 from gsbench.cli import main
+from gsbench.core.parsing import InputError
 from gsbench.formats import SUFFIXES, load_splats, save_splats
-from gsbench.parsing import InputError
 from gsbench.store.folder import open_folder, resolve
 from gsbench.store.gaussians import load_object
 from tests.formats.samples import assert_same, random_gaussians

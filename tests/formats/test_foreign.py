@@ -10,9 +10,9 @@ import numpy as np
 import plyfile
 import pytest
 
+from gsbench.core.geometry import SH_C0
+from gsbench.core.types import Gaussians
 from gsbench.formats import load_splats, save_splats, spz
-from gsbench.geometry import SH_C0
-from gsbench.types import Gaussians
 from tests.formats.samples import assert_same, assert_shapes_close, random_gaussians
 
 SPLAT_TRANSFORM = "npx --yes @playcanvas/splat-transform@3"

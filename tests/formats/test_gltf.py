@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import trimesh
 
+from gsbench.core.geometry import quats_to_matrices
+from gsbench.core.types import Gaussians
 from gsbench.formats import glb, gltf, load_splats, save_splats
 from gsbench.formats.axes import rotate, to_y_up
-from gsbench.geometry import quats_to_matrices
-from gsbench.types import Gaussians
 from tests.formats.samples import DEGREES, assert_same, assert_shapes_close, random_gaussians
 
 EXTENSION = "KHR_gaussian_splatting"

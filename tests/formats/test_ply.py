@@ -7,10 +7,10 @@ import numpy as np
 import plyfile
 import pytest
 
+from gsbench.core.parsing import InputError
+from gsbench.core.types import Gaussians
 from gsbench.formats import load_splats, save_splats
 from gsbench.formats.activation import from_log, from_logit, to_log, to_logit
-from gsbench.parsing import InputError
-from gsbench.types import Gaussians
 from tests.formats.samples import DEGREES, assert_same, random_gaussians
 
 REST = {0: 0, 1: 9, 2: 24, 3: 45}

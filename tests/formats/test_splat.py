@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gsbench.core.geometry import dc_to_rgb
+from gsbench.core.types import Gaussians
 from gsbench.formats import load_splats, save_splats
 from gsbench.formats.activation import to_log, to_logit
-from gsbench.geometry import dc_to_rgb
-from gsbench.types import Gaussians
 from tests.formats.samples import DEGREES, assert_same, assert_shapes_close, random_gaussians
 
 

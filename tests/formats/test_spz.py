@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from gsbench.core.types import Gaussians
 from gsbench.formats import load_splats, save_splats, spz
 from gsbench.formats.axes import rotate, to_y_up
-from gsbench.types import Gaussians
 from tests.formats.samples import DEGREES, assert_same, assert_shapes_close, random_gaussians
 
 WIDTHS = {"positions": 9, "opacities": 1, "colors": 3, "scales": 3, "rotations": 4, "sh": 0}

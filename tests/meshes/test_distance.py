@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from gsbench.core.types import Mesh
 from gsbench.meshes.distance import make_surface
 from gsbench.meshes.shapes import make_shape
-from gsbench.types import Mesh
 
 
 def to_segments(points, a, b):

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gsbench.core.types import Mesh
 from gsbench.meshes.load import load_mesh
-from gsbench.meshes.normalise import normalise
 from gsbench.meshes.split import list_meshes
-from gsbench.types import Mesh
+from gsbench.meshes.surface import normalise
 
 
 def _radii(mesh: Mesh) -> np.ndarray:

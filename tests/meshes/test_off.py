@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import trimesh
 
+from gsbench.core.parsing import InputError
+from gsbench.core.types import Mesh
 from gsbench.meshes.load import load_mesh
 from gsbench.meshes.off import MAX_MESH_BYTES, NotFiniteError, has_glued_header, load_off, save_off
-from gsbench.parsing import InputError
-from gsbench.types import Mesh
 
 SQUARE = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]], np.float32)
 ROWS = "0 0 0\n1 0 0\n1 1 0\n0 1 0\n"

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from gsbench.meshes.sampling import fps_order, sample_surface
-from gsbench.types import Mesh
+from gsbench.core.types import Mesh
+from gsbench.meshes.surface import fps_order, sample_surface
 
 # Two right triangles in different planes: areas 8 and 1/2, the third has none.
 VERTICES = np.array([[0, 0, 0], [4, 0, 0], [0, 4, 0], [0, 0, 1], [1, 0, 1], [1, 0, 2]], np.float32)

@@ -6,14 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gsbench.meshes.normalise import normalise
+from gsbench.core.types import Mesh
 from gsbench.meshes.off import load_off
 from gsbench.meshes.shapes import LABELS, make_shape
 from gsbench.meshes.shapes.__main__ import main
-from gsbench.meshes.shapes.draw import Draw
-from gsbench.meshes.shapes.solids import block, column, cushion, scale, tube
+from gsbench.meshes.shapes.solids import Draw, block, column, cushion, scale, tube
 from gsbench.meshes.split import list_meshes
-from gsbench.types import Mesh
+from gsbench.meshes.surface import normalise
 
 SEEDS = range(40)
 

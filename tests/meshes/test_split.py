@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from gsbench.core.parsing import InputError
 from gsbench.meshes.split import list_meshes, mesh_sha256
-from gsbench.parsing import InputError
 
 
 def _touch(root: Path, *names: str) -> None:

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from gsbench.geometry import look_at
-from gsbench.render.meshes import RenderSetup
-from gsbench.types import Cameras, Mesh
+from gsbench.core.geometry import look_at
+from gsbench.core.types import Cameras, Mesh
+from gsbench.render.mesh import RenderSetup
 
 SETUP = RenderSetup()
 # One grey without texture, lit from above only: shades are ambient sideways, 1 on top and below.

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from gsplat.cuda._torch_impl import _fully_fused_projection, _quat_scale_to_covar_preci, _spherical_harmonics
 
-from gsbench.geometry import camera_centers, normalize_quats, spiral_rig
-from gsbench.render.splats_cpu import LOW_PASS
-from gsbench.types import Cameras, Gaussians
+from gsbench.core.geometry import camera_centers, normalize_quats, spiral_rig
+from gsbench.core.types import Cameras, Gaussians
+from gsbench.render.splats.cpu import LOW_PASS
 
 FIELDS = ("means", "quats", "scales", "opacities", "sh")
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from gsbench.render.difference import VIEWS, render_psnr
-from gsbench.types import Gaussians
+from gsbench.core.types import Gaussians
+from gsbench.render.splats.difference import VIEWS, render_psnr
 from tests.formats.samples import random_gaussians
 
 

@@ -5,9 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from gsbench.geometry import look_at, spiral_rig
-from gsbench.render.meshes import render_depth, render_views
-from gsbench.types import Cameras, Mesh
+from gsbench.core.geometry import look_at, spiral_rig
+from gsbench.core.types import Cameras, Mesh
+from gsbench.render.mesh import render_depth, render_views
 from tests.render.mesh_scenes import PLAIN, SETUP, cameras_at, cube, on_image, rectangle, straight
 
 

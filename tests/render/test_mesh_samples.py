@@ -10,12 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gsbench.geometry import spiral_rig
-from gsbench.meshes.normalise import normalise
+from gsbench.core.geometry import spiral_rig
+from gsbench.core.types import Mesh
 from gsbench.meshes.shapes import make_shape
-from gsbench.render import software
-from gsbench.render.meshes import render_depth, render_views
-from gsbench.types import Mesh
+from gsbench.meshes.surface import normalise
+from gsbench.render.mesh import render_depth, render_views, software
 from tests.render.mesh_scenes import PLAIN, SETUP, cube, on_image, rectangle, straight
 
 FINE = dataclasses.replace(PLAIN, supersample=2)

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gsbench.geometry import spiral_rig
+from gsbench.core.geometry import spiral_rig
+from gsbench.core.types import Cameras, Mesh, Views
 from gsbench.meshes.load import load_mesh
-from gsbench.meshes.normalise import normalise
 from gsbench.meshes.split import list_meshes
-from gsbench.render.meshes import render_views
-from gsbench.types import Cameras, Mesh, Views
+from gsbench.meshes.surface import normalise
+from gsbench.render.mesh import render_views
 from tests.render.mesh_scenes import PLAIN, SETUP, cameras_at, cube
 
 

@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gsbench.geometry import spiral_rig
+from gsbench.core.geometry import spiral_rig
+from gsbench.core.types import Cameras, Mesh
 from gsbench.meshes.load import load_mesh
-from gsbench.meshes.normalise import normalise
 from gsbench.meshes.shapes import LABELS, make_shape
 from gsbench.meshes.split import list_meshes
-from gsbench.render.meshes import render_views
-from gsbench.types import Cameras, Mesh
+from gsbench.meshes.surface import normalise
+from gsbench.render.mesh import render_views
 from tests.render.mesh_scenes import SETUP
 
 REFEREE = dataclasses.replace(SETUP, renderer="pyrender")
@@ -75,7 +75,7 @@ def test_real_objects_look_as_pyrender_draws_them(modelnet10: Path) -> None:
     ids=["pyrender", "EGL"],
 )
 def test_what_is_missing_is_named_with_the_line_that_installs_it(breakage: str, message: str) -> None:
-    script = f"{breakage}\ntry:\n    import gsbench.render.gl\nexcept ValueError as error:\n    print(error)"
+    script = f"{breakage}\ntry:\n    import gsbench.render.mesh.gl\nexcept ValueError as error:\n    print(error)"
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert message in result.stdout
     assert result.stdout.count("\n") == 1

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from gsbench.render import splats_cpu
+from gsbench.core.types import Cameras, Gaussians
+from gsbench.render.splats import cpu as splats_cpu
 from gsbench.render.splats import rasterize
-from gsbench.types import Cameras, Gaussians
 
 from .splat_reference import FIELDS, naive, random_gaussians, rig, tensors
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from gsbench.render import splats_cpu, splats_cuda
+from gsbench.render.splats import cpu as splats_cpu
+from gsbench.render.splats import cuda as splats_cuda
 from gsbench.render.splats import rasterize
 
 from .splat_reference import FIELDS, random_gaussians, rig

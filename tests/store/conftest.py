@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gsbench.build.reconstruction import Compared, compare
-from gsbench.geometry import normalize_quats, spiral_rig
-from gsbench.meshes.sampling import fps_order
+from gsbench.core.geometry import normalize_quats, spiral_rig
+from gsbench.core.types import Cameras, Gaussians, Views
+from gsbench.meshes.surface import fps_order
+from gsbench.produce.compare import Compared, compare
 from gsbench.store.arrays import GAUSSIAN_COLUMNS, Row
 from gsbench.store.card import About
 from gsbench.store.create import Contents, create_folder
 from gsbench.store.webp import encode_webp
-from gsbench.types import Cameras, Gaussians, Views
 
 OBJECTS = {
     "train": {f"{label}_{number:04d}": label for label in ("chair", "sofa") for number in range(1, 11)},

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from gsbench.core.tasks import fingerprint, ids_sha256, regime_ids
 from gsbench.store.create import Contents, create_folder
 from gsbench.store.folder import open_folder
-from gsbench.tasks import fingerprint, ids_sha256, regime_ids
 from tests.disks import small_disk
 from tests.store.conftest import ABOUT, MAX_SHARD_BYTES, OBJECTS, points_row, rows_of_everything
 

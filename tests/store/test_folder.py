@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 import gsbench
-from gsbench.parsing import InputError
+from gsbench.core.parsing import InputError
 from gsbench.store import folder as folders
 from gsbench.store import hub
 from gsbench.store.arrays import rows_of
@@ -320,7 +320,7 @@ def test_a_split_that_is_none_is_named(made: Path, split: str) -> None:
 def test_a_cache_that_cannot_be_written_is_named(made: Path) -> None:
     """In processes of their own, since Hugging Face's libraries read HF_HOME once."""
     script = (
-        "import sys, gsbench\nfrom gsbench.parsing import InputError\n"
+        "import sys, gsbench\nfrom gsbench.core.parsing import InputError\n"
         "try:\n    gsbench.load_dataset(sys.argv[1], 'points')\n"
         "except InputError as error:\n    print(error)"
     )

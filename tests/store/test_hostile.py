@@ -24,8 +24,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from gsbench.data import check_data, check_views, open_objects
-from gsbench.parsing import InputError
+from gsbench.core.parsing import InputError
+from gsbench.core.tasks import Task
+from gsbench.learn.data import check_data, check_views, open_objects
 from gsbench.store import hashes
 from gsbench.store.folder import check_configs, find_rows, open_folder, read_labels, read_table
 from gsbench.store.gaussians import load_object
@@ -33,7 +34,6 @@ from gsbench.store.manifest import MANIFEST
 from gsbench.store.schema import SPLITS
 from gsbench.store.shards import file_sha256
 from gsbench.store.webp import decode_over_white, encode_webp
-from gsbench.tasks import Task
 from tests.conftest import ROOT
 from tests.store.conftest import SIZE
 
@@ -538,7 +538,7 @@ BOMBS: dict[str, Change] = {
 MEASURE = """
 import resource, sys
 from pathlib import Path
-from gsbench.parsing import InputError
+from gsbench.core.parsing import InputError
 from tests.store.test_hostile import use
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 try:

@@ -6,8 +6,8 @@ import pytest
 
 import gsbench
 from gsbench.meshes.shapes import LABELS
+from gsbench.produce.verification import verify
 from gsbench.store.folder import open_folder, resolve
-from gsbench.verification import verify
 
 MOST_BYTES = 20_000_000
 

@@ -9,16 +9,16 @@ import pyarrow.dataset
 import pytest
 import torch
 
-from gsbench.data import open_objects
-from gsbench.meshes.sampling import fps_order
+from gsbench.core.tasks import Task
+from gsbench.core.types import Gaussians
+from gsbench.learn.data import open_objects
+from gsbench.meshes.surface import fps_order
+from gsbench.produce.verification import verify
 from gsbench.store.arrays import GAUSSIAN_COLUMNS, Row, round_gaussians
 from gsbench.store.create import Contents, create_folder
 from gsbench.store.folder import open_folder
 from gsbench.store.gaussians import load_object
 from gsbench.store.schema import CONFIGS, FloatType
-from gsbench.tasks import Task
-from gsbench.types import Gaussians
-from gsbench.verification import verify
 from tests.store.conftest import ABOUT, OBJECTS, SIZE, gaussian_row, rows_of_everything
 
 pytestmark = pytest.mark.usefixtures("datasets_cache")

@@ -7,16 +7,12 @@ night stands, and at the edges armchairs with sofas.
 
 from collections.abc import Callable
 
-from gsbench.meshes.shapes.bathroom import make_bathtub, make_toilet
-from gsbench.meshes.shapes.bed import make_bed
-from gsbench.meshes.shapes.draw import Draw
-from gsbench.meshes.shapes.monitor import make_monitor
-from gsbench.meshes.shapes.seating import make_chair, make_sofa
-from gsbench.meshes.shapes.solids import move, scale
-from gsbench.meshes.shapes.storage import make_dresser, make_night_stand
+from gsbench.core.parsing import InputError
+from gsbench.core.types import Mesh
+from gsbench.meshes.shapes.fixtures import make_bathtub, make_monitor, make_toilet
+from gsbench.meshes.shapes.furniture import make_bed, make_chair, make_dresser, make_night_stand, make_sofa
+from gsbench.meshes.shapes.solids import Draw, move, scale
 from gsbench.meshes.shapes.tables import make_desk, make_table
-from gsbench.parsing import InputError
-from gsbench.types import Mesh
 
 _MAKERS: dict[str, Callable[[Draw], Mesh]] = {
     "bathtub": make_bathtub,

@@ -4,9 +4,9 @@ import argparse
 import sys
 from pathlib import Path
 
+from gsbench.core.parsing import InputError
 from gsbench.meshes.off import save_off
 from gsbench.meshes.shapes import LABELS, make_shape
-from gsbench.parsing import InputError
 
 _SEEDS_PER_RUN = 1_000_000  # so that runs with different --seed share no object
 

@@ -1,9 +1,23 @@
 """Tables and desks: the plain four-leg ones of both classes come from one function, as in ModelNet."""
 
-from gsbench.meshes.shapes.draw import Draw
-from gsbench.meshes.shapes.parts import LEG_STYLES, drawers, four_legs, shell, top
-from gsbench.meshes.shapes.solids import block, column, join, loft, move, outline, scale, stack_rings, tube
-from gsbench.types import Mesh
+from gsbench.core.types import Mesh
+from gsbench.meshes.shapes.solids import (
+    LEG_STYLES,
+    Draw,
+    block,
+    column,
+    drawers,
+    four_legs,
+    join,
+    loft,
+    move,
+    outline,
+    scale,
+    shell,
+    stack_rings,
+    top,
+    tube,
+)
 
 
 def make_table(draw: Draw) -> Mesh:

@@ -1,0 +1,326 @@
+"""The board's tables: rows of entries that differ only in seed and draw, and their Markdown."""
+
+import dataclasses
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Bool
+from tabulate import tabulate
+
+from gsbench.board.entries import Entry, check_one_recipe
+from gsbench.board.truth import Truth
+from gsbench.core.metrics import FLIPS, accuracy_interval, mean_and_std, p_values_to_best
+from gsbench.core.recipe import Reported
+from gsbench.core.results import Pretext, Result
+from gsbench.core.tasks import Task, describe_share
+from gsbench.core.types import Array
+from gsbench.store.audit import LEVELS, Level
+
+SIGNIFICANT = 0.05
+"""Rows whose adjusted p-value is at least this are tied with the best one."""
+
+_TWINS: dict[Level, str] = {"files": "the same file", "surfaces": "the same surface", "near": "a near duplicate"}
+"""As what a leaked test object is in the training set as well."""
+
+NONE = "–"  # noqa: RUF001 -- an en dash, as tables write "nothing here"
+
+_NOTES = (
+    "Accuracy and class accuracy in per cent: mean over the n runs (seeds, and draws of the labels), ± their sample "
+    "standard deviation where there are several. The 95 % interval is a bootstrap over the test objects. The last "
+    "epoch is scored, and networks were trained in fp32, unless the column of epochs says otherwise. Columns that "
+    "begin with *No* give the accuracy on so many test objects: those without such a twin in the whole training split, "
+    "however many of its labels are used."
+)
+
+_NOTES_ON_STANDING = (
+    "Within a task (one data set, input and share of the labels), *best* is the row of the highest accuracy. A row is "
+    "*behind* where its difference to the best one exceeds the 95 % point of the largest difference between any two "
+    "rows of the task that chance makes of equally good models (each in units of its own standard error; {flips:,} "
+    "random flips of the objects' signs): some row is then called behind in about 5 % of such tasks, however many rows "
+    "they have. Else it is *tied*: not told apart, which is not the same as equal. The test objects are the sample, "
+    "and a row counts on each by the mean over its runs: this is about these trained models and other such objects. "
+    "About other seeds it says nothing; where a row is of one seed, another may change its place."
+)
+
+_NOTES_ON_DRAWS = (
+    "*Over draws* is the accuracy over other ways to sample the test objects' points, mean ± standard deviation. A run "
+    "states it; its predictions are of the first draw, and all other columns follow from those."
+)
+
+_NOTES_ON_PRETEXT = (
+    "Rows of a *probe* are a linear support-vector machine on the frozen features of an encoder that learnt without "
+    "labels; rows of *finetune* trained that encoder further. Epochs and training objects are those with labels."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One model on one task, over its seeds and draws.
+
+    Attributes:
+        first: one of the row's Results, without predictions, for all that they share.
+        draws: how many draws of the regime the runs cover.
+        correct: `[r n]` which run got which test object right.
+        metrics: metric -> mean and sample standard deviation over the runs.
+        without: level -> mean accuracy on the test objects that have not leaked at that level.
+        stated: what the runs state and predictions do not give, pretext scores too -> mean over the runs.
+        interval: 95 % interval of the mean accuracy, over objects.
+        standing: in its task: `alone`, `best`, `tied` with the best one, or `behind` it.
+        p_value: of the difference to the best row, adjusted over all pairs of rows of the task; None where there is
+            nothing to compare.
+        gap: objects fewer than the best row of the task gets right, in the mean over runs.
+    """
+
+    first: Result
+    draws: int
+    correct: Bool[Array, "r n"]
+    metrics: dict[str, tuple[float, float | None]]
+    without: dict[Level, float]
+    stated: dict[str, float]
+    interval: tuple[float, float]
+    standing: Literal["alone", "best", "tied", "behind"] = "alone"
+    p_value: float | None = None
+    gap: float = 0.0
+
+
+def make_rows(truth: Truth, entries: list[Entry]) -> list[Row]:
+    """The rows of one data set: tasks in the order of label share and name, and by accuracy within each.
+
+    Raises:
+        CheckError: entries of one row that were made in different ways.
+    """
+    tasks: dict[str, dict[tuple[str, str], list[Entry]]] = {}
+    for entry in sorted(entries, key=lambda entry: (-entry.result.task.regime, str(entry.path))):
+        by_model = tasks.setdefault(_any_draw(entry.result.task).slug(), {})
+        learnt_from = entry.result.pretext.slug() if entry.result.pretext else ""
+        by_model.setdefault((entry.result.model.name, learnt_from), []).append(entry)
+    return [row for by_model in tasks.values() for row in _rank([_row(truth, group) for group in by_model.values()])]
+
+
+def _any_draw(task: Task) -> Task:
+    return dataclasses.replace(task, draw=0)
+
+
+def _row(truth: Truth, entries: list[Entry]) -> Row:
+    results = [entry.result for entry in entries]
+    check_one_recipe([(entry.path, entry.result) for entry in entries])
+    correct = np.stack([entry.correct for entry in entries])
+    metrics = {key: mean_and_std([result.metrics[key] for result in results]) for key in results[0].metrics}
+    draws = len({result.task.draw for result in results})
+    without, interval = accuracy_without(truth, correct), accuracy_interval(correct)
+    return Row(results[0], draws, correct, metrics, without, stated_means(results), interval)
+
+
+def stated_means(results: Sequence[Result]) -> dict[str, float]:
+    """The means of what all runs state and predictions do not give, scores of pretext tasks among them."""
+    runs = [result.stated | (result.pretext.metrics if result.pretext else {}) for result in results]
+    keys = [key for key in runs[0] if all(key in run for run in runs)]
+    return {key: mean_and_std([run[key] for run in runs])[0] for key in keys}
+
+
+def stated_score(stated: dict[str, float], key: str) -> str | None:
+    """`86.2 ± 0.5`, a score over draws of the points; `86.2` where there is one draw; None where it is not stated."""
+    drawn = f"{key}_over_draws"
+    if drawn in stated:
+        return percent(stated[drawn], stated[f"{drawn}_std"])
+    return f"{100 * stated[key]:.1f}" if key in stated else None
+
+
+def _rank(rows: list[Row]) -> list[Row]:
+    rows = sorted(rows, key=lambda row: (-row.correct.mean(), row.first.model.name, row.first.file_name()))
+    if len(rows) == 1:
+        return rows
+    best, p_values = rows[0].correct, p_values_to_best([row.correct for row in rows])
+    return [
+        dataclasses.replace(rows[0], standing="best"),
+        *map(partial(_against, best), rows[1:], p_values[1:].tolist()),
+    ]
+
+
+def _against(best: Bool[Array, "r n"], row: Row, p_value: float) -> Row:
+    gap = float(best.mean(axis=0).sum() - row.correct.mean(axis=0).sum())
+    return dataclasses.replace(row, standing="tied" if p_value >= SIGNIFICANT else "behind", p_value=p_value, gap=gap)
+
+
+def markdown(tables: list[tuple[Truth, list[Row]]]) -> str:
+    """A section a data set, each with its own heading and table, so that no score stands under other data."""
+    if not tables:
+        return "No entries yet.\n"
+    sections = [_section(truth, rows) for truth, rows in tables]
+    notes = [_NOTES]
+    if any(_over_draws(rows) for _, rows in tables):
+        notes.append(_NOTES_ON_DRAWS)
+    if any(_learns_from_pairs(rows) for _, rows in tables):
+        notes.append(_NOTES_ON_PRETEXT)
+    standing = _NOTES_ON_STANDING.format(flips=FLIPS)
+    return "\n".join([*sections, " ".join(notes), "", standing, ""])
+
+
+def _over_draws(rows: list[Row]) -> bool:
+    return any("accuracy_over_draws" in row.stated for row in rows)
+
+
+def _learns_from_pairs(rows: list[Row]) -> bool:
+    return any(row.first.pretext for row in rows)
+
+
+def _section(truth: Truth, rows: list[Row]) -> str:
+    pairs, draws = _learns_from_pairs(rows), _over_draws(rows)
+    body = [
+        {
+            "Model": f"{as_markdown(row.first.model.title)} `{row.first.model.name}`",
+            **({"Learnt before from": describe_pretext(row.first.pretext)} if pairs else {}),
+            "Input": describe_input(row.first.task),
+            "Labels": _labels(truth, row),
+            "Accuracy": percent(*row.metrics["accuracy"]),
+            "Class acc.": percent(*row.metrics["class_accuracy"]),
+            **({"Over draws": _draws(row)} if draws else {}),
+            **leak_columns(truth, row.without),
+            "n": str(len(row.correct)),
+            "95 % interval": " to ".join(f"{100 * bound:.1f}" for bound in row.interval),
+            "In its task": _standing(row),
+            "Published": _published(row.first.reported),
+            "Epochs": f"{row.first.run.epochs}" + _unless_fp32(row) + _unless_last(row.first.run.selection),
+            "Train objects": str(row.first.run.train_objects),
+        }
+        for row in rows
+    ]
+    table = tabulate(as_cells(body), headers="keys", tablefmt="github", disable_numparse=True)
+    return f"### {as_markdown(truth.dataset)}\n\n{describe_data(truth)}\n\n{table}\n"
+
+
+def as_cells(lines: list[dict[str, str]]) -> list[dict[str, str]]:
+    """Lines of a table with nothing in them that Markdown would take for a cell's end."""
+    return [{key: " ".join(cell.split()).replace("|", "\\|") for key, cell in line.items()} for line in lines]
+
+
+_MARKUP = re.compile(r"[&<>*`~$\[\]\\]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|^(?:[#+=-]|[0-9]+(?=[.)] ))")
+_LINK = re.compile(r"https?://[A-Za-z0-9][^\s()<>\[\]{}\"'`\\|]*")
+
+
+def as_markdown(text: str) -> str:
+    """A text of others as Markdown that shows it as it is: what would be markup or HTML stands as entities."""
+    return _MARKUP.sub(lambda found: "".join(f"&#{ord(character)};" for character in found[0]), text)
+
+
+def describe_data(truth: Truth) -> str:
+    """What scores were made on, and what of it is known to have leaked, in sentences of Markdown."""
+    about = f"{as_markdown(truth.description)} {len(truth.labels)} test objects, fingerprint `{truth.fingerprint[:8]}`."
+    whose = "" if truth.is_known() else " The labels are as they were submitted."
+    return about + whose + _leaks(truth)
+
+
+def _leaked_levels(truth: Truth) -> list[Level]:
+    return [level for level in LEVELS if truth.leaked.get(level)]
+
+
+def accuracy_without(truth: Truth, correct: Bool[Array, "r n"]) -> dict[Level, float]:
+    """Level -> mean accuracy of `r` runs on the test objects that have not leaked at that level, where that is known.
+
+    Args:
+        truth: of the data set.
+        correct: whether each run got each object right, in the order of the truth's labels.
+    """
+    return {level: float(correct[:, truth.kept(level)].mean()) for level in LEVELS if level in truth.leaked}
+
+
+def leak_columns(truth: Truth, without: dict[Level, float]) -> dict[str, str]:
+    """What `accuracy_without` gives as cells of a table; a level without leaks has none."""
+    columns = {}
+    for level in _leaked_levels(truth):
+        left = len(truth.labels) - len(truth.leaked[level])
+        columns[f"No {_TWINS[level].partition(' ')[2]} ({left})"] = f"{100 * without[level]:.1f}"
+    return columns
+
+
+def _leaks(truth: Truth) -> str:
+    """What is known of the data set's leaks, as a sentence with a space before it."""
+    if not truth.leaked:
+        return " Whether test objects are in the training set as well has not been looked at."
+    found = [f"{len(truth.leaked[level])} as {_TWINS[level]}" for level in _leaked_levels(truth)]
+    if not found:
+        looked = ", ".join(_TWINS[level] for level in LEVELS if level in truth.leaked)
+        return f" No test object is in the training set as well (looked for: {looked})."
+    return f" In the training set as well: {', '.join(found)} (each counts the ones before it)."
+
+
+def percent(mean: float, spread: float | None) -> str:
+    """`93.1 ± 0.4`, or `93.1` of a single run, which has no spread."""
+    return f"{100 * mean:.1f}" + ("" if spread is None else f" ± {100 * spread:.1f}")
+
+
+def describe_input(task: Task) -> str:
+    """What the model sees, in a table's words."""
+    if task.modality == "images":
+        plural = "" if task.num_views == 1 else "s"
+        seen = f"{task.num_views} image{plural} of {task.views_from}" + (", novel" if task.cameras == "novel" else "")
+    else:
+        features = f" {task.features}" if task.modality == "gaussians" else ""
+        seen = f"{task.num_points} {task.modality}{features}, {task.sampling}"
+    return seen if task.protocol == "supervised" else f"{seen}, {task.protocol}"
+
+
+def describe_pretext(pretext: Pretext | None) -> str:
+    """What an encoder learnt from without labels, in a table's words."""
+    if pretext is None:
+        return NONE
+    gaussians = f"{pretext.num_points} Gaussians {pretext.features}, {pretext.sampling}"
+    return f"{gaussians}, and {pretext.num_views} images of {pretext.objects} objects, {pretext.epochs} epochs"
+
+
+def describe_figure(reported: Reported | None) -> str:
+    """A published figure with the data it was scored on, or a dash."""
+    return NONE if reported is None else f"{100 * reported.accuracy:.1f} on {reported.dataset}"
+
+
+def _published(reported: Reported | None) -> str:
+    if reported is None:
+        return NONE
+    link = _LINK.fullmatch(reported.source)
+    source = f"[source]({reported.source})" if link else as_markdown(reported.source)
+    return f"{as_markdown(describe_figure(reported))} ({source})"
+
+
+def describe_labels(truth: Truth, row: Row) -> str:
+    """The share of the labels that a row was trained on, and how many objects that are, in a table's words."""
+    return describe_share(row.first.task.regime, row.first.run.train_objects, truth.train_objects(100))
+
+
+def _labels(truth: Truth, row: Row) -> str:
+    share = describe_labels(truth, row)
+    if row.first.task.regime == 100:
+        return share
+    return f"{share}, draw {row.first.task.draw}" if row.draws == 1 else f"{share}, {row.draws} draws"
+
+
+def _standing(row: Row) -> str:
+    """The row's place in its task. That the best has one run is said with it: its place may be that seed's."""
+    if row.standing == "best":
+        return "best" if len(row.correct) > 1 else "best, of one seed"
+    return f"{row.standing}, {_fewer(row.gap)}" if row.gap else row.standing
+
+
+def _fewer(objects: float) -> str:
+    """`1 object fewer`, `2.5 objects fewer`: than the best row gets right."""
+    count = f"{objects:.1f}".removesuffix(".0")
+    return f"{count} object{'' if count == '1' else 's'} fewer"
+
+
+def _draws(row: Row) -> str:
+    score = stated_score(row.stated, "accuracy")
+    return NONE if score is None else f"{score} ({row.stated['sampling_draws']:.0f})"
+
+
+def _unless_fp32(row: Row) -> str:
+    """In which arithmetic the row's networks were trained, where that is not single precision."""
+    pretext = row.first.pretext
+    used = {row.first.run.precision, pretext.precision if pretext and pretext.epochs else "fp32"} - {"fp32"}
+    return f", {' and '.join(sorted(used))}" if used else ""
+
+
+def _unless_last(selection: str) -> str:
+    return "" if selection == "last" else f", selected on {selection}"

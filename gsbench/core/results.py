@@ -1,0 +1,341 @@
+"""The Result record: one model, one task, one seed, with every prediction, so that its metrics can be recomputed."""
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float64
+
+from gsbench.core.files import write_atomic
+from gsbench.core.parsing import (
+    MAX_INTEGER,
+    MAX_TEXT,
+    InputError,
+    check_choice,
+    check_hex,
+    check_range,
+    check_text,
+    file_size,
+    parse,
+    read_versioned,
+)
+from gsbench.core.recipe import Reported, check_model_name
+from gsbench.core.tasks import Features, Sampling, Task
+from gsbench.core.types import Array
+
+SCHEMA_VERSION = 2
+"""Of Result files; those of version 1, which are read as well, say nothing of the code."""
+
+PROBABILITY_DIGITS = 6
+"""Decimals kept of each probability; the sums below are checked with that rounding in mind."""
+
+MAX_BYTES = 8_000_000
+"""Of a Result file: of 10,000 objects of 50 classes it has less."""
+
+_SCORES = ("accuracy", "knn_accuracy", "retrieval_map")
+_OF_DRAWS = ("_over_draws", "_over_draws_std")
+_STATED = {
+    **dict.fromkeys(_SCORES[1:], 1.0),
+    **{f"{key}{end}": 1.0 for key in _SCORES for end in _OF_DRAWS},
+    "sampling_draws": 1000.0,
+    "psnr": 1000.0,
+}
+"""What a Result may state beside its metrics, and the most that it can be; each is at least 0."""
+
+_OF_PAIRS = {
+    "cross_modality_accuracy": 1.0,
+    "cross_modality_balanced": 1.0,
+    "mpd_auc": 1.0,
+    "mpd_positive": math.inf,
+    "mpd_negative": math.inf,
+    "mpd_ratio": math.inf,
+}
+"""The scores of pretext tasks, each with `_low` and `_high` of its interval, and the most that they can be."""
+
+PRECISIONS = ("fp32", "bf16")
+
+_MOST = {
+    "seed": MAX_INTEGER,
+    "epochs": 10**7,
+    "train_objects": 10**9,
+    "objects": 10**9,
+    "num_points": 10**9,
+    "num_views": 10**6,
+    "train_seconds": 1e9,
+    "eval_seconds": 1e9,
+    "peak_memory_mb": 1e9,
+}
+"""The most that these of a run can be."""
+
+_MAX_VERSIONS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """Which model was scored.
+
+    Attributes:
+        name: of its recipe.
+        title: in tables.
+        recipe_sha256: of what decides a score in the recipe, see `Recipe.sha256`.
+        num_params: numbers that it learnt.
+        pretrained: the weights it started from, or None.
+        code_sha256: of the code that made the score, see `gsbench.core.baseline.code_sha256`; None where it is unknown.
+    """
+
+    name: str
+    title: str
+    recipe_sha256: str
+    num_params: int
+    pretrained: str | None = None
+    code_sha256: str | None = None
+
+    def __post_init__(self) -> None:
+        check_model_name(self.name)
+        check_text("title", self.title)
+        check_hex("recipe_sha256", self.recipe_sha256)
+        if self.code_sha256 is not None:
+            check_hex("code_sha256", self.code_sha256)
+        check_range("num_params", self.num_params, 0, MAX_INTEGER)
+        if self.pretrained is not None:
+            check_text("pretrained", self.pretrained)
+        if self.code_sha256 is not None:
+            check_hex("code_sha256", self.code_sha256)
+
+
+@dataclass(frozen=True, slots=True)
+class RunInfo:
+    """How the score was made. Times in seconds; `selection` says which checkpoint was scored.
+
+    `peak_memory_mb` is that of this seed's training and scoring; None where an earlier one in the same process was
+    higher and could not be told from it. Records of schema version 1 have the process's.
+    """
+
+    seed: int
+    device: str
+    selection: str
+    epochs: int
+    train_objects: int
+    train_seconds: float
+    eval_seconds: float
+    peak_memory_mb: float | None
+    precision: str
+    versions: dict[str, str]
+    commit: str | None
+    dirty: bool | None
+
+    def __post_init__(self) -> None:
+        for key in ("seed", "epochs", "train_objects", "train_seconds", "eval_seconds", "peak_memory_mb"):
+            if (value := getattr(self, key)) is not None:
+                check_range(key, value, key == "train_objects", _MOST[key])
+        check_text("device", self.device)
+        check_choice("selection", self.selection, ("last", "val"))
+        check_choice("precision", self.precision, PRECISIONS)
+        if len(self.versions) > _MAX_VERSIONS:
+            raise InputError(f"versions has {len(self.versions)} keys (allowed: {_MAX_VERSIONS})")
+        for name, version in self.versions.items():
+            check_text("a key of versions", name)
+            check_text(f"versions.{name}", version)
+        if self.commit is not None:
+            check_hex("commit", self.commit, (40, 64))
+
+
+@dataclass(frozen=True, slots=True)
+class Pretext:
+    """What an encoder learnt from without labels before it was probed or fine-tuned.
+
+    Attributes:
+        features: channels of a Gaussian.
+        sampling: how an object's Gaussians were chosen.
+        num_points: Gaussians an object.
+        num_views: images an object.
+        objects: training objects.
+        epochs: passes over them.
+        train_seconds: that they took.
+        precision: of the training's products.
+        metrics: scores of the pretext tasks on the test objects; predictions do not give them.
+    """
+
+    features: Features
+    sampling: Sampling
+    num_points: int
+    num_views: int
+    objects: int
+    epochs: int
+    train_seconds: float
+    precision: str
+    metrics: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for key in ("num_points", "num_views", "objects", "epochs", "train_seconds"):
+            check_range(key, getattr(self, key), key not in ("epochs", "train_seconds"), _MOST[key])
+        check_choice("precision", self.precision, PRECISIONS)
+        known = {"cross_modality_floor": 1.0, **_OF_PAIRS}
+        ends = [f"{key}_{end}" for key in _OF_PAIRS for end in ("low", "high")]
+        for key, value in self.metrics.items():
+            check_choice("a key of metrics", key, (*known, *ends))
+            # An interval about a mean may reach beyond what the mean can be.
+            check_range(f"metrics.{key}", value, 0 if key in known else -math.inf, known.get(key, math.inf))
+        for key in _OF_PAIRS:
+            stated = [self.metrics.get(name) for name in (f"{key}_low", key, f"{key}_high")]
+            found = [value for value in stated if value is not None]
+            if found != sorted(found) or len(found) == 2 or (len(found) == 1 and stated[1] is None):
+                raise InputError(
+                    f"metrics.{key} is {stated[1]}, its interval {stated[0]} to {stated[2]} (must hold it)"
+                )
+
+    def slug(self) -> str:
+        """A name of what it saw."""
+        return f"{self.features}-{self.sampling}-n{self.num_points}-v{self.num_views}"
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A Result file.
+
+    Attributes:
+        schema_version: of this record.
+        task: what was scored.
+        model: which model.
+        run: how.
+        metrics: that `predictions` give.
+        reported: the published figure beside it.
+        predictions: object_id -> class probabilities in the data set's class order.
+        pretext: how the encoder was trained before, or None.
+        stated: further metrics, which `predictions` do not give, so that nobody can recompute them from this file.
+    """
+
+    schema_version: int
+    task: Task
+    model: ModelInfo
+    run: RunInfo
+    metrics: dict[str, float]
+    reported: Reported | None
+    predictions: dict[str, list[float]]
+    pretext: Pretext | None = None
+    stated: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def precision(self) -> str:
+        """Of the products in training: `fp32`, unless that by labels, or without them, was in another."""
+        used = (self.pretext.precision if self.pretext else "fp32", self.run.precision)
+        return next((precision for precision in used if precision != "fp32"), "fp32")
+
+    def __post_init__(self) -> None:
+        for key, value in self.metrics.items():
+            check_text("a key of metrics", key)
+            check_range(f"metrics.{key}", value, 0, 1)
+        for key, value in self.stated.items():
+            check_choice("a key of stated", key, _STATED)
+            check_range(f"stated.{key}", value, 0, _STATED[key])
+        _check_draws(self.stated)
+        if self.task.protocol == "supervised" and self.pretext is not None:
+            raise InputError("pretext is a table (allowed where task.protocol is supervised: null)")
+        if self.task.protocol == "finetune" and self.pretext is None:
+            raise InputError("pretext is null (must say what was learnt before where task.protocol is finetune)")
+
+    def file_name(self) -> str:
+        """`<model>-s<seed>.json`, or `<model>-<pretext>-s<seed>.json`, with what file systems dislike replaced."""
+        name = self.model.name.replace(":", "-").replace("/", "-")
+        return f"{name}{f'-{self.pretext.slug()}' if self.pretext else ''}-s{self.run.seed}.json"
+
+
+def _check_draws(stated: Mapping[str, float]) -> None:
+    """What is stated of draws of the test points is whole: how many there were, and of each score mean and spread."""
+    draws = stated.get("sampling_draws")
+    if draws is not None and (draws < 2 or draws != int(draws)):
+        raise InputError(f"stated.sampling_draws is {draws:g} (must be a whole number of at least 2)")
+    scores = [key for key in _SCORES if any(f"{key}{end}" in stated for end in _OF_DRAWS)]
+    needed = {f"{key}{end}" for key in scores or _SCORES[:1] for end in _OF_DRAWS} | {"sampling_draws"}
+    if (scores or draws is not None) and (missing := sorted(needed - stated.keys())):
+        raise InputError(
+            f"stated.{missing[0]} is missing (must stand beside {', '.join(sorted(needed & stated.keys()))})"
+        )
+
+
+def save_result(result: Result, path: Path) -> None:
+    """Writes a Result file atomically: a failure leaves neither a half-written file nor a changed old one.
+
+    Raises:
+        OSError: the folder cannot be written or the disk is full.
+    """
+    record = asdict(result)
+    predictions = record.pop("predictions")
+    lines = [
+        f"  {json.dumps(object_id)}: [{', '.join(_number(p) for p in predictions[object_id])}]"
+        for object_id in sorted(predictions)
+    ]
+    head = json.dumps(record, indent=1, allow_nan=False)
+    text = f'{head[:-2]},\n "predictions": {{\n' + ",\n".join(lines) + "\n }\n}\n"
+    write_atomic(path, text.encode())
+
+
+def _number(probability: float) -> str:
+    return repr(round(float(probability), PROBABILITY_DIGITS) + 0.0)  # a float also where it is whole, and no -0.0
+
+
+def load_result(path: Path) -> Result:
+    """Reads and validates a Result file: schema, types, the task's values, and each prediction's probabilities.
+
+    Raises:
+        InputError: names the file, the key, what is wrong and what is allowed.
+    """
+    return load_scored(path)[0]
+
+
+def load_scored(path: Path) -> tuple[Result, Float64[Array, "n c"]]:
+    """As `load_result`, and the probabilities as a matrix, a row an object in the order of `predictions`.
+
+    Raises:
+        InputError: names the file, the key, what is wrong and what is allowed.
+    """
+    try:
+        file_size(path, MAX_BYTES)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    record = read_versioned(path, "schema_version", SCHEMA_VERSION, oldest=1)
+    predictions = record.pop("predictions", None)
+    if not isinstance(predictions, dict) or not predictions:
+        raise InputError(f"{path}: predictions is missing or empty (must map object_id to class probabilities)")
+    probabilities = _probabilities(predictions, str(path))
+    header = parse({**record, "predictions": {}}, Result, str(path))
+    if header.schema_version == 1 and header.model.code_sha256 is not None:
+        raise InputError(f"{path}: model.code_sha256 is set at schema_version 1 (allowed: from 2 on)")
+    return dataclasses.replace(header, predictions=predictions), probabilities
+
+
+def _probabilities(predictions: Mapping[str, Any], where: str) -> Float64[Array, "n c"]:
+    """The predictions as a matrix; an InputError names the object whose numbers are not in 0..1 or do not sum to 1."""
+    lists = set(map(type, predictions.values())) == {list}
+    widths = set(map(len, predictions.values())) if lists else set()
+    if len(widths) != 1 or 0 in widths:
+        raise InputError(
+            f"{where}: predictions must map each object_id to one list of class probabilities, all as long"
+        )
+    for object_id in predictions:
+        check_text(f"{where}: an object_id of predictions", object_id)
+    if not set(map(type, chain.from_iterable(predictions.values()))) <= {float, int}:
+        raise InputError(f"{where}: predictions holds something that is no number")
+    width = widths.pop()
+    try:  # one flat pass: numpy takes half as long again for a list of lists
+        flat = np.fromiter(chain.from_iterable(predictions.values()), np.float64, len(predictions) * width)
+    except OverflowError:
+        raise InputError(f"{where}: predictions holds a number that is too large (must be in 0..1)") from None
+    rows = flat.reshape(len(predictions), width)
+    with np.errstate(over="ignore", invalid="ignore"):  # of numbers that are far too large
+        sums = rows.sum(axis=1)
+    valid = (rows >= 0).all(axis=1) & (np.abs(sums - 1) <= width * 10.0**-PROBABILITY_DIGITS)
+    if not valid.all():
+        bad = int(np.argmin(valid))
+        object_id = list(predictions)[bad]
+        raise InputError(
+            f"{where}: predictions.{object_id} is {str(predictions[object_id])[:MAX_TEXT]} "
+            f"(must be finite, in 0..1, and sum to 1; sums to {sums[bad]:.6g})"
+        )
+    return rows

@@ -1,0 +1,31 @@
+"""Objects of a task, resident in memory as tensors: points, Gaussians, images, or points and images together."""
+
+from gsbench.learn.data.clouds import most_points
+from gsbench.learn.data.images import open_images, views_of
+from gsbench.learn.data.objects import Objects
+from gsbench.learn.data.opening import (
+    check_data,
+    check_views,
+    most_inputs,
+    open_objects,
+    open_pairs,
+    render_psnr,
+    training_ids,
+)
+from gsbench.learn.data.pairs import check_pairs, draw_pairs
+
+__all__ = [
+    "Objects",
+    "check_data",
+    "check_pairs",
+    "check_views",
+    "draw_pairs",
+    "most_inputs",
+    "most_points",
+    "open_images",
+    "open_objects",
+    "open_pairs",
+    "render_psnr",
+    "training_ids",
+    "views_of",
+]

@@ -1,0 +1,240 @@
+"""The function behind `gsbench eval`."""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+
+from gsbench.core.baseline import code_sha256, find_recipe, load_class
+from gsbench.core.metrics import classification_metrics
+from gsbench.core.parsing import InputError
+from gsbench.core.results import SCHEMA_VERSION, ModelInfo, Result, load_result, save_result
+from gsbench.core.tasks import CamerasOf, Features, Modality, Protocol, Sampling, Task, ViewsFrom
+from gsbench.learn.calls import ModelError
+from gsbench.learn.data import check_data, check_views, render_psnr, training_ids
+from gsbench.learn.evaluation.data import Data, training_task
+from gsbench.learn.evaluation.job import (
+    Job,
+    Pairs,
+    Wanted,
+    Watch,
+    check_given,
+    check_seeds,
+    check_writable,
+    choose_modality,
+    choose_protocol,
+    make_task,
+)
+from gsbench.learn.evaluation.machine import PeakMemory, choose_device, run_info
+from gsbench.learn.evaluation.pretext import Encoder, plan, pretext_training, pretrain
+from gsbench.learn.evaluation.protocols import Scored, finetune, probe, supervised
+from gsbench.learn.evaluation.scores import find_reported
+from gsbench.learn.precision import Precision, training_precision
+from gsbench.learn.probe import check_classes
+from gsbench.store.folder import Folder, default_data, open_folder, read_labels, resolve
+from gsbench.store.origin import published_name
+
+
+def evaluate(
+    model: str,
+    data: str | Path | None = None,
+    *,
+    revision: str | None = None,
+    modality: Modality | None = None,
+    regime: int = 100,
+    draw: int = 0,
+    features: Features | None = None,
+    sampling: Sampling | None = None,
+    num_points: int | None = None,
+    num_views: int | None = None,
+    views_from: ViewsFrom | None = None,
+    cameras: CamerasOf | None = None,
+    protocol: Protocol | None = None,
+    pretext_views: int | None = None,
+    seeds: Sequence[int] = (0,),
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+    precision: Precision | None = None,
+    out: str | Path | None = None,
+    checkpoints: str | Path | None = None,
+    watch: Watch | None = None,
+) -> list[Result]:
+    """Trains a baseline once a seed, scores each last epoch on the test split, and writes a Result file each.
+
+    A recipe of pairs is trained on all training objects without labels; the regime is that of the probe's labels, or of
+    fine-tuning. Where it is scored on images, `features`, `sampling` and `num_points` say what it learnt from. What is
+    given of an input that the model never sees is refused.
+
+    Args:
+        model: `NAME`, `NAME:VARIANT` or the path of a RECIPE.toml.
+        data: as `gsbench.store.folder.resolve` takes it; None is the default one, which is told where it is `mini`.
+        revision: of the data set on the Hub, or the version that a folder must have; None is the newest.
+        modality: what the model sees; None is the first of Gaussians, points and images that the data has and it takes.
+        regime: per cent of the training labels.
+        draw: which draw of that regime.
+        features: channels of a Gaussian; points have `xyz` only, which None is.
+        sampling: how an object's points are chosen; None is `fps`.
+        num_points: points or Gaussians an object; None is 1024, or the most that an object has if that is less.
+        num_views: images an object; None is 12, or the most that an object has if that is less.
+        views_from: what test images show; so do training images where the protocol is `supervised`, else they are of
+            meshes, which None is.
+        cameras: that test images are seen from; only renders of Gaussians have `novel` ones, None is `train`.
+        protocol: None is `supervised`, or `probe` for a recipe of pairs.
+        pretext_views: images an object that a recipe of pairs learns from; None is all.
+        seeds: one run each.
+        device: where to run; `auto` is CUDA where there is a GPU.
+        precision: of the products in training; None is the recipe's, whose `auto` is fp32 on CPUs and bf16 on CUDA.
+        out: folder for the Result files, named for their task, model and seed, or None. One that another recipe or
+            other code made stays, and the new one's name then has a hash of both.
+        checkpoints: folder from which an interrupted run goes on, and where trained models are kept and found, or None.
+        watch: told of the run while it goes on.
+
+    Raises:
+        InputError: what is not as it must be, before training where it can be; or what training raises.
+    """
+    wanted = Wanted(
+        modality, regime, draw, features, sampling, num_points, num_views, views_from, cameras, protocol, pretext_views
+    )
+    watch = watch or Watch()
+    source = data if data is not None else _default_data(watch)
+    kept = Path(checkpoints) if checkpoints else None
+    job = _make_job(model, source, revision, wanted, seeds, device, precision, kept, watch)
+    for folder in (out, checkpoints):
+        check_writable(folder)
+    results = []
+    for result in _results(job, seeds):
+        if out is not None:
+            save_result(result, _choose_path(Path(out), job, result))
+        results.append(result)
+    return results
+
+
+def _choose_path(out: Path, job: Job, result: Result) -> Path:
+    """Where a Result goes: under the name of its task, model and seed; beside one there that something else made."""
+    path = out / f"{job.task.slug()}-{result.file_name()}"
+    if not path.exists() or _made_alike(path, result):
+        return path
+    name, _, seed = path.stem.rpartition("-s")
+    apart = path.with_name(f"{name}-{result.model.recipe_sha256[:8]}-{job.code[:8]}-s{seed}.json")
+    if job.watch.notice:
+        job.watch.notice(f"{path} is of another recipe or by other code, and stays; this Result is {apart}.")
+    return apart
+
+
+def _made_alike(path: Path, result: Result) -> bool:
+    try:
+        model = load_result(path).model
+    except InputError:
+        return False
+    ours = result.model
+    return (model.name, model.recipe_sha256, model.code_sha256) == (ours.name, ours.recipe_sha256, ours.code_sha256)
+
+
+def _default_data(watch: Watch) -> str:
+    """The default data set; that it is not the real one is told, or warned of where nobody listens."""
+    source, fallback = default_data()
+    if fallback and watch.notice:
+        watch.notice(fallback)
+    elif fallback:
+        warnings.warn(fallback, stacklevel=3)
+    return source
+
+
+def _make_job(
+    model: str,
+    data: str | Path,
+    revision: str | None,
+    wanted: Wanted,
+    seeds: Sequence[int],
+    device: str,
+    precision: Precision | None,
+    checkpoints: Path | None,
+    watch: Watch,
+) -> Job:
+    check_seeds(seeds)
+    recipe, path = find_recipe(model)
+    folder = open_folder(resolve(data, revision, notify=watch.notice or warnings.warn))
+    inputs: tuple[str, ...] = load_class(recipe, path).inputs  # type: ignore[attr-defined]
+    modality = choose_modality(wanted.modality, inputs, folder, recipe)
+    protocol = choose_protocol(wanted.protocol, recipe)
+    check_given(modality, wanted, recipe)
+    count = wanted.num_views if modality == "images" else wanted.num_points
+    seen_from = (wanted.views_from or "meshes", wanted.cameras or "train")
+    task = make_task(folder, modality, *wanted.shape, count, *seen_from, protocol)
+    _check_inputs(folder, task)
+    pairs, code, where = None, code_sha256(recipe, path), choose_device(device)
+    own = training_precision(recipe, where)
+    if precision is not None and training_precision(recipe, where, precision) != own and checkpoints is not None:
+        checkpoints /= precision  # where no training by the recipe's own is taken for it
+    if recipe.supervision == "pairs":
+
+        def begun(pairs: Pairs) -> bool:
+            return any(pretext_training(recipe, code, seed, pairs).is_begun(checkpoints) for seed in seeds)
+
+        pairs = plan(folder, recipe, inputs, wanted, begun)
+    check_data(folder, (task, training_task(task), *((pairs.points, pairs.images) if pairs else ())), watch.notice)
+    return Job(model, recipe, path, code, folder, task, pairs, where, precision, checkpoints, watch)
+
+
+def _check_inputs(folder: Folder, task: Task) -> None:
+    """Says before a long training what would be found out after it."""
+    published_name(folder)  # reads the hashes of the meshes
+    if task.protocol != "supervised":
+        labels = read_labels(folder, "train")
+        try:
+            check_classes(np.array([labels[object_id] for object_id in training_ids(folder, task.regime, task.draw)]))
+        except InputError as error:
+            raise InputError(f"{folder.path}: regime {task.regime}, draw {task.draw}: {error}") from None
+    if task.modality == "images":
+        check_views(folder, training_task(task), "train")
+        check_views(folder, task, "test")
+
+
+def _results(job: Job, seeds: Sequence[int]) -> Iterator[Result]:
+    """One a seed, as soon as it is there; what a model does wrong names its recipe."""
+    try:
+        encoders = [None] * len(seeds) if job.pairs is None else pretrain(job, seeds)
+        data = Data(job)
+        for seed, encoder in zip(seeds, encoders, strict=True):
+            peak = PeakMemory(job.device)
+            scored = _score(job, seed, data, encoder)
+            peaks = [peak.megabytes(), *([encoder.peak_memory_mb] if encoder else [])]
+            known = [megabytes for megabytes in peaks if megabytes is not None]
+            yield _as_result(job, seed, scored, encoder, max(known) if len(known) == len(peaks) else None)
+    except ModelError as error:
+        raise InputError(f"{job.recipe_path}: {error}") from error
+    except torch.OutOfMemoryError:
+        raise InputError(
+            f"{job.recipe.name}: the memory of {job.device} ends while objects are scored "
+            "(allowed: fewer points or views, or a smaller images.size)"
+        ) from None
+
+
+def _score(job: Job, seed: int, data: Data, encoder: Encoder | None) -> Scored:
+    if job.task.protocol == "probe":
+        return probe(job, seed, data, encoder)
+    return supervised(job, seed, data) if encoder is None else finetune(job, seed, data, encoder)
+
+
+def _as_result(job: Job, seed: int, scored: Scored, encoder: Encoder | None, peak_memory_mb: float | None) -> Result:
+    recipe, pretext = job.recipe, encoder.about if encoder else None
+    params = sum(parameter.numel() for parameter in scored.net.parameters())
+    return Result(
+        schema_version=SCHEMA_VERSION,
+        task=job.task,
+        model=ModelInfo(recipe.name, recipe.title, recipe.sha256(), params, recipe.pretrained, job.code),
+        run=run_info(seed, job.device, scored.trained, scored.train_objects, scored.seconds, peak_memory_mb),
+        metrics=classification_metrics(scored.probabilities, scored.labels),
+        reported=find_reported(recipe, job.task, published_name(job.folder), pretext),
+        predictions={i: row.tolist() for i, row in zip(scored.ids, scored.probabilities, strict=True)},
+        pretext=pretext,
+        stated=scored.stated | _of_renders(job),
+    )
+
+
+def _of_renders(job: Job) -> dict[str, float]:
+    if job.task.views_from != "gaussians":
+        return {}
+    return {"psnr": render_psnr(job.folder, job.task, "test")}

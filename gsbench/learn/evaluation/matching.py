@@ -1,0 +1,100 @@
+"""Scores of the pretext tasks on the test objects: are views of one object near, do images and Gaussians match?"""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from jaxtyping import Float32
+from torch import Tensor, nn
+
+from gsbench.core.metrics import auc, match_metrics, mean_interval, paired_distances
+from gsbench.core.types import Array, Batch
+from gsbench.learn.calls import check_finite, features_of, match_of
+from gsbench.learn.data import Objects, draw_pairs
+from gsbench.learn.precision import exact_float32
+
+REPEATS = 5
+"""How often pairs, and the points of each object, are drawn; the same for every model."""
+
+FLOOR = 2 / 3
+"""Cross-modality accuracy of always saying yes: of three pairs, two are of one object."""
+
+_SCORES = ("mpd_positive", "mpd_negative", "mpd_ratio", "mpd_auc", "cross_modality_accuracy", "cross_modality_balanced")
+SCORE_KEYS = ("cross_modality_floor", *(f"{key}{end}" for key in _SCORES for end in ("", "_low", "_high")))
+"""The keys of `pretext_scores`."""
+
+_BATCH = 32
+
+
+@exact_float32()
+@torch.no_grad()
+def pretext_scores(
+    net: nn.Module,
+    objects: Objects,
+    points: Callable[[int], Float32[Array, "n e"]],
+    device: torch.device,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, float]:
+    """Scores of the published pretext tasks, each a mean over repeats, with `_low` and `_high` of its 95 % interval.
+
+    In a repeat, each object gives two of its views and one of another object, of the same class or not, as in training,
+    and points that are drawn anew.
+    `mpd_positive` and `mpd_negative` are the mean distances of the first view's features from the second's and from
+    the third's, `mpd_ratio` is the second over the first, and `mpd_auc` how likely a distance to another object is the
+    larger one, which no scale changes. `cross_modality_accuracy` is how often the model is right in whether each of
+    the three views and the object's Gaussians are of one object (`cross_modality_floor`: always yes), and
+    `cross_modality_balanced` its mean over the two answers.
+
+    Args:
+        net: a PairBaseline on `device`.
+        objects: points and images of the test objects, in main memory, so that the draws are those of every machine.
+        points: sampling draw -> features of the same objects' points.
+        device: of the model.
+        progress: told of views whose features are taken, and views in all.
+
+    Raises:
+        InputError: the model raises, or returns what is no floats of the right shape, or not finite.
+    """
+    net.eval()
+    repeats = []
+    for repeat in range(REPEATS):
+        seen = torch.from_numpy(points(repeat)).to(device)
+        views = _views(net, objects, repeat, device, progress)
+        odds = [match_of(net, view.to(device), seen).float().cpu().numpy() for view in views]
+        check_finite(net, "same_object", np.stack(odds, 1), objects.ids)
+        first, second, other = (view.numpy() for view in views)
+        near, far = paired_distances(first, second), paired_distances(first, other)
+        accuracy, balanced = match_metrics(np.concatenate(odds[:2]), odds[2])
+        repeats.append(
+            {
+                "mpd_positive": float(near.mean()),
+                "mpd_negative": float(far.mean()),
+                "mpd_ratio": float(far.mean() / max(near.mean(), 1e-12)),
+                "mpd_auc": auc(near, far),
+                "cross_modality_accuracy": accuracy,
+                "cross_modality_balanced": balanced,
+            }
+        )
+    scores = {"cross_modality_floor": FLOOR}
+    for key in _SCORES:
+        scores[key], scores[f"{key}_low"], scores[f"{key}_high"] = mean_interval([values[key] for values in repeats])
+    return scores
+
+
+def _views(
+    net: nn.Module, objects: Objects, repeat: int, device: torch.device, progress: Callable[[int, int], None] | None
+) -> tuple[Float32[Tensor, "n d"], ...]:
+    """Features of two views of each object and of one of another."""
+    generator = torch.Generator().manual_seed(repeat)
+    parts = []
+    for index in torch.arange(len(objects)).split(_BATCH):
+        images = draw_pairs(objects, index, generator).images
+        assert images is not None, "pairs have images"
+        alone = images.flatten(0, 1)[:, None].to(device)  # each view an object of its own
+        batch = Batch(("",) * len(alone), torch.zeros(len(alone), dtype=torch.int64, device=device), images=alone)
+        parts.append(features_of(net, batch).float().cpu().unflatten(0, images.shape[:2]))
+        if progress:
+            progress(repeat * len(objects) + int(index[-1]) + 1, REPEATS * len(objects))
+    features = torch.cat(parts)
+    check_finite(net, "embed", features.numpy(), objects.ids)
+    return features.unbind(1)

@@ -1,0 +1,347 @@
+"""The one training loop, for anything with `loss(batch, label_smoothing)`."""
+
+import ctypes
+import io
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from gsbench.core.files import write_atomic
+from gsbench.core.parsing import InputError
+from gsbench.core.recipe import Recipe, Train
+from gsbench.core.tasks import ids_sha256
+from gsbench.core.types import Batch
+from gsbench.learn.augment import augment, augment_images
+from gsbench.learn.calls import blamed, loss_of
+from gsbench.learn.data import Objects, check_pairs, draw_pairs
+from gsbench.learn.precision import Precision, exact_float32, resolve_precision, training_precision
+
+Progress = Callable[[int, int, float], None]
+"""Called after each step with steps done, steps in all, and the step's loss."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What training took: epochs, seconds (over all interrupted runs together), and the precision of its products.
+
+    That is bf16 where any of its schedules is.
+    """
+
+    epochs: int
+    seconds: float
+    precision: str
+
+
+@exact_float32()
+def train(
+    model: nn.Module,
+    objects: Objects,
+    recipe: Recipe,
+    seed: int,
+    device: torch.device,
+    checkpoint: Path | None = None,
+    progress: Progress | None = None,
+    code: str = "",
+    precision: Precision | None = None,
+) -> Trained:
+    """Trains a model in place, by the recipe's `pretraining` and then its `train`; the last weights are the outcome.
+
+    By labels it sees the objects as they are; by pairs, Gaussians with views of the same and of another object
+    (`draw_pairs`).
+
+    Each epoch, counted over all schedules, draws from its own seed, so a run that was interrupted and goes on from its
+    checkpoint ends with the weights of one that was not. On a CPU the same seed gives the same weights, bit by bit, at
+    one number of threads and with the same instructions: MEASURED.md of the data set's card says by how much an AVX2
+    machine differs from one with AVX-512.
+
+    Args:
+        model: a Baseline, or a PairBaseline, on `device`, initialised from `seed` by the caller.
+        objects: the training objects, on `device`.
+        recipe: the schedules and the augmentation.
+        seed: of the order, the augmentation and dropout.
+        device: where to train.
+        checkpoint: a file written after each epoch and continued from if it exists.
+        progress: told of each step.
+        code: hash of the code that decides the outcome, so that a checkpoint by other code is not gone on from.
+        precision: of the products; None is each schedule's own, see `resolve_precision`.
+
+    Raises:
+        InputError: the objects give no pairs where the recipe asks for them, the model's loss raises or is no scalar,
+            the loss or the weights are no longer finite (the checkpoint is then that of the epoch before), a batch
+            does not fit into memory or is one sample that batch norm does not take, a schedule's `views_per_sample`
+            does not divide the number of views, or the checkpoint is of another run.
+    """
+    if device.type == "cpu":
+        keep_freed_memory()
+    stages = _stages(recipe, objects)
+    steps = sum(stage.how.epochs * stage.batches for stage in stages)
+    run = _Run(model, recipe, seed, device, progress, steps, precision)
+    used = training_precision(recipe, device, precision)
+    shapes = "/".join(str(tuple(given.shape)) for given in (objects.points, objects.images) if given is not None)
+    run_key = f"{recipe.sha256()}/{seed}/{ids_sha256(objects.ids)}/{shapes}/{used}{code and f'/{code}'}"
+    done, seconds, optimizer_state = _resume(checkpoint, run_key, model, device, stages[-1].end_epoch)
+    model.train()
+    for stage in stages:
+        if done >= stage.end_epoch:
+            continue
+        optimizer = _optimizer(run, stage.how)
+        if stage.first_epoch < done < stage.end_epoch:
+            try:
+                optimizer.load_state_dict(optimizer_state)
+            except (ValueError, KeyError, TypeError, RuntimeError) as error:
+                raise InputError(f"{checkpoint}: damaged checkpoint ({error}), remove it to start anew") from None
+        for epoch in range(max(stage.first_epoch, done), stage.end_epoch):
+            start = time.perf_counter()
+            _run_epoch(run, stage, optimizer, epoch)
+            _check_weights(run, stage, epoch)
+            seconds += time.perf_counter() - start
+            if checkpoint:
+                _save(checkpoint, run_key, epoch + 1, seconds, model, optimizer)
+    return Trained(stages[-1].end_epoch, seconds, used)
+
+
+@dataclass(frozen=True, slots=True)
+class _Stage:
+    """One of a recipe's schedules, its `key`, with its samples; epochs and steps are counted over all schedules."""
+
+    key: str
+    how: Train
+    samples: Objects
+    first_epoch: int
+    first_step: int
+
+    @property
+    def end_epoch(self) -> int:
+        return self.first_epoch + self.how.epochs
+
+    @property
+    def batches(self) -> int:
+        return -(-len(self.samples) // self.how.batch_size)
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """What does not change from one epoch to the next."""
+
+    model: nn.Module
+    recipe: Recipe
+    seed: int
+    device: torch.device
+    progress: Progress | None
+    steps: int
+    precision: Precision | None
+
+
+def _stages(recipe: Recipe, objects: Objects) -> list[_Stage]:
+    if recipe.supervision == "pairs":
+        check_pairs(objects)
+    stages: list[_Stage] = []
+    epoch = step = 0
+    named = [(f"pretraining[{number}]", how) for number, how in enumerate(recipe.pretraining)]
+    for key, how in (*named, ("train", recipe.train)):
+        samples = objects if how.views_per_sample is None else objects.split_views(how.views_per_sample)
+        stages.append(_Stage(key, how, samples, epoch, step))
+        epoch, step = stages[-1].end_epoch, step + how.epochs * stages[-1].batches
+    return stages
+
+
+def _run_epoch(run: _Run, stage: _Stage, optimizer: torch.optim.Optimizer, epoch: int) -> None:
+    how, own_epoch, batches = stage.how, epoch - stage.first_epoch, stage.batches
+    for step, index in enumerate(_epoch_order(len(stage.samples), batches, run.seed, epoch)):
+        _set_schedule(run.model, optimizer, how, own_epoch + step / batches)
+        try:
+            value = _take_step(run, stage, optimizer, index, _generator(run.seed, epoch, step, run.device))
+        except torch.OutOfMemoryError:
+            value = None  # what the failed step holds is free only behind this block
+        except ValueError as error:
+            if len(index) > 1 or "more than 1 value per channel" not in str(error):
+                raise
+            raise InputError(
+                f"{run.recipe.name}: a step of one sample, {batches} of {len(stage.samples)} an epoch, whose batch "
+                f"norm needs two (allowed: a higher {stage.key}.batch_size than {how.batch_size}, or more objects)"
+            ) from error
+        if value is None:
+            fitting = _most_that_fit(run, stage, optimizer, index)
+            raise InputError(
+                f"{run.recipe.name}: {len(index)} samples a step are too many for the memory of {run.device} "
+                + (f"({fitting} would fit: a lower" if fitting else "(2 are, too: allowed is less an object, no lower")
+                + f" {stage.key}.batch_size than {how.batch_size})"
+            )
+        if not np.isfinite(value):
+            raise InputError(
+                f"{run.recipe.name}: the loss is {value} at step {step + 1} of epoch {epoch + 1} "
+                f"(must be finite; a lower {stage.key}.lr than {how.lr} may help)"
+            )
+        if run.progress:
+            run.progress(stage.first_step + own_epoch * batches + step + 1, run.steps, value)
+
+
+def _check_weights(run: _Run, stage: _Stage, epoch: int) -> None:
+    """An epoch's last step may spoil the weights that its loss was still good for."""
+    for name, weight in run.model.named_parameters():
+        if not weight.isfinite().all():
+            raise InputError(
+                f"{run.recipe.name}: {name} is no longer finite after epoch {epoch + 1} "
+                f"(a lower {stage.key}.lr than {stage.how.lr} may help)"
+            )
+
+
+def _draw(run: _Run, stage: _Stage, index: torch.Tensor, generator: torch.Generator) -> Batch:
+    """The samples at `index`, or pairs with them, augmented."""
+    pairs = run.recipe.supervision == "pairs"
+    batch = draw_pairs(stage.samples, index, generator) if pairs else stage.samples.batch(index)
+    return augment_images(augment(batch, run.recipe.augment, generator), run.recipe.images, generator)
+
+
+def _take_step(
+    run: _Run, stage: _Stage, optimizer: torch.optim.Optimizer, index: torch.Tensor, generator: torch.Generator
+) -> float:
+    """A step on the samples at `index`; returns its loss, and leaves the weights alone where that is not finite."""
+    how, batch = stage.how, _draw(run, stage, index.to(run.device), generator)
+    bf16 = resolve_precision(run.precision or how.precision, run.device) == "bf16"
+    with torch.autocast(run.device.type, torch.bfloat16, enabled=bf16):
+        loss = loss_of(run.model, batch, how.label_smoothing)
+    run.model.zero_grad()
+    with blamed(run.model, "loss"):
+        loss.backward()
+    value = float(loss.detach())
+    if np.isfinite(value):
+        optimizer.step()
+    return value
+
+
+def _most_that_fit(run: _Run, stage: _Stage, optimizer: torch.optim.Optimizer, index: torch.Tensor) -> int:
+    """How many samples a step has memory for, found by halving; 0 where 2 are too many, since batch norm takes no one.
+
+    The steps are taken: what the optimizer keeps is a part of what has to fit, and the run has failed.
+    """
+    count = len(index)
+    while count > 3:
+        count //= 2
+        run.model.zero_grad()
+        try:
+            _take_step(run, stage, optimizer, index[:count], torch.Generator(run.device).manual_seed(0))
+            return count
+        except torch.OutOfMemoryError:
+            pass
+    return 0
+
+
+def _optimizer(run: _Run, how: Train) -> torch.optim.Optimizer:
+    parameters = [parameter for parameter in run.model.parameters() if parameter.requires_grad]
+    if not parameters:
+        raise InputError(f"{run.recipe.name}: the model has no parameters to train (allowed: epochs = 0)")
+    if how.optimizer == "sgd":
+        return torch.optim.SGD(parameters, how.lr, momentum=0.9, weight_decay=how.weight_decay, fused=True)
+    kind = torch.optim.AdamW if how.optimizer == "adamw" else torch.optim.Adam
+    return kind(parameters, how.lr, weight_decay=how.weight_decay, fused=True)
+
+
+def _epoch_order(count: int, batches: int, seed: int, epoch: int) -> Iterator[torch.Tensor]:
+    """Indices of each batch: every object once, in batches of about equal size, as batch norm takes no single one."""
+    order = np.random.default_rng([seed, epoch]).permutation(count)
+    yield from (torch.from_numpy(part) for part in np.array_split(order, batches))
+
+
+def _generator(seed: int, epoch: int, step: int, device: torch.device) -> torch.Generator:
+    """The step's generator for augmentation; also seeds torch's own, which dropout draws from."""
+    own, torchs = np.random.SeedSequence([seed, epoch, step]).generate_state(2, np.uint64)
+    torch.manual_seed(int(torchs))
+    return torch.Generator(device).manual_seed(int(own))
+
+
+def _set_schedule(model: nn.Module, optimizer: torch.optim.Optimizer, how: Train, epoch: float) -> None:
+    """Sets learning rate and batch-norm momentum for a point in time, counted in epochs."""
+    rate, momentum = schedule(how, epoch)
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    if momentum is not None:
+        for module in model.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.momentum = momentum
+
+
+def schedule(how: Train, epoch: float) -> tuple[float, float | None]:
+    """Learning rate and batch-norm momentum (None: leave the model's) after `epoch` epochs, which may be a fraction."""
+    drops = int(epoch / how.step_epochs) if how.schedule == "step" else 0
+    factor = how.step_factor**drops
+    if how.schedule == "cosine":
+        factor = 0.5 * (1 + np.cos(np.pi * epoch / how.epochs))
+        rate = how.lr_floor + (how.lr - how.lr_floor) * factor
+    else:
+        rate = max(how.lr * factor, how.lr_floor)
+    momentum = None if how.bn_momentum is None else max(how.bn_momentum * 0.5**drops, how.bn_momentum_floor)
+    return float(rate), momentum
+
+
+def _save(
+    path: Path, run_key: str, epoch: int, seconds: float, model: nn.Module, optimizer: torch.optim.Optimizer
+) -> None:
+    buffer = io.BytesIO()
+    state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+    torch.save({"run": run_key, "epoch": epoch, "seconds": seconds, **state}, buffer)
+    write_atomic(path, buffer.getvalue())
+
+
+def _resume(
+    path: Path | None, run_key: str, model: nn.Module, device: torch.device, epochs: int
+) -> tuple[int, float, dict[str, Any]]:
+    """Loads a checkpoint if there is one; returns epochs done, seconds taken and the optimizer's state."""
+    if path is None:
+        return 0, 0.0, {}
+    try:
+        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+        theirs = state["run"]
+    except FileNotFoundError:  # there never was one, or another process that trains the same has just ended
+        return 0, 0.0, {}
+    except Exception as error:  # torch raises many kinds for a file that is none of its own
+        raise InputError(f"{path}: no checkpoint ({type(error).__name__}), remove it to start anew") from None
+    if theirs != run_key:
+        raise InputError(
+            f"{path}: checkpoint of another recipe, seed or training set, or of other code, remove it to start anew"
+        )
+    try:
+        model.load_state_dict(state["model"])
+        epoch, seconds, optimizer = int(state["epoch"]), float(state["seconds"]), dict(state["optimizer"])
+    except Exception as error:  # as above, for what its values may be
+        raise InputError(f"{path}: damaged checkpoint ({type(error).__name__}), remove it to start anew") from None
+    finite = 0 <= seconds < math.inf and all(weight.isfinite().all() for weight in model.parameters())
+    if not finite or not 1 <= epoch <= epochs:
+        what = f"epoch {epoch} of {epochs}" if finite else "weights or seconds that are not finite"
+        raise InputError(f"{path}: damaged checkpoint ({what}), remove it to start anew")
+    return epoch, seconds, optimizer
+
+
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
+
+
+def keep_freed_memory() -> None:
+    """Tells glibc to keep freed memory for the next step in place of giving it back.
+
+    Otherwise each large activation is mapped and faulted in anew, page by page, which takes about as long as the
+    arithmetic. Has no effect with another C library or allocator.
+    """
+    mallopt = _of_glibc("mallopt")
+    if mallopt:
+        mallopt(_M_MMAP_MAX, 0)
+        mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+        mallopt(_M_TOP_PAD, 2**26)
+
+
+def give_back_memory() -> None:
+    """Gives back what glibc has kept of freed memory; without effect with another C library or allocator."""
+    trim = _of_glibc("malloc_trim")
+    if trim:
+        trim(0)
+
+
+def _of_glibc(name: str) -> Callable[..., int] | None:
+    return getattr(ctypes.CDLL(None), name, None) if sys.platform == "linux" else None

@@ -1,0 +1,161 @@
+"""A page to draw on: panels laid out in inches, the caption below them, saved alike on every machine."""
+
+import importlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from gsbench.core.files import atomic_path
+from gsbench.core.parsing import InputError
+from gsbench.core.types import Array
+
+SUFFIXES = (".png", ".pdf", ".svg")
+TIMES = "\N{MULTIPLICATION SIGN}"
+INSTALL = "pip install 'gsbench-3d[figures]'"
+
+_STYLE: Any = {
+    "font.family": "DejaVu Sans",
+    "font.size": 8.0,
+    "axes.titlesize": 8.5,
+    "axes.linewidth": 0.6,
+    "xtick.labelsize": 7.0,
+    "ytick.labelsize": 7.0,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "pdf.fonttype": 42,
+    "svg.hashsalt": "gsbench",  # equal figures are equal bytes
+}
+_UNDATED: dict[str, dict[str, Any]] = {".png": {}, ".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
+_CAPTION_SIZE, _LINE, _MARGIN = 7.5, 0.145, 0.1
+_DPI = 300
+
+
+def require(*packages: str) -> None:
+    """Raises an InputError with the line that installs what a figure needs, where a package is not there."""
+    for package in packages:
+        try:
+            importlib.import_module(package)
+        except ImportError as error:
+            raise InputError(f"figures need {package} ({error}); install it: {INSTALL}") from None
+
+
+class Sheet:
+    """A figure of one width, measured in inches from its top left corner.
+
+    Attributes:
+        figure: matplotlib's.
+        caption: the words below the panels.
+    """
+
+    def __init__(self, width: float, height: float, caption: str):
+        """Begins a sheet of panels `height` high, below which the caption stands."""
+        from matplotlib import rc_context
+        from matplotlib.figure import Figure
+
+        self.caption = caption
+        self._style = rc_context
+        lines = _wrapped(caption, width - 2 * _MARGIN)
+        self._width, self._height = width, height + 0.18 + _LINE * len(lines)
+        with rc_context(_STYLE):
+            self.figure = Figure(figsize=(self._width, self._height), dpi=_DPI)
+            for number, line in enumerate(lines):
+                self.text(_MARGIN, height + 0.14 + _LINE * number, line, size=_CAPTION_SIZE, va="baseline")
+
+    def axes(self, left: float, top: float, width: float, height: float, title: str = "") -> Any:
+        """An empty panel."""
+        box = (left / self._width, 1 - (top + height) / self._height, width / self._width, height / self._height)
+        with self._style(_STYLE):
+            axes = self.figure.add_axes(box)
+            if title:
+                axes.set_title(title, pad=4)
+        return axes
+
+    def image(
+        self,
+        box: tuple[float, float, float],
+        pixels: UInt8[Array, "h w 3"] | Float[Array, "h w 3"],
+        title: str = "",
+        note: str = "",
+        smooth: bool = False,
+    ) -> Any:
+        """A square panel of an image.
+
+        Args:
+            box: left, top and width in inches.
+            pixels: sRGB, of 8 bits or in 0..1.
+            title: above it.
+            note: below it.
+            smooth: whether pixels are blended when they are enlarged, else they are shown as the squares they are.
+        """
+        left, top, width = box
+        axes = self.axes(left, top, width, width, title)
+        axes.imshow(pixels, interpolation="antialiased" if smooth else "nearest", resample=True)
+        axes.set_axis_off()
+        if note:
+            self.text(left + width / 2, top + width + 0.13, note, ha="center", va="baseline", size=7)
+        return axes
+
+    def text(self, left: float, top: float, words: str, **how: Any) -> None:
+        """Words at a place of the page."""
+        with self._style(_STYLE):
+            self.figure.text(left / self._width, 1 - top / self._height, words, parse_math=False, **how)
+
+    def legend(self, top: float, styles: Sequence[dict[str, Any]], names: Sequence[str], columns: int) -> None:
+        """Names of markers in rows, centred below a height of the page."""
+        from matplotlib.lines import Line2D
+
+        handles = [Line2D([], [], **{**style, "markersize": 5}) for style in styles]
+        with self._style(_STYLE):
+            self.figure.legend(
+                handles,
+                names,
+                ncols=min(columns, len(names)),
+                loc="upper center",
+                bbox_to_anchor=(0.5, 1 - top / self._height),
+                frameon=False,
+                borderaxespad=0,
+                handletextpad=0.3,
+                columnspacing=1.6,
+                labelspacing=0.35,
+            )
+
+    def colour_bar(self, box: tuple[float, float, float, float], mappable: Any, label: str) -> Any:
+        """A vertical bar of a mappable's colours, in a box of left, top, width and height."""
+        with self._style(_STYLE):
+            bar = self.figure.colorbar(mappable, cax=self.axes(*box))
+            bar.set_label(label)
+            bar.outline.set_linewidth(0.6)
+        return bar
+
+    def save(self, path: Path) -> None:
+        """Writes the sheet in the format that the path's suffix names, atomically.
+
+        Raises:
+            OSError: the folder cannot be written or the disk is full; `path` is then as it was.
+        """
+        suffix = path.suffix
+        assert suffix in SUFFIXES, f"{suffix} is checked before a sheet is drawn"
+        with atomic_path(path) as temporary, self._style(_STYLE):
+            self.figure.savefig(temporary, format=suffix[1:], metadata=_UNDATED[suffix])
+
+
+def _wrapped(words: str, width: float) -> list[str]:
+    """The caption in lines of at most `width` inches."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import text_to_path
+
+    font = FontProperties(family=_STYLE["font.family"], size=_CAPTION_SIZE)
+    lines: list[str] = []
+    for word in words.split():
+        longer = f"{lines[-1]} {word}" if lines else word
+        fits = text_to_path.get_text_width_height_descent(longer, font, ismath=False)[0] <= 72 * width
+        lines = [*lines[:-1], longer] if fits or not lines else [*lines, word]
+    return lines
+
+
+def to_pixels(rgb: Float[Array, "h w 3"]) -> UInt8[Array, "h w 3"]:
+    """A rendered image in 8 bits."""
+    return np.asarray((rgb.clip(0, 1) * 255).round().astype(np.uint8))

@@ -1,0 +1,1 @@
+"""Data folders made and checked: build, audit, verify."""

@@ -1,0 +1,236 @@
+"""One mesh file to everything that is kept of it, and the file that keeps it until the shards are written."""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Float32, Int32, Int64
+
+from gsbench.core.types import Array, Cameras, Gaussians, Mesh, Views
+from gsbench.meshes.load import load_mesh
+from gsbench.meshes.split import MeshFile
+from gsbench.meshes.surface import fps_order, normalise, sample_surface
+from gsbench.produce.compare import Compared, compare
+from gsbench.produce.preset import Preset, Store, evenly
+from gsbench.reconstruct import ClassicRecipe, FitRecipe, Fitted, fit
+from gsbench.render.mesh import render_views
+from gsbench.store.arrays import GAUSSIAN_COLUMNS, Row, round_floats, round_gaussians
+from gsbench.store.schema import MAX_FPS_ORDER
+from gsbench.store.webp import encode_webp
+
+Fit = Callable[[Views, FitRecipe | ClassicRecipe, int, Views], Fitted]
+"""Fits one object: its views, the recipe, a seed, and views to score it on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """One object, ready for the fit.
+
+    Attributes:
+        seed: of the fit, from the object id.
+        points: `[p 3]` surface points in furthest-point order.
+        normals: `[p 3]` their unit normals.
+        views: from all cameras of the rig.
+        between: from the cameras half a step further at the preset's `between`.
+        kept: the views that are kept, at the size at which they are.
+        novel: those of `between` that the Gaussians are rendered from to be kept, at that size.
+    """
+
+    seed: int
+    points: Float32[Array, "p 3"]
+    normals: Float32[Array, "p 3"]
+    views: Views
+    between: Views
+    kept: Views
+    novel: Views
+
+
+@dataclass(frozen=True, slots=True)
+class Reconstructions:
+    """The Gaussians as they are stored, rendered over white.
+
+    Attributes:
+        view_numbers: `[r]` positions on the rig; novel ones are counted on behind its last.
+        is_novel: `[r]` whether the camera is between two of the rig; False first.
+        cameras: `r` of them.
+        compared: the renders and their PSNR.
+    """
+
+    view_numbers: Int64[Array, " r"]
+    is_novel: Bool[Array, " r"]
+    cameras: Cameras
+    compared: Compared
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectRows:
+    """All that is kept of one object.
+
+    Attributes:
+        gaussians: as fitted, rounded.
+        fps_order: furthest-point order of their means.
+        psnr: of the rounded Gaussians on the held-out views, dB.
+        ssim: of the rounded Gaussians on the held-out views.
+        points: `[p 3]` surface points in furthest-point order.
+        normals: `[p 3]` their unit normals.
+        view_numbers: `[v]` positions of the kept views on the rig.
+        views: the kept views.
+        reconstructions: the Gaussians' own.
+        webp_method: the effort to encode images with.
+    """
+
+    gaussians: Gaussians
+    fps_order: Int32[Array, " m"]
+    psnr: float
+    ssim: float
+    points: Float32[Array, "p 3"]
+    normals: Float32[Array, "p 3"]
+    view_numbers: Int64[Array, " v"]
+    views: Views
+    reconstructions: Reconstructions
+    webp_method: int
+
+
+def build_object(file: MeshFile, recipe: Preset, fit: Fit = fit) -> ObjectRows:
+    """Makes one object: a function of the mesh file, its object id and the recipe, whatever else is built.
+
+    Frozen: a change changes every fingerprint.
+
+    Args:
+        file: the mesh.
+        recipe: the preset.
+        fit: takes the views, the fit's recipe, a seed and held-out views, as `gsbench.reconstruct.fit` does on CPU.
+
+    Raises:
+        InputError: the mesh cannot be read, has no surface, or cannot be drawn or fitted.
+        OSError: the mesh file cannot be opened.
+    """
+    prepared = prepare(file, recipe)
+    # The fit's own score is of Gaussians that are not rounded yet, and of no use here: one view is enough of it.
+    fitted = fit(prepared.views, recipe.fit, prepared.seed, prepared.between[:1])
+    return finish(prepared, fitted.gaussians, recipe)
+
+
+def prepare(file: MeshFile, recipe: Preset) -> Prepared:
+    """Reads a mesh, samples its surface and draws its views; errors as `build_object`."""
+    mesh = normalise(load_mesh(file.path))
+    seed = int.from_bytes(hashlib.sha256(file.object_id.encode()).digest()[:4])
+    points, normals = _sample_points(mesh, recipe.store, seed)
+    rig, store = recipe.rig, recipe.store
+    numbers, novel = evenly(rig.views, store.views), evenly(len(recipe.between), store.novel)
+    views = render_views(mesh, rig.cameras(rig.size), recipe.render)
+    between = render_views(mesh, rig.cameras(rig.size, phase=0.5)[recipe.between], recipe.render)
+    if store.view_size == rig.size:
+        kept, kept_novel = views if store.views == rig.views else views[numbers], between[novel]
+    else:
+        kept = render_views(mesh, rig.cameras(store.view_size)[numbers], recipe.render)
+        cameras = rig.cameras(store.view_size, phase=0.5)[recipe.between[novel]]
+        kept_novel = render_views(mesh, cameras, recipe.render)
+    return Prepared(seed, points, normals, views, between, kept, kept_novel)
+
+
+def _sample_points(mesh: Mesh, store: Store, seed: int) -> tuple[Float32[Array, "p 3"], Float32[Array, "p 3"]]:
+    """Surface points and normals, rounded first and ordered then, so that the order is that of what is stored."""
+    points, normals = sample_surface(mesh, store.points, seed)
+    points, normals = round_floats(points, store.point_bits), round_floats(normals, store.point_bits)
+    order = fps_order(points, store.points)
+    return points[order], normals[order]
+
+
+def finish(prepared: Prepared, gaussians: Gaussians, recipe: Preset, device: str = "cpu") -> ObjectRows:
+    """Rounds fitted Gaussians, and scores and renders what is left of them; `device` is the renderer's."""
+    rig, store = recipe.rig, recipe.store
+    stored = round_gaussians(gaussians, store.gaussian_bits, store.float_type)
+    antialiased = recipe.fit.antialiased
+    between = compare(stored, prepared.between, antialiased, device)
+    scored = between[evenly(len(recipe.between), rig.held_out)]
+    novel = evenly(len(recipe.between), store.novel)
+    same_size = store.view_size == rig.size
+    compared_novel = between[novel] if same_size else compare(stored, prepared.novel, antialiased, device)
+    train = evenly(store.views, store.reconstructions)
+    kept_train = prepared.kept[train]
+    compared_train = compare(stored, kept_train, antialiased, device)
+    numbers = evenly(rig.views, store.views)
+    reconstructions = Reconstructions(
+        view_numbers=np.concatenate([numbers[train], rig.views + recipe.between[novel]]),
+        is_novel=np.repeat([False, True], [len(train), len(novel)]),
+        cameras=_joined(kept_train.cameras, prepared.novel.cameras),
+        compared=compared_train + compared_novel,
+    )
+    return ObjectRows(
+        gaussians=stored,
+        fps_order=fps_order(stored.means, MAX_FPS_ORDER),
+        psnr=float(scored.psnr.mean(dtype=np.float64)),
+        ssim=scored.ssim(),
+        points=prepared.points,
+        normals=prepared.normals,
+        view_numbers=numbers,
+        views=prepared.kept,
+        reconstructions=reconstructions,
+        webp_method=store.webp_method,
+    )
+
+
+def _joined(a: Cameras, b: Cameras) -> Cameras:
+    viewmats, Ks = np.concatenate([a.viewmats, b.viewmats]), np.concatenate([a.Ks, b.Ks])
+    return Cameras(viewmats, Ks, a.width, a.height)
+
+
+def save_object(rows: ObjectRows, path: Path) -> None:
+    """Writes an object to an uncompressed .npz file, its images encoded; OSError if that fails."""
+    again = rows.reconstructions
+    np.savez(
+        path,
+        **{name: getattr(rows.gaussians, name) for name in GAUSSIAN_COLUMNS},
+        fps_order=rows.fps_order,
+        psnr=np.float32(rows.psnr),
+        ssim=np.float32(rows.ssim),
+        points=rows.points,
+        normals=rows.normals,
+        **_images("views", rows.view_numbers, rows.views.rgba, rows.views.cameras, rows.webp_method),
+        **_images("reconstructions", again.view_numbers, again.compared.images, again.cameras, rows.webp_method),
+        is_novel=again.is_novel,
+        reconstructions_psnr=again.compared.psnr,
+    )
+
+
+def _images(
+    config: str, numbers: Int64[Array, " v"], images: Array, cameras: Cameras, webp_method: int
+) -> dict[str, Array]:
+    encoded = [encode_webp(image, webp_method) for image in images]
+    return {
+        f"{config}_view": numbers,
+        f"{config}_viewmat": cameras.viewmats,
+        f"{config}_K": cameras.Ks,
+        f"{config}_images": np.frombuffer(b"".join(encoded), np.uint8),
+        f"{config}_image_ends": np.cumsum([len(image) for image in encoded]),
+    }
+
+
+def load_rows(path: Path, config: str) -> Iterator[Row]:
+    """The rows of one config that `save_object` kept in `path`; object_id is the file's name."""
+    object_id = path.stem
+    with np.load(path) as kept:
+        if config == "gaussians":
+            arrays = {name: kept[name] for name in (*GAUSSIAN_COLUMNS, "fps_order")}
+            scores = {name: kept[name].item() for name in ("psnr", "ssim")}
+            yield {"object_id": object_id, "num_gaussians": len(arrays["means"]), **arrays, **scores}
+        elif config == "points":
+            yield {"object_id": object_id, "points": kept["points"], "normals": kept["normals"]}
+        elif config == "views":
+            for row in _image_rows(kept, config):
+                yield {"object_id": object_id, **row}
+        else:
+            for row, novel, psnr in zip(
+                _image_rows(kept, config), kept["is_novel"], kept["reconstructions_psnr"], strict=True
+            ):
+                yield {"object_id": object_id, **row, "cameras": "novel" if novel else "train", "psnr": psnr}
+
+
+def _image_rows(kept: np.lib.npyio.NpzFile, config: str) -> Iterator[Row]:
+    columns = {name: kept[f"{config}_{name}"] for name in ("view", "viewmat", "K")}
+    images = np.split(kept[f"{config}_images"], kept[f"{config}_image_ends"][:-1])
+    for *values, image in zip(*columns.values(), images, strict=True):
+        yield {**dict(zip(columns, values, strict=True)), "image": image.tobytes()}
