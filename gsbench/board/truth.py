@@ -14,6 +14,7 @@ from gsbench.core.parsing import (
     InputError,
     check_choice,
     check_hex,
+    check_id,
     check_name,
     check_range,
     check_text,
@@ -74,7 +75,7 @@ class Truth:
         for key in ("revision", "description"):
             check_text(key, getattr(self, key))
         for index, name in enumerate(self.classes):
-            check_text(f"classes[{index}]", name)
+            check_id(f"classes[{index}]", name)
         if not self.labels:
             raise InputError("labels is empty (must map object_id to class name)")
         lists = {"classes": self.classes, **{f"leaked.{level}": ids for level, ids in self.leaked.items()}}
@@ -86,12 +87,12 @@ class Truth:
     def _check_labels(self) -> None:
         known = set(self.classes)
         for object_id, label in self.labels.items():
-            check_text("an object_id of labels", object_id)
+            check_id("an object_id of labels", object_id)
             if label not in known:
                 raise InputError(f"labels.{object_id} is {shown(label)} (allowed: {', '.join(self.classes)})")
         for level, ids in self.leaked.items():
             for object_id in ids:
-                check_text(f"an object_id of leaked.{level}", object_id)
+                check_id(f"an object_id of leaked.{level}", object_id)
             if unknown := set(ids) - self.labels.keys():
                 raise InputError(f"leaked.{level} names {some_of(unknown)} (allowed: objects of labels)")
             if set(ids) == self.labels.keys():

@@ -24,13 +24,13 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 
 T = TypeVar("T")
 
-MAX_TEXT = 200
-"""Characters of a text that stands in a table."""
+MAX_TEXT, MAX_ID = 200, 255
+"""Characters of a text that stands in a table, and of an id or a class."""
 
 MAX_INTEGER = 2**53 - 1
 """The largest whole number that every JSON reader gives back as it was."""
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,99}")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
 
 MAX_JSON_BYTES, MAX_TOML_BYTES = 32_000_000, 1_000_000
 """Largest files that are parsed: JSON made for it takes 50 times its size of memory, TOML a second a megabyte."""
@@ -80,23 +80,33 @@ def check_choice(key: str, value: object, allowed: Iterable[object]) -> None:
         raise InputError(f"{key} is {shown(value)} (allowed: {', '.join(map(str, allowed))})")
 
 
-def check_text(key: str, value: str) -> None:
-    """Raises an InputError unless a text is 1 to 200 printable characters in a line, without blanks around it.
+def check_text(key: str, value: str, most: int = MAX_TEXT) -> None:
+    """Raises an InputError unless a text is 1 to `most` printable characters in a line, without blanks around it.
 
     So it holds no control character, none that turns the direction of writing, and no half of a surrogate pair.
     """
-    if not 1 <= len(value) <= MAX_TEXT or value != value.strip():
+    if not 1 <= len(value) <= most or value != value.strip():
         raise InputError(
-            f"{key} is {shown(value)}, {len(value)} long (allowed: 1 to {MAX_TEXT} characters, no blanks around)"
+            f"{key} is {shown(value)}, {len(value)} long (allowed: 1 to {most} characters, no blanks around)"
         )
     if not value.isprintable():
         raise InputError(f"{key} is {shown(value)} (allowed: printable characters)")
 
 
+def check_id(key: str, value: str) -> None:
+    """Raises an InputError unless a text can be an object's id or a class: in any language, without slashes.
+
+    They name files, stand in tables and on terminals.
+    """
+    check_text(key, value, MAX_ID)
+    if "/" in value or "\\" in value or value in (".", ".."):
+        raise InputError(f"{key} is {shown(value)} (allowed: printable characters without slashes)")
+
+
 def check_name(key: str, value: str) -> None:
     """Raises an InputError unless a text can be part of a path."""
     if not _NAME.fullmatch(value):
-        raise InputError(f"{key} is {shown(value)} (allowed: a letter or digit, then up to 99 more or . _ @ + -)")
+        raise InputError(f"{key} is {shown(value)} (allowed: a letter or digit, then up to 99 more or . _ + -)")
 
 
 def check_hex(key: str, value: str, lengths: tuple[int, ...] = (64,)) -> None:

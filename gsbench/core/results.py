@@ -19,6 +19,7 @@ from gsbench.core.parsing import (
     InputError,
     check_choice,
     check_hex,
+    check_id,
     check_range,
     check_text,
     file_size,
@@ -319,7 +320,7 @@ def _probabilities(predictions: Mapping[str, Any], where: str) -> Float64[Array,
             f"{where}: predictions must map each object_id to one list of class probabilities, all as long"
         )
     for object_id in predictions:
-        check_text(f"{where}: an object_id of predictions", object_id)
+        check_id(f"{where}: an object_id of predictions", object_id)
     if not set(map(type, chain.from_iterable(predictions.values()))) <= {float, int}:
         raise InputError(f"{where}: predictions holds something that is no number")
     width = widths.pop()

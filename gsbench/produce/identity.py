@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from gsbench.core.parsing import InputError
+from gsbench.core.parsing import InputError, check_name
 from gsbench.core.tasks import fingerprint
 from gsbench.meshes.split import MeshFile, mesh_sha256
 from gsbench.produce.description import Description
@@ -19,7 +19,6 @@ from gsbench.produce.preset import Limit, Preset, Wording, load_wording
 from gsbench.store import origin
 from gsbench.store.audit import Audit, load_audit
 from gsbench.store.card import About
-from gsbench.store.manifest import check_name
 from gsbench.store.schema import SPLITS
 
 _MOSTLY = 0.5

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import gsbench
-from gsbench.core.parsing import InputError
+from gsbench.core.parsing import InputError, check_id, check_name
 from gsbench.core.tasks import all_regimes, ids_sha256, regime_ids
 from gsbench.store.arrays import Row
 from gsbench.store.audit import AUDIT, Audit, audit_sha256, save_audit
@@ -22,12 +22,11 @@ from gsbench.store.manifest import (
     MAX_SHARD_BYTES,
     Manifest,
     Regime,
-    check_name,
     load_manifest,
     save_manifest,
 )
 from gsbench.store.quality import read_scores, summarise
-from gsbench.store.schema import CONFIGS, SPLITS, FloatType, Schema, check_text, in_one_line
+from gsbench.store.schema import CONFIGS, SPLITS, FloatType, Schema, in_one_line
 from gsbench.store.shards import Written, write_shards
 
 _VERSIONS_OF = ("numpy", "pyarrow", "numba", "pillow")
@@ -72,8 +71,8 @@ class Contents:
         check_name("version", self.about.version)
         for labels in self.objects.values():
             for object_id, label in labels.items():
-                check_text("object_id", object_id)
-                check_text("class", label)
+                check_id("object_id", object_id)
+                check_id("class", label)
 
     @property
     def classes(self) -> tuple[str, ...]:

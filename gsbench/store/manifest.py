@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from gsbench.core.files import write_atomic
-from gsbench.core.parsing import InputError, parse, read_versioned
+from gsbench.core.parsing import InputError, check_id, check_name, parse, read_versioned
 from gsbench.core.tasks import fingerprint
-from gsbench.store.schema import SHARD, SPLITS, FloatType, Schema, check_text
+from gsbench.store.schema import SHARD, SPLITS, FloatType, Schema
 
 MANIFEST = "manifest.json"
 FORMAT_VERSION = 1
@@ -21,7 +21,6 @@ MAX_SHARD_BYTES = 500_000_000
 """Largest shard that a data folder may hold."""
 
 # Files and folders are named for both.
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
 _SHA256 = re.compile("[0-9a-f]{64}")
 _REGIME = re.compile("[0-9]{1,3}/[0-9]{1,3}")
 # Below any row with an id, numbers and an image, however well it compresses: a file of millions of empty rows is small.
@@ -108,7 +107,7 @@ class Manifest:
         check_name("name", self.name)
         check_name("version", self.version)
         for label in self.classes:
-            check_text("classes:", label)
+            check_id("a name of classes", label)
         if not self.counts:
             raise InputError("counts is empty (must have a config)")
         for config, splits in self.counts.items():
@@ -122,9 +121,9 @@ class Manifest:
         for name in self.regimes:
             if not _REGIME.fullmatch(name):
                 raise InputError(f"regimes: {name[:80]!r} is no regime (must be like 50/0)")
-        for what, ids in (("set_aside:", self.set_aside), ("missing:", self.missing)):
+        for what, ids in (("set_aside", self.set_aside), ("missing", self.missing)):
             for object_id in ids:
-                check_text(what, object_id)
+                check_id(f"an object_id of {what}", object_id)
         for what, value in self._texts():
             if not value.isprintable():
                 raise InputError(f"{what}: {value[:80]!r} is not allowed (must be printable characters)")
@@ -165,14 +164,6 @@ class Manifest:
     def shards_of(self, config: str, split: str) -> list[str]:
         """The paths of the shards of a split, in order."""
         return sorted(path for path in self.shards if path.startswith(f"{config}/{split}-"))
-
-
-def check_name(key: str, name: str) -> None:
-    """Raises an InputError for what can be no data set's name or version: files and folders are named for them."""
-    if not _NAME.fullmatch(name):
-        raise InputError(
-            f"{key} is {name[:120]!r} (allowed: up to 100 letters, digits and . _ + -, a letter or digit first)"
-        )
 
 
 def _check_sha256(digest: str) -> None:

@@ -28,8 +28,6 @@ IMAGE_CONFIGS = ("views", "reconstructions")
 MAX_FPS_ORDER = 4096
 """Longest stored furthest-point order."""
 
-MAX_TEXT = 255
-"""Longest id of an object and name of a class, in characters: what names a file or a folder is no longer."""
 
 FloatType = Literal["float32", "float16"]
 """What the numbers of Gaussians are stored as."""
@@ -119,17 +117,6 @@ def shard_name(config: str, split: str, index: int, count: int) -> str:
 def in_one_line(text: str) -> str:
     """The text in one line; what cannot be shown stands as Python writes it."""
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in " ".join(text.split()))
-
-
-def check_text(what: str, text: str) -> None:
-    """Raises an InputError, beginning with `what`, for what can be no object id or class name.
-
-    They name files, stand in tables and on terminals: any printable characters in any language but slashes.
-    """
-    if not 0 < len(text) <= MAX_TEXT:
-        raise InputError(f"{what} {text[:40]!r} has {len(text)} characters (allowed: 1 to {MAX_TEXT})")
-    if not text.isprintable() or "/" in text or "\\" in text or text in (".", ".."):
-        raise InputError(f"{what} {text!r} is not allowed (must be printable characters without slashes)")
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Bool, Float, Int64
 
-from gsbench.core.parsing import InputError
+from gsbench.core.parsing import InputError, check_id
 from gsbench.core.types import Array
 from gsbench.store.arrays import as_numpy, list_lengths, ragged
-from gsbench.store.schema import CAMERAS, MAX_FPS_ORDER, Column, Schema, check_text
+from gsbench.store.schema import CAMERAS, MAX_FPS_ORDER, Column, Schema
 
 # Stored floats may be rounded to 8 mantissa bits: a relative error of 2^-9.
 _UNIT_TOLERANCE = 2e-3
@@ -97,7 +97,7 @@ def _check_strings(name: str, values: pa.ChunkedArray) -> Iterator[Finding]:
     if name == "object_id":
         for text in pc.unique(values).to_pylist():
             try:
-                check_text("object_id", text)
+                check_id("object_id", text)
             except InputError as error:
                 yield Finding(values.to_pylist().index(text), name, str(error).removeprefix("object_id "))
                 return
