@@ -116,7 +116,7 @@ class Manifest:
         for path in self.shards:
             if not SHARD.fullmatch(path):
                 raise InputError(
-                    f"shards: {path!r} is no path of a shard (must be like points/test-00000-of-00001.parquet)"
+                    f"shards: {path[:80]!r} is no path of a shard (must be like points/test-00000-of-00001.parquet)"
                 )
         for name in self.regimes:
             if not _REGIME.fullmatch(name):

@@ -253,10 +253,11 @@ def test_the_largest_file_takes_neither_long_nor_much(offer, inside):
     """Whatever its bytes are: less than ten seconds, and two billion bytes of memory."""
     head, tail = b'{"schema_version": 1, "stated": [', b"0]}"
     data = head + inside.encode() * ((MAX_BYTES - 100) // len(inside)) + tail
-    start = time.process_time()
+    before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
     offer(data)
     assert time.process_time() - start < 10
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 < 2e9
+    # What tests before this one used counts where it was more.
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 < max(2e9, before * 1024 + 1e9)
 
 
 TRUTHS = [

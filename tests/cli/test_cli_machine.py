@@ -284,7 +284,11 @@ def test_ctrl_c_stays_ignored_where_it_is(ctrl_c):
 @pytest.mark.parametrize("delay", [0.15 * step for step in range(2, 20)])
 def test_ctrl_c_at_any_time_ends_convert(tmp_path, delay):
     command = [sys.executable, "-m", "gsbench", "convert", "mini:chair_0025", str(tmp_path / "out.spz")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+
+    def heed() -> None:  # a shell's background jobs do not
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=heed) as process:
         time.sleep(delay)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
