@@ -290,6 +290,8 @@ def test_ctrl_c_at_any_time_ends_convert(tmp_path, delay):
 
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=heed) as process:
         time.sleep(delay)
+        if process.poll() is not None:
+            pytest.skip(f"done within {delay:g} s here")
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
     # Python ends by the signal itself where the interrupt went through an `exec`; a shell tells both as 130.
