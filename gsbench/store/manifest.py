@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gsbench.core.files import write_atomic
-from gsbench.core.parsing import InputError, check_id, check_name, parse, read_versioned
+from gsbench.core.parsing import InputError, check_id, check_name, parse, read_versioned, shown
 from gsbench.core.tasks import fingerprint
 from gsbench.store.schema import SHARD, SPLITS, FloatType, Schema
 
@@ -158,7 +158,7 @@ class Manifest:
             InputError: the data set has no such config.
         """
         if config not in self.counts:
-            raise InputError(f"{self.name} has no config '{config}' (it has: {', '.join(self.counts)})")
+            raise InputError(f"{self.name} has no config {shown(config)} (it has: {', '.join(self.counts)})")
         return Schema(config, self.classes, self.sh_coefficients, self.float_type)
 
     def shards_of(self, config: str, split: str) -> list[str]:
@@ -173,10 +173,10 @@ def _check_sha256(digest: str) -> None:
 
 def _check_counts(config: str, splits: dict[str, dict[str, int]], classes: tuple[str, ...]) -> None:
     if set(splits) != set(SPLITS):
-        raise InputError(f"counts.{config} has {', '.join(splits) or 'no split'} (must have {', '.join(SPLITS)})")
+        raise InputError(f"counts.{config} has {shown(list(splits))} (must have {', '.join(SPLITS)})")
     for split, rows in splits.items():
         if set(rows) != set(classes):
-            raise InputError(f"counts.{config}.{split} is of {', '.join(rows) or 'no class'} (must be of all classes)")
+            raise InputError(f"counts.{config}.{split} is of {shown(list(rows))} (must be of all classes)")
         for label, count in rows.items():
             if not 0 <= count < _MOST_ROWS:
                 raise InputError(f"counts.{config}.{split}.{label} is {count} (must be a number of rows)")

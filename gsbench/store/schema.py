@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
 
-from gsbench.core.parsing import InputError, suggest
+from gsbench.core.parsing import InputError, shown, suggest
 
 if TYPE_CHECKING:
     import datasets
@@ -138,7 +138,7 @@ class Schema:
     def __post_init__(self) -> None:
         if self.config not in CONFIGS:
             close = suggest(self.config, CONFIGS)
-            raise InputError(f"config: no '{self.config}'{close} (allowed: {', '.join(CONFIGS)})")
+            raise InputError(f"config: no {shown(self.config)}{close} (allowed: {', '.join(CONFIGS)})")
         if list(self.classes) != sorted(set(self.classes)):
             raise InputError(f"classes: {list(self.classes)} (must be distinct and in alphabetical order)")
         if self.sh_coefficients not in (1, 4, 9, 16):
