@@ -105,6 +105,11 @@ def correct_objects(result: Result, truth: Truth) -> Bool[Array, " n"]:
     return verify(result, np.array(list(result.predictions.values()), np.float64), truth, result.file_name())
 
 
+def probabilities_of(result: Result, truth: Truth) -> Float64[Array, "n c"]:
+    """`[n c]` the predictions of a verified Result, in the order of the truth's labels."""
+    return np.array([result.predictions[object_id] for object_id in truth.labels], np.float64)
+
+
 def as_text(value: float | None) -> str:
     """A stated value in an error."""
     return "missing" if value is None else f"{value:.10g}"

@@ -13,7 +13,7 @@ from tabulate import tabulate
 
 from gsbench.board.entries import Entry, check_one_recipe
 from gsbench.board.truth import Truth
-from gsbench.core.metrics import FLIPS, accuracy_interval, mean_and_std, p_values_to_best
+from gsbench.core.metrics import FLIPS, accuracy_interval, compare_with_best, mean_and_std
 from gsbench.core.recipe import Reported
 from gsbench.core.results import Pretext, Result
 from gsbench.core.tasks import Task, describe_share
@@ -73,6 +73,7 @@ class Row:
         p_value: of the difference to the best row, adjusted over all pairs of rows of the task; None where there is
             nothing to compare.
         gap: objects fewer than the best row of the task gets right, in the mean over runs.
+        resolution: how large that gap would have to be for the row to be behind.
     """
 
     first: Result
@@ -85,6 +86,7 @@ class Row:
     standing: Literal["alone", "best", "tied", "behind"] = "alone"
     p_value: float | None = None
     gap: float = 0.0
+    resolution: float = 0.0
 
 
 def make_rows(truth: Truth, entries: list[Entry]) -> list[Row]:
@@ -134,16 +136,17 @@ def _rank(rows: list[Row]) -> list[Row]:
     rows = sorted(rows, key=lambda row: (-row.correct.mean(), row.first.model.name, row.first.file_name()))
     if len(rows) == 1:
         return rows
-    best, p_values = rows[0].correct, p_values_to_best([row.correct for row in rows])
+    best, (p_values, resolution) = rows[0].correct, compare_with_best([row.correct for row in rows])
     return [
         dataclasses.replace(rows[0], standing="best"),
-        *map(partial(_against, best), rows[1:], p_values[1:].tolist()),
+        *map(partial(_against, best), rows[1:], p_values[1:].tolist(), resolution[1:].tolist()),
     ]
 
 
-def _against(best: Bool[Array, "r n"], row: Row, p_value: float) -> Row:
+def _against(best: Bool[Array, "r n"], row: Row, p_value: float, resolution: float) -> Row:
     gap = float(best.mean(axis=0).sum() - row.correct.mean(axis=0).sum())
-    return dataclasses.replace(row, standing="tied" if p_value >= SIGNIFICANT else "behind", p_value=p_value, gap=gap)
+    standing: Literal["tied", "behind"] = "tied" if p_value >= SIGNIFICANT else "behind"
+    return dataclasses.replace(row, standing=standing, p_value=p_value, gap=gap, resolution=resolution)
 
 
 def markdown(tables: list[tuple[Truth, list[Row]]]) -> str:

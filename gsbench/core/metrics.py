@@ -72,10 +72,33 @@ def accuracy_interval(correct: Bool[Array, "r n"]) -> tuple[float, float]:
     histogram = np.bincount(correct.sum(axis=0), minlength=runs + 1) / n
     if n in (histogram[0] * n, histogram[runs] * n):
         return _wilson_interval(float(histogram[runs]), n)
-    size = 1 << (runs * n).bit_length()  # at least runs * n + 1, and a power of two, which transforms fast
+    low, high = _bootstrap_of_sum(histogram, n)
+    return low / (runs * n), high / (runs * n)
+
+
+def accuracy_difference_interval(a: Bool[Array, "r n"], b: Bool[Array, "s n"]) -> tuple[float, float]:
+    """95 % interval of the mean accuracy of the runs `b` less that of the runs `a`, over the same `n` test objects.
+
+    As in `accuracy_interval`, the percentile bootstrap over objects, exactly. Where all objects differ alike, it has no
+    width.
+
+    Args:
+        a: whether each run got each object right.
+        b: the same of other runs.
+    """
+    runs, n = math.lcm(len(a), len(b)), a.shape[1]
+    differences = b.sum(axis=0) * (runs // len(b)) - a.sum(axis=0) * (runs // len(a))
+    histogram = np.bincount(differences + runs, minlength=2 * runs + 1) / n
+    low, high = _bootstrap_of_sum(histogram, n)
+    return low / (runs * n) - 1, high / (runs * n) - 1
+
+
+def _bootstrap_of_sum(histogram: Float64[Array, " k"], n: int) -> tuple[int, int]:
+    """The 2.5 % and 97.5 % points of a sum of n draws of 0 to k - 1, each as often as its histogram says."""
+    size = 1 << ((len(histogram) - 1) * n).bit_length()  # above the largest sum, and a power of two: transforms fast
     distribution = np.cumsum(np.fft.irfft(np.fft.rfft(histogram, size) ** n, size))
-    low, high = np.searchsorted(distribution, (0.025, 0.975)) / (runs * n)
-    return float(low), float(high)
+    low, high = np.searchsorted(distribution, (0.025, 0.975))
+    return int(low), int(high)
 
 
 def _wilson_interval(share: float, n: int) -> tuple[float, float]:
@@ -84,6 +107,32 @@ def _wilson_interval(share: float, n: int) -> tuple[float, float]:
     centre = (share + z2 / (2 * n)) / (1 + z2 / n)
     half = _Z95 / (1 + z2 / n) * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
     return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def mcnemar_p_value(only_a: int, only_b: int) -> float:
+    """McNemar's exact test of two classifiers on the same objects: the two-sided binomial test of a fair coin.
+
+    Args:
+        only_a: objects that the first alone gets right.
+        only_b: objects that the second alone gets right.
+    """
+    total, fewer = only_a + only_b, min(only_a, only_b)
+    return min(1.0, 2 * sum(math.comb(total, k) for k in range(fewer + 1)) / 2**total)
+
+
+def mcnemar_resolution(discordant: int, level: float = 0.05) -> int | None:
+    """The smallest difference in objects that McNemar's exact test calls significant at this level.
+
+    Args:
+        discordant: objects that just one of two classifiers gets right.
+        level: below which a p-value is significant.
+
+    Returns:
+        A difference, as odd or even as `discordant`; None where no difference among so few objects is significant.
+    """
+    gaps = range(discordant % 2, discordant + 1, 2)
+    found = (gap for gap in gaps if mcnemar_p_value((discordant - gap) // 2, (discordant + gap) // 2) < level)
+    return next(found, None)
 
 
 FLIPS = 4999
@@ -115,15 +164,36 @@ def p_values_to_best(rows: Sequence[Bool[Array, "_ n"]]) -> Float64[Array, " m"]
         `[m]` adjusted p-values, (k + 1) / (FLIPS + 1) where the largest statistic of k flips reaches that of the row;
         1 for the best row, the first of equals.
     """
+    return compare_with_best(rows)[0]
+
+
+def compare_with_best(
+    rows: Sequence[Bool[Array, "_ n"]], level: float = 0.05
+) -> tuple[Float64[Array, " m"], Float64[Array, " m"]]:
+    """As `p_values_to_best`, and the smallest difference that would be significant.
+
+    Args:
+        rows: as there.
+        level: below which a p-value is significant.
+
+    Returns:
+        The p-values `[m]`; and `[m]` by how many objects, in the mean over runs, each row would have to fall short of
+        the best one for its p-value to be below the level, if the two differed on as many objects as they do.
+    """
     runs = math.lcm(*map(len, rows))
     right = np.stack([row.sum(axis=0) * float(runs // len(row)) for row in rows])
     products = _products(right, right)
     squares = np.diag(products)[:, None] + np.diag(products) - 2 * products
+    disagreements = squares.copy()
     squares[squares == 0] = 1  # of rows that agree on every object: their difference is 0 as well
     sums = right.sum(axis=1)
     best = int(sums.argmax())
     reached = (sums[best] - sums) ** 2 / squares[best]
-    return (1 + (_largest_by_chance(right, squares)[:, None] >= reached).sum(axis=0)) / (FLIPS + 1)
+    largest = _largest_by_chance(right, squares)
+    p_values = (1 + (largest[:, None] >= reached).sum(axis=0)) / (FLIPS + 1)
+    most = math.ceil(level * (FLIPS + 1)) - 2  # so many of the largest may reach a difference that is significant
+    needed = np.sort(largest)[::-1][most] * disagreements[best]
+    return p_values, (np.floor(np.sqrt(needed)) + 1) / runs
 
 
 def _largest_by_chance(right: Float64[Array, "m n"], squares: Float64[Array, "m m"]) -> Float64[Array, " flips"]:
