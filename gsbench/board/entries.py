@@ -133,6 +133,19 @@ def _in_order(result: Result, probabilities: Float64[Array, "n c"], truth: Truth
     return probabilities[[row[object_id] for object_id in labels]]
 
 
+def runs_beside(path: Path) -> list[Result]:
+    """The Result of a file and, from its folder, those that are other seeds or draws of the same row, by name.
+
+    Raises:
+        InputError: the file is no Result, or one beside it that is named like a run of the same model is not.
+    """
+    first = load_scored(path)[0]
+    stem = first.file_name().rpartition("-s")[0]
+    beside = [each for each in sorted(path.parent.glob("*.json")) if stem in each.name and each != path]
+    others = [load_scored(each)[0] for each in beside]
+    return [first, *(result for result in others if row_of(result) == row_of(first))]
+
+
 def check_one_recipe(results: Iterable[tuple[Path, Result]]) -> None:
     """Checks that results which share a row of the board were made in the same way, seeds and draws apart.
 

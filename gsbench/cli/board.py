@@ -1,6 +1,9 @@
-"""`gsbench submit` and `gsbench leaderboard`."""
+"""`gsbench submit`, `gsbench leaderboard`, `gsbench compare` and `gsbench errors`."""
 
 import argparse
+import dataclasses
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +12,8 @@ from gsbench.core.parsing import InputError
 
 if TYPE_CHECKING:
     from gsbench.board import Truth
+    from gsbench.board.commits import CodeCheck
+    from gsbench.core.results import Result
     from gsbench.core.tasks import Task
 
 BOARD = Path("leaderboard")
@@ -40,9 +45,37 @@ def add_commands(commands: Any) -> None:
     board.add_argument(
         "--code", action="store_true", help="with --check: compare each entry's code with that of the commit it names"
     )
+    board.add_argument("--site", metavar="DIR", type=Path, help="also write the board as a static site")
     board.set_defaults(run=_leaderboard)
 
-    for command in (submit, board):
+    compare = commands.add_parser(
+        "compare",
+        help="which test objects make the difference between two rows",
+        description="Compares two rows of the board, or Result files, on the same test objects: the difference with "
+        "its interval, two tests of it, the classes, and each object that one gets right and the other does not.",
+        allow_abbrev=False,
+    )
+    compare.add_argument("a", metavar="A", type=Path, help="an entry of the board, or a Result file")
+    compare.add_argument("b", metavar="B", type=Path, help="another, of the same test objects")
+    compare.add_argument(
+        "--all-seeds", action="store_true", help="also take the other seeds of each that stand beside it in its folder"
+    )
+    compare.set_defaults(run=_compare)
+
+    errors = commands.add_parser(
+        "errors",
+        help="what an entry gets wrong",
+        description="The confusion matrix of an entry or Result file, each object that it gets wrong, and how many "
+        "other rows of the board get that one wrong as well.",
+        allow_abbrev=False,
+    )
+    errors.add_argument("result", metavar="ENTRY", type=Path, help="an entry of the board, or a Result file")
+    errors.set_defaults(run=_errors)
+
+    for command in (compare, errors):
+        command.add_argument("--data", metavar="DATA", help="data folder with the test labels (default: the board's)")
+        command.add_argument("--json", action="store_true", help="print everything as JSON")
+    for command in (submit, board, compare, errors):
         command.add_argument("--board", metavar="DIR", type=Path, default=BOARD, help=f"(default: {BOARD})")
 
 
@@ -96,13 +129,61 @@ def _truth(task: "Task", board: Path, data: str | None) -> "Truth":
     return make_truth(resolve(data or task.dataset, notify=notice), task.split)
 
 
+def _compare(args: argparse.Namespace) -> int:
+    from gsbench.board.compare import check_comparable, compare, comparison_text
+    from gsbench.board.entries import runs_beside
+    from gsbench.core.results import load_result
+
+    firsts = [load_result(path) for path in (args.a, args.b)]
+    check_comparable(firsts[0], firsts[1], (str(args.a), str(args.b)))
+    rows = [
+        runs_beside(path) if args.all_seeds else [result] for path, result in zip((args.a, args.b), firsts, strict=True)
+    ]
+    found = compare(rows[0], rows[1], _truth(firsts[0].task, args.board, args.data))
+    _print(found, args.json, lambda: comparison_text((_name(firsts[0]), _name(firsts[1])), found))
+    return 0
+
+
+def _errors(args: argparse.Namespace) -> int:
+    from gsbench.board import load_entries, truth_path
+    from gsbench.board.errors import errors, errors_text, missed_by_others
+    from gsbench.core.results import load_result
+
+    result = load_result(args.result)
+    truth = _truth(result.task, args.board, args.data)
+    groups = load_entries(args.board) if truth_path(args.board, result.task).exists() else []
+    entries = [each for known, some in groups if known.fingerprint == truth.fingerprint for each in some]
+    found = errors(result, truth, *missed_by_others(entries, result)) if entries else errors(result, truth)
+    _print(found, args.json, lambda: errors_text(_name(result), found))
+    return 0
+
+
+def _name(result: "Result") -> str:
+    from gsbench.board.table import describe_input
+
+    return f"{result.model.title} ({result.model.name}), {describe_input(result.task)}, {result.task.regime} %"
+
+
+def _print(found: Any, as_json: bool, text: Callable[[], str]) -> None:
+    """Prints a dataclass as JSON, or its text."""
+    if as_json:
+        record = dataclasses.asdict(found)
+        print(json.dumps(record, indent=1, default=lambda array: array.tolist()))
+    else:
+        print(text())
+
+
 def _leaderboard(args: argparse.Namespace) -> int:
     from gsbench.board import CheckError, check
 
     if args.code and not args.check:
         raise InputError("--code is of --check (allowed: leave it out, or give both)")
+    if args.site and args.check:
+        raise InputError("--site writes and --check does not (allowed: one of them)")
     if not args.check:
         _publish(args.board)
+        if args.site:
+            _write_site(args.board, args.site)
         return 0
     try:
         check(args.board, args.board.parent / "README.md")
@@ -112,13 +193,26 @@ def _leaderboard(args: argparse.Namespace) -> int:
     return _check_code(args.board) if args.code else 0
 
 
-def _check_code(board: Path) -> int:
+def _write_site(board: Path, folder: Path) -> None:
+    from gsbench.board.site import write_site
+
+    known = {check.path: check.standing for check in _code_checks(board)}
+    print(f"{folder / 'index.html'} ({write_site(board, folder, known)} pages)")
+
+
+def _code_checks(board: Path) -> "list[CodeCheck]":
     import gsbench
     from gsbench.board import load_entries
-    from gsbench.board.commits import check_code, count_standings
+    from gsbench.board.commits import check_code
 
     entries = [(entry.path, entry.result) for _, some in load_entries(board) for entry in some]
-    checks = check_code(entries, Path(gsbench.__file__).parent)
+    return check_code(entries, Path(gsbench.__file__).parent)
+
+
+def _check_code(board: Path) -> int:
+    from gsbench.board.commits import count_standings
+
+    checks = _code_checks(board)
     print(f"code of entries: {count_standings(checks)}")
     differing = [check for check in checks if check.standing == "differ"]
     for check in differing:

@@ -1,6 +1,7 @@
 """Two rows object by object, and what one gets wrong."""
 
 import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from gsbench.board.compare import check_comparable, compare, comparison_text
 from gsbench.board.entries import CheckError, Entry, correct_objects
 from gsbench.board.errors import confusions, errors, errors_text, missed_by_others
+from gsbench.cli import main
 from gsbench.core.metrics import (
     accuracy_difference_interval,
     accuracy_interval,
@@ -127,3 +129,20 @@ def test_the_gap_that_would_be_behind_is_where_the_p_value_turns() -> None:
             assert (p_values.min() < 0.05) == (gap >= resolution[1])
             told.append(p_values.min() < 0.05)
         assert told == sorted(told)
+
+
+def test_the_commands_print_both_as_text_and_as_json(board, put, capsys) -> None:
+    good, poor = put(make_result("good", wrong=1)), put(make_result("poor", wrong=30))
+    again = put(make_result("poor", seed=1))
+    assert main(["compare", str(good), str(poor), "--board", str(board)]) == 0
+    assert "told apart at 5 %" in capsys.readouterr().out
+    assert main(["compare", str(good), str(again), "--all-seeds", "--json", "--board", str(board)]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["runs"] == [1, 2]
+    assert main(["errors", str(poor), "--board", str(board)]) == 0
+    assert "50.0 % (30 of 60)" in capsys.readouterr().out
+    assert main(["errors", str(poor), "--json", "--board", str(board)]) == 0
+    assert json.loads(capsys.readouterr().out)["others"] == 1
+    assert main(["leaderboard", "--board", str(board), "--site", str(board.parent / "site")]) == 0
+    assert capsys.readouterr().out.endswith("index.html (5 pages)\n")
+    assert main(["leaderboard", "--board", str(board), "--site", "x", "--check"]) == 2
