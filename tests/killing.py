@@ -57,13 +57,18 @@ def command(meshes: Path, out: Path, preset: str) -> list[str]:
 
 
 def kill_again_and_again(meshes: Path, out: Path, kills: int, preset: str = PRESET) -> Report:
-    """Begins the build and kills it, so many times; it is not finished then."""
-    moments, report = random.Random(0), Report()
+    """Begins the build and kills it, so many times; it is not finished then.
+
+    The first half of the kills come while objects are made, of which there have to be more than four a kill; the others
+    while shards are written, unless there are too few.
+    """
+    moments, report, objects = random.Random(0), Report(), len(list(meshes.glob("*/*/*")))
     before: Finished = {}
-    for _ in range(kills):
+    for kill in range(kills):
         build = subprocess.Popen(command(meshes, out, preset), start_new_session=True, stdout=subprocess.DEVNULL)
-        _wait_for_steps(build, out, len(before) + moments.choice((0, 1, 2, 3)))
-        time.sleep(moments.uniform(0, 0.2))
+        begun = len(before) if kill < kills // 2 else max(len(before), objects)
+        _wait_for_steps(build, out, begun + moments.choice((0, 1, 2)))
+        time.sleep(moments.uniform(0, 0.05))
         workers = _children(build.pid)
         whole = moments.random() < 0.5
         report.whole += whole

@@ -13,7 +13,7 @@ from gsbench.core.source import LIBRARY, find_sources, reader, sources_sha256
 from gsbench.meshes.split import MeshFile, mesh_sha256
 from gsbench.produce.preset import Preset
 
-FORMAT = 1
+FORMAT = 2
 """Of a work folder's files."""
 
 _PROGRAMS = (

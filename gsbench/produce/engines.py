@@ -1,17 +1,17 @@
-"""Which engine runs a build, and what fits its Gaussians."""
+"""Which engine runs a build, and what all its machines must have in common."""
 
 import contextlib
-import functools
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
+from gsbench.core.memory import available_cores
 from gsbench.core.parsing import InputError
-from gsbench.produce.engine import Engine
-from gsbench.produce.gpu import default_workers, gpu_fit
+from gsbench.produce.description import Description, code_sha256, find_programs
+from gsbench.produce.engine import Engine, Task
 from gsbench.produce.local import LocalEngine
-from gsbench.produce.objects import Fit
-from gsbench.produce.preset import Preset
 from gsbench.produce.ray_engine import connected
-from gsbench.reconstruct import fit
 from gsbench.render.splats.cuda import require_gsplat
 
 ENGINES = ("local", "ray")
@@ -39,7 +39,7 @@ def choose_device(device: str, engine: str) -> str:
 
 @contextlib.contextmanager
 def start_engine(
-    engine: str, recipe: Preset, device: str, workers: int | None, ray_address: str | None, gpu_share: float
+    engine: str, device: str, workers: int | None, ray_address: str | None, gpu_share: float
 ) -> Iterator[Engine]:
     """The engine of that name, ready to run tasks for as long as the block lasts.
 
@@ -51,7 +51,7 @@ def start_engine(
     if engine == "local":
         if ray_address is not None:
             raise InputError(f"ray_address: {ray_address} (only the engine ray has one)")
-        yield LocalEngine(workers or default_workers(recipe, device))
+        yield LocalEngine(workers or available_cores())
     elif engine == "ray":
         if not 0 < gpu_share <= 1:
             raise InputError(f"gpu_share: {gpu_share} (must be above 0, up to 1)")
@@ -63,13 +63,38 @@ def start_engine(
         raise InputError(f"engine: {engine!r} (allowed: {', '.join(ENGINES)})")
 
 
-@contextlib.contextmanager
-def start_fit(engine: str, recipe: Preset, device: str) -> Iterator[Fit]:
-    """What takes the place of `gsbench.reconstruct.fit` in workers, for as long as the block lasts."""
-    if device == "cpu":
-        yield fit
-    elif engine == "local":
-        with gpu_fit(recipe.fit) as remote:
-            yield remote
-    else:
-        yield functools.partial(fit, device="cuda")
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What one machine has.
+
+    Attributes:
+        unseen: the folders that it cannot read.
+        code: as in `Description`.
+        programs: as in `Description`.
+    """
+
+    unseen: tuple[Path, ...]
+    code: str
+    programs: dict[str, str]
+
+
+def inspect_machine(folders: Sequence[Path], renderer: str, device: str) -> Machine:
+    """Looks at the machine that this process runs on."""
+    unseen = tuple(folder for folder in folders if not os.access(folder, os.R_OK | os.X_OK))
+    return Machine(unseen, code_sha256()[:12], find_programs(renderer, device))
+
+
+def require_alike(engine: Engine, folders: Sequence[Path], description: Description) -> None:
+    """Makes sure that every machine sees the folders and makes the same bytes as this one would.
+
+    Raises:
+        InputError: one does not; the message names it.
+    """
+    renderer, device = description.recipe["render"]["renderer"], description.programs["device"]
+    for name, machine in engine.everywhere(Task("inspect", inspect_machine, (folders, renderer, device))).items():
+        for folder in machine.unseen:
+            raise InputError(f"{folder}: cannot be read on {name} (all machines must see it under this path)")
+        theirs = {"gsbench code": machine.code, **machine.programs}
+        for program, version in {"gsbench code": description.code, **description.programs}.items():
+            if theirs[program] != version:
+                raise InputError(f"{name}: {program} is {theirs[program]} there and {version} here (must be the same)")

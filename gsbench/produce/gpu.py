@@ -1,122 +1,205 @@
-"""Fitting on a GPU in a build: one process owns it, the workers read, draw, order and save.
+"""Fitting on this machine's GPU in a build: workers draw the views, this process fits many objects at once.
 
-Workers are the same as on CPU and make objects by the same function; only the fit is another's. The images do not pass
-through a pipe but through memory that a worker shares with the GPU process.
+What is fitted is kept in a file for each object, and the workers then make the objects as they do on a CPU, with that
+file for a fit. While one batch is on the GPU, the views of the next are drawn.
 """
 
 import contextlib
-import multiprocessing
-import os
-import secrets
-import threading
-from collections.abc import Iterator
-from typing import Any
+import functools
+import json
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from gsbench.core.memory import available_cores, free_memory
+import numpy as np
+
+from gsbench.core.files import atomic_path
 from gsbench.core.parsing import InputError
-from gsbench.produce.gpu_client import RemoteFit
-from gsbench.produce.local import single_threaded_children
+from gsbench.core.types import Gaussians, Views
+from gsbench.meshes.split import MeshFile
+from gsbench.produce.engine import Engine, Lost, Task
+from gsbench.produce.made import fitted_path, nothing_compiled, reason_of
+from gsbench.produce.objects import draw_views, seed_of
 from gsbench.produce.preset import Preset
-from gsbench.reconstruct import ClassicRecipe, FitRecipe
-from gsbench.render.splats.cuda import rasterize_tensors, require_gsplat
+from gsbench.reconstruct import ClassicRecipe, FitRecipe, Fitted, fit
+from gsbench.store.schema import GAUSSIAN_COLUMNS
 
-_WAITING = 48
-"""Objects that wait for the GPU or are on it at most, where memory allows: batches need not be larger."""
-_PROCESS_BYTES = 400 << 20
-"""What a worker process takes without its object."""
-_ENDS = 20
-"""After as many ends of the GPU process it is not started again."""
+if TYPE_CHECKING:
+    from gsbench.reconstruct.cuda.optimise import Rasterise
+
+TOO_LARGE = "the GPU's memory does not hold this object, even alone"
 
 
-def default_workers(recipe: Preset, device: str) -> int:
-    """Worker processes: one a core; on CUDA up to `_WAITING` more, which wait for the GPU while others draw.
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """An object that waits for its fit: its views, and those to score it on; or why there are none."""
 
-    As many as wait can be fitted at once. A waiting worker keeps an object's images, and shares a copy with the GPU
-    process: those that wait take at most half of the memory that is free.
-    """
-    cores = available_cores()
-    if device == "cpu":
-        return cores
-    images = recipe.rig.views + len(recipe.between) + recipe.store.views
-    held = _PROCESS_BYTES + 2 * 4 * images * recipe.rig.size**2
-    free = free_memory()
-    return cores + (_WAITING if free is None else min(_WAITING, free // 2 // held))
+    file: MeshFile
+    views: Views | None
+    held_out: Views | None
+    reason: str | None = None
 
 
-@contextlib.contextmanager
-def gpu_fit(recipe: FitRecipe | ClassicRecipe, at_once: int | None = None) -> Iterator[RemoteFit]:
-    """Starts the process that owns the GPU; yields what takes the place of `gsbench.reconstruct.fit` in workers.
+FitMany = Callable[[Sequence[Drawn], FitRecipe | ClassicRecipe], list[Fitted | str]]
+"""Fits objects together; an object that cannot be fitted has a reason in its place."""
 
-    The GPU is CUDA's first: CUDA_VISIBLE_DEVICES chooses another. If the process ends, it is started again, and the
-    objects that it had are fitted anew, those that it worked on one by one.
+
+def fit_objects(
+    files: Sequence[MeshFile],
+    recipe: Preset,
+    objects: Path,
+    engine: Engine,
+    progress: Callable[[int, int], None],
+    fit_many: FitMany | None = None,
+    at_once: int | None = None,
+) -> None:
+    """Fits every object that is not fitted yet, and keeps its Gaussians for `kept_fit`.
 
     Args:
-        recipe: of every fit.
+        files: the meshes.
+        recipe: the preset.
+        objects: the folder of the objects' files.
+        engine: draws the views.
+        progress: is told how many are fitted, and how many there are.
+        fit_many: fits a batch; None is `fit_on_cuda`.
         at_once: objects in a batch at most; None is as many as the GPU's memory holds.
 
     Raises:
-        InputError: there is no GPU or no gsplat, gsplat cannot be compiled, or `at_once` is below 1.
+        InputError: a worker dies of an object every time.
+        OSError: `objects` cannot be written or the disk is full.
     """
-    if at_once is not None and at_once < 1:
-        raise InputError(f"at_once: {at_once} (must be at least 1)")
-    require_gsplat()
-    from gsbench.produce.gpu_service import Setup  # here, since it loads torch
+    missing = [file for file in files if not fitted_path(objects, file.object_id).exists()]
+    done = len(files) - len(missing)
+    progress(done, len(files))
+    tasks = [Task(file.object_id, draw, (file, recipe), True) for file in missing]
+    by_id = {file.object_id: file for file in missing}
+    together = fit_many or fit_on_cuda
+    batch: list[Drawn] = []
+    with ThreadPoolExecutor(1) as gpu:
+        running: Future[int] | None = None
+        for object_id, result in engine.run(tasks):
+            drawn = Drawn(by_id[object_id], None, None, result.reason) if isinstance(result, Lost) else result
+            batch.append(drawn)
+            at_once = at_once or _objects_at_once(drawn, recipe, fit_many)
+            if len(batch) >= (at_once or 1):
+                done += running.result() if running else 0  # so that no more than two batches are held
+                progress(done, len(files))
+                running, batch = gpu.submit(_fit_and_keep, batch, recipe, objects, together), []
+        for last in (running, gpu.submit(_fit_and_keep, batch, recipe, objects, together)):
+            done += last.result() if last else 0
+            progress(done, len(files))
 
-    with serving(Setup(recipe, at_once, "cuda", rasterize_tensors)) as fit:
-        yield fit
+
+def draw(file: MeshFile, recipe: Preset) -> Drawn:
+    """The task of a worker: the views that an object is fitted to.
+
+    Raises:
+        FreshProcessNeeded: something was compiled on the way.
+        MemoryError: there is too little memory.
+    """
+    with nothing_compiled():
+        try:
+            views, between = draw_views(file, recipe)
+        except (InputError, OSError):  # the object will be set aside for it when it is made
+            return Drawn(file, None, None, "not drawn")
+    return Drawn(file, views, between[:1])
+
+
+def _objects_at_once(drawn: Drawn, recipe: Preset, fit_many: FitMany | None) -> int | None:
+    """How many objects the GPU holds, by the first that was drawn; None while there is none."""
+    if drawn.views is None or drawn.held_out is None:
+        return None
+    if not isinstance(recipe.fit, FitRecipe) or fit_many is not None:
+        return 1
+    from gsbench.reconstruct.cuda.batch import free_bytes, objects_at_once  # here, since it loads torch
+
+    return objects_at_once(drawn.views, drawn.held_out, recipe.fit, free_bytes())
+
+
+def _fit_and_keep(batch: Sequence[Drawn], recipe: Preset, objects: Path, fit_many: FitMany) -> int:
+    """Fits a batch and keeps what comes of it; returns how many objects that are."""
+    drawn = [each for each in batch if each.views is not None]
+    fitted = iter(fit_many(drawn, recipe.fit) if drawn else ())
+    for each in batch:
+        _keep(fitted_path(objects, each.file.object_id), each.reason or next(fitted))
+    return len(batch)
+
+
+def fit_on_cuda(
+    batch: Sequence[Drawn],
+    recipe: FitRecipe | ClassicRecipe,
+    device: str = "cuda",
+    rasterise: "Rasterise | None" = None,
+) -> list[Fitted | str]:
+    """Fits objects all at once where the recipe starts from hulls, else one by one.
+
+    Args:
+        batch: objects whose views are there.
+        recipe: of every fit.
+        device: of torch; CUDA_VISIBLE_DEVICES chooses among several.
+        rasterise: draws on it; None is gsplat.
+    """
+    import torch
+
+    from gsbench.reconstruct.cuda.batch import fit_batch
+    from gsbench.reconstruct.cuda.prepared import prepare
+    from gsbench.render.splats.cuda import rasterize_tensors
+
+    results: list[Fitted | str] = []
+    prepared = {}
+    for number, each in enumerate(batch):
+        assert each.views is not None
+        assert each.held_out is not None
+        seed = seed_of(each.file.object_id)
+        results.append(TOO_LARGE)
+        with _telling(results, number, each.file, torch.OutOfMemoryError):
+            if isinstance(recipe, FitRecipe):
+                prepared[number] = prepare(each.views, each.held_out, recipe, seed, torch.device(device))
+            else:
+                results[number] = fit(each.views, recipe, seed, each.held_out, device)
+    if prepared:
+        assert isinstance(recipe, FitRecipe)
+        with contextlib.suppress(torch.OutOfMemoryError):
+            for number, fitted in zip(
+                prepared, fit_batch(list(prepared.values()), recipe, rasterise or rasterize_tensors), strict=True
+            ):
+                results[number] = fitted
+    return results
 
 
 @contextlib.contextmanager
-def serving(setup: Any) -> Iterator[RemoteFit]:
-    """`gpu_fit` with any `gsbench.produce.gpu_service.Setup`."""
-    # Abstract: the address is no file and goes with its process.
-    address, key = f"\0gsbench-{os.getpid()}-{secrets.token_hex(8)}", secrets.token_bytes(32)
-    keeper = _Keeper(setup, address, key)
+def _telling(
+    results: list[Fitted | str], number: int, file: MeshFile, out_of_memory: type[Exception]
+) -> Iterator[None]:
+    """Puts the reason in the object's place where it cannot be fitted."""
     try:
-        yield RemoteFit(address, key, setup.recipe)
-    finally:
-        keeper.stop()
+        yield
+    except out_of_memory:
+        results[number] = TOO_LARGE
+    except InputError as error:
+        results[number] = reason_of(error, file)
 
 
-class _Keeper:
-    """Starts the GPU process, and starts it again when it ends."""
+def _keep(path: Path, fitted: Fitted | str) -> None:
+    with atomic_path(path) as temporary:
+        if isinstance(fitted, str):
+            np.savez(temporary, reason=np.array(json.dumps(fitted)))
+        else:
+            fields = {name: getattr(fitted.gaussians, name) for name in GAUSSIAN_COLUMNS}
+            np.savez(temporary, **fields, scores=np.array([fitted.psnr, fitted.ssim]))
 
-    def __init__(self, setup: Any, address: str, key: bytes) -> None:
-        self._arguments = (setup, address, key)
-        self._stopping, self._lock = False, threading.Lock()
-        self._process, ready = self._start()
-        try:
-            problem = ready.recv()
-        except EOFError:
-            self._process.join()
-            problem = f"the process that owns the GPU ended with status {self._process.exitcode}"
-        if problem:
-            raise InputError(f"device: 'cuda' cannot be used: {problem}")
-        threading.Thread(target=self._keep, daemon=True).start()
 
-    def stop(self) -> None:
-        """Ends the process."""
-        with self._lock:
-            self._stopping = True
-            self._process.kill()
-        self._process.join()
+def kept_fit(objects: Path, file: MeshFile) -> "functools.partial[Fitted]":
+    """What takes the place of `gsbench.reconstruct.fit` for an object that `fit_objects` has fitted; can be pickled."""
+    return functools.partial(_load, fitted_path(objects, file.object_id))
 
-    def _start(self) -> tuple[Any, Any]:
-        """The process, and the pipe in which it says when it is ready."""
-        from gsbench.produce.gpu_service import serve  # here, since it loads torch
 
-        context = multiprocessing.get_context("spawn")
-        ours, theirs = context.Pipe(duplex=False)
-        process = context.Process(target=serve, args=(*self._arguments, theirs), daemon=True)
-        with single_threaded_children():
-            process.start()
-        theirs.close()
-        return process, ours
-
-    def _keep(self) -> None:
-        for _ in range(_ENDS):
-            self._process.join()
-            with self._lock:
-                if self._stopping:
-                    return
-                self._process, _ = self._start()
+def _load(path: Path, views: Views, recipe: FitRecipe | ClassicRecipe, seed: int, held_out: Views) -> Fitted:
+    """What is kept of an object's fit; an InputError if it could not be fitted."""
+    with np.load(path) as kept:
+        if "reason" in kept:
+            raise InputError(str(json.loads(kept["reason"].item())))
+        gaussians = Gaussians(*(kept[name] for name in GAUSSIAN_COLUMNS))
+        return Fitted(gaussians, *kept["scores"].tolist())

@@ -10,8 +10,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-from gsbench.produce.engine import OUT_OF_MEMORY, THREAD_VARIABLES, Task
-from gsbench.produce.pool import News, Pool, run_here
+from gsbench.produce.engine import OUT_OF_MEMORY, THREAD_VARIABLES, News, Pool, Task, run_here
 
 
 class LocalEngine:
@@ -34,7 +33,7 @@ class LocalEngine:
 
 
 class _Process:
-    """A worker process as seen from here; a `gsbench.produce.pool.Worker`."""
+    """A worker process as seen from here; a `gsbench.produce.engine.Worker`."""
 
     def __init__(self) -> None:
         context = multiprocessing.get_context("spawn")

@@ -1,9 +1,8 @@
-"""One mesh file to everything that is kept of it, and the file that keeps it until the shards are written."""
+"""One mesh file to everything that is kept of it: points, views, Gaussians, and renders of these."""
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int32, Int64
@@ -16,8 +15,8 @@ from gsbench.produce.compare import Compared, compare
 from gsbench.produce.preset import Preset, Store, evenly
 from gsbench.reconstruct import ClassicRecipe, FitRecipe, Fitted, fit
 from gsbench.render.mesh import render_views
-from gsbench.store.arrays import GAUSSIAN_COLUMNS, Row, round_floats, round_gaussians
-from gsbench.store.schema import MAX_FPS_ORDER
+from gsbench.store.arrays import Row, round_floats, round_gaussians
+from gsbench.store.schema import GAUSSIAN_COLUMNS, MAX_FPS_ORDER
 from gsbench.store.webp import encode_webp
 
 Fit = Callable[[Views, FitRecipe | ClassicRecipe, int, Views], Fitted]
@@ -113,15 +112,19 @@ def build_object(file: MeshFile, recipe: Preset, fit: Fit = fit) -> ObjectRows:
     return finish(prepared, fitted.gaussians, recipe)
 
 
+def seed_of(object_id: str) -> int:
+    """The seed of everything random about an object."""
+    return int.from_bytes(hashlib.sha256(object_id.encode()).digest()[:4])
+
+
 def prepare(file: MeshFile, recipe: Preset) -> Prepared:
     """Reads a mesh, samples its surface and draws its views; errors as `build_object`."""
     mesh = normalise(load_mesh(file.path))
-    seed = int.from_bytes(hashlib.sha256(file.object_id.encode()).digest()[:4])
+    seed = seed_of(file.object_id)
     points, normals = _sample_points(mesh, recipe.store, seed)
     rig, store = recipe.rig, recipe.store
     numbers, novel = evenly(rig.views, store.views), evenly(len(recipe.between), store.novel)
-    views = render_views(mesh, rig.cameras(rig.size), recipe.render)
-    between = render_views(mesh, rig.cameras(rig.size, phase=0.5)[recipe.between], recipe.render)
+    views, between = _draw(mesh, recipe)
     if store.view_size == rig.size:
         kept, kept_novel = views if store.views == rig.views else views[numbers], between[novel]
     else:
@@ -129,6 +132,17 @@ def prepare(file: MeshFile, recipe: Preset) -> Prepared:
         cameras = rig.cameras(store.view_size, phase=0.5)[recipe.between[novel]]
         kept_novel = render_views(mesh, cameras, recipe.render)
     return Prepared(seed, points, normals, views, between, kept, kept_novel)
+
+
+def draw_views(file: MeshFile, recipe: Preset) -> tuple[Views, Views]:
+    """The views that an object is fitted to, and those from between them, as in `Prepared`; raises as `prepare`."""
+    return _draw(normalise(load_mesh(file.path)), recipe)
+
+
+def _draw(mesh: Mesh, recipe: Preset) -> tuple[Views, Views]:
+    rig = recipe.rig
+    views = render_views(mesh, rig.cameras(rig.size), recipe.render)
+    return views, render_views(mesh, rig.cameras(rig.size, phase=0.5)[recipe.between], recipe.render)
 
 
 def _sample_points(mesh: Mesh, store: Store, seed: int) -> tuple[Float32[Array, "p 3"], Float32[Array, "p 3"]]:
@@ -178,59 +192,28 @@ def _joined(a: Cameras, b: Cameras) -> Cameras:
     return Cameras(viewmats, Ks, a.width, a.height)
 
 
-def save_object(rows: ObjectRows, path: Path) -> None:
-    """Writes an object to an uncompressed .npz file, its images encoded; OSError if that fails."""
-    again = rows.reconstructions
-    np.savez(
-        path,
-        **{name: getattr(rows.gaussians, name) for name in GAUSSIAN_COLUMNS},
-        fps_order=rows.fps_order,
-        psnr=np.float32(rows.psnr),
-        ssim=np.float32(rows.ssim),
-        points=rows.points,
-        normals=rows.normals,
-        **_images("views", rows.view_numbers, rows.views.rgba, rows.views.cameras, rows.webp_method),
-        **_images("reconstructions", again.view_numbers, again.compared.images, again.cameras, rows.webp_method),
-        is_novel=again.is_novel,
-        reconstructions_psnr=again.compared.psnr,
-    )
+def rows_of_object(object_id: str, made: ObjectRows, config: str) -> list[Row]:
+    """The rows of one config, without the columns that follow from the set as a whole; images are encoded."""
+    again = made.reconstructions
+    if config == "gaussians":
+        scores = {"psnr": np.float32(made.psnr).item(), "ssim": np.float32(made.ssim).item()}
+        fields = {name: getattr(made.gaussians, name) for name in GAUSSIAN_COLUMNS}
+        rows: list[Row] = [{"num_gaussians": len(made.gaussians), **fields, "fps_order": made.fps_order, **scores}]
+    elif config == "points":
+        rows = [{"points": made.points, "normals": made.normals}]
+    elif config == "views":
+        rows = _image_rows(made.view_numbers, made.views.rgba, made.views.cameras, made.webp_method)
+    else:
+        images = _image_rows(again.view_numbers, again.compared.images, again.cameras, made.webp_method)
+        kinds = ["novel" if novel else "train" for novel in again.is_novel]
+        scored = zip(images, kinds, again.compared.psnr.tolist(), strict=True)
+        rows = [{**row, "cameras": kind, "psnr": psnr} for row, kind, psnr in scored]
+    return [{"object_id": object_id, **row} for row in rows]
 
 
-def _images(
-    config: str, numbers: Int64[Array, " v"], images: Array, cameras: Cameras, webp_method: int
-) -> dict[str, Array]:
-    encoded = [encode_webp(image, webp_method) for image in images]
-    return {
-        f"{config}_view": numbers,
-        f"{config}_viewmat": cameras.viewmats,
-        f"{config}_K": cameras.Ks,
-        f"{config}_images": np.frombuffer(b"".join(encoded), np.uint8),
-        f"{config}_image_ends": np.cumsum([len(image) for image in encoded]),
-    }
-
-
-def load_rows(path: Path, config: str) -> Iterator[Row]:
-    """The rows of one config that `save_object` kept in `path`; object_id is the file's name."""
-    object_id = path.stem
-    with np.load(path) as kept:
-        if config == "gaussians":
-            arrays = {name: kept[name] for name in (*GAUSSIAN_COLUMNS, "fps_order")}
-            scores = {name: kept[name].item() for name in ("psnr", "ssim")}
-            yield {"object_id": object_id, "num_gaussians": len(arrays["means"]), **arrays, **scores}
-        elif config == "points":
-            yield {"object_id": object_id, "points": kept["points"], "normals": kept["normals"]}
-        elif config == "views":
-            for row in _image_rows(kept, config):
-                yield {"object_id": object_id, **row}
-        else:
-            for row, novel, psnr in zip(
-                _image_rows(kept, config), kept["is_novel"], kept["reconstructions_psnr"], strict=True
-            ):
-                yield {"object_id": object_id, **row, "cameras": "novel" if novel else "train", "psnr": psnr}
-
-
-def _image_rows(kept: np.lib.npyio.NpzFile, config: str) -> Iterator[Row]:
-    columns = {name: kept[f"{config}_{name}"] for name in ("view", "viewmat", "K")}
-    images = np.split(kept[f"{config}_images"], kept[f"{config}_image_ends"][:-1])
-    for *values, image in zip(*columns.values(), images, strict=True):
-        yield {**dict(zip(columns, values, strict=True)), "image": image.tobytes()}
+def _image_rows(numbers: Int64[Array, " v"], images: Array, cameras: Cameras, webp_method: int) -> list[Row]:
+    columns = zip(numbers.tolist(), images, cameras.viewmats, cameras.Ks, strict=True)
+    return [
+        {"view": number, "image": encode_webp(image, webp_method), "viewmat": viewmat, "K": K}
+        for number, image, viewmat, K in columns
+    ]

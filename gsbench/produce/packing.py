@@ -3,24 +3,22 @@
 import dataclasses
 import hashlib
 import json
-import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from gsbench.core.files import write_atomic
-from gsbench.core.parsing import InputError, parse, parse_json
+from gsbench.core.parsing import parse, parse_json
 from gsbench.produce.engine import Task
-from gsbench.produce.objects import load_rows
-from gsbench.produce.outcome import Outcome, rows_path
+from gsbench.produce.made import Made, has_rows, rows_path
 from gsbench.produce.work import Work
 from gsbench.store.arrays import Row
 from gsbench.store.create import Contents
-from gsbench.store.schema import CONFIGS, SPLITS, Schema
-from gsbench.store.shards import ShardPlan, Written, shard_name, write_shard
+from gsbench.store.schema import CONFIGS, SPLITS, Schema, shard_name
+from gsbench.store.shards import ShardPlan, Written, load_rows, write_shard
 
 
-def plan_shards(work: Work, contents: Contents, outcomes: Mapping[str, Outcome]) -> list[Task]:
+def plan_shards(work: Work, contents: Contents, made: Mapping[str, Made]) -> list[Task]:
     """The tasks that write the shards, `make_shard` each; a task's name is the shard's path in the data folder.
 
     Which object goes into which shard follows from the objects alone: it is the same however the build was resumed.
@@ -28,7 +26,7 @@ def plan_shards(work: Work, contents: Contents, outcomes: Mapping[str, Outcome])
     Raises:
         InputError: an object is larger than a shard may be.
     """
-    digests = {object_id: work.description.meshes[object_id].sha256 for object_id in outcomes}
+    digests = {object_id: work.description.meshes[object_id].sha256 for object_id in made}
     originals = find_duplicates(digests)
     tasks = []
     for config in CONFIGS:
@@ -37,7 +35,7 @@ def plan_shards(work: Work, contents: Contents, outcomes: Mapping[str, Outcome])
             plan = ShardPlan(schema, contents.max_shard_bytes)
             shards: dict[int, dict[str, Row]] = {}
             for object_id, columns in sorted(contents.columns(split).items()):
-                number = plan.place(object_id, outcomes[object_id].row_bytes[config])
+                number = plan.place(object_id, made[object_id].row_bytes[config])
                 whole = {**columns, "mesh_sha256": digests[object_id], "duplicate_of": originals.get(object_id)}
                 shards.setdefault(number, {})[object_id] = whole
             for number, of_shard in shards.items():
@@ -55,7 +53,7 @@ def find_duplicates(digests: Mapping[str, str | None]) -> dict[str, str]:
 
 
 def make_shard(work: Path, name: str, schema: Schema, columns: Mapping[str, Row]) -> Written:
-    """Writes one shard from the objects' files, and then what it holds into a file of its own.
+    """Writes one shard from the objects' files, then what it holds into a file of its own, and removes those files.
 
     Args:
         work: the work folder.
@@ -67,20 +65,18 @@ def make_shard(work: Path, name: str, schema: Schema, columns: Mapping[str, Row]
         InputError: an object's file is damaged; the message says what to do.
         OSError: the disk is full.
     """
-    written = write_shard(work / "folder" / name, schema, _rows(work / "objects", schema.config, columns))
+    objects = work / "objects"
+    rows = (load_rows(rows_path(objects, schema.config, name), schema, of_set) for name, of_set in columns.items())
+    written = write_shard(work / "folder" / name, schema, rows)
     record = {"asked": _asked(schema, columns), "written": dataclasses.asdict(written)}
     write_atomic(_record_path(work, name), json.dumps(record).encode())
+    _remove_rows(objects, schema.config, columns)
     return written
 
 
-def _rows(objects: Path, config: str, columns: Mapping[str, Row]) -> Iterator[Row]:
-    for object_id, more in columns.items():
-        path = rows_path(objects, object_id)
-        try:
-            for row in load_rows(path, config):
-                yield {**row, **more}
-        except (zipfile.BadZipFile, KeyError, EOFError) as error:
-            raise InputError(f"{path}: damaged ({error}); delete it and give the same command again") from None
+def _remove_rows(objects: Path, config: str, object_ids: Iterable[str]) -> None:
+    for object_id in object_ids:
+        rows_path(objects, config, object_id).unlink(missing_ok=True)
 
 
 def _asked(schema: Schema, columns: Mapping[str, Row]) -> str:
@@ -93,7 +89,7 @@ def _record_path(work: Path, name: str) -> Path:
 
 
 def load_written(tasks: Sequence[Task]) -> dict[str, Written]:
-    """What is written already of the shards that `plan_shards` planned, by name."""
+    """What is written already of the shards that `plan_shards` planned, by name; its objects' files are removed."""
     written = {}
     for task in tasks:
         work, name, schema, columns = task.arguments
@@ -106,7 +102,22 @@ def load_written(tasks: Sequence[Task]) -> dict[str, Written]:
                 written[name] = found
         except (OSError, ValueError, KeyError):
             continue  # it was killed before this shard was finished
+        if name in written:
+            _remove_rows(work / "objects", schema.config, columns)
     return written
+
+
+def without_rows(tasks: Iterable[Task], made: Mapping[str, Made]) -> set[str]:
+    """Objects of shards that are still to be written whose rows are gone or cut off.
+
+    That is so where a killed build had written them to a shard of another plan, made before an object was mended.
+    """
+    return {
+        object_id
+        for work, _, schema, columns in (task.arguments for task in tasks)
+        for object_id in columns
+        if not has_rows(work / "objects", schema.config, object_id, made[object_id])
+    }
 
 
 def remove_others(folder: Path, tasks: Sequence[Task]) -> None:

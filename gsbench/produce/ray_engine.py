@@ -17,8 +17,7 @@ from types import ModuleType
 from typing import Any
 
 from gsbench.core.parsing import InputError
-from gsbench.produce.engine import THREAD_VARIABLES, Task
-from gsbench.produce.pool import News, Pool, run_here
+from gsbench.produce.engine import THREAD_VARIABLES, News, Pool, Task, run_here
 
 _PATIENCE = 5.0
 """Seconds within which a cluster has to answer."""
@@ -82,7 +81,7 @@ class RayEngine:
 
 
 class _Actor:
-    """A worker process on any machine of the cluster, as seen from here; a `gsbench.produce.pool.Worker`.
+    """A worker process on any machine of the cluster, as seen from here; a `gsbench.produce.engine.Worker`.
 
     An actor, since Ray gives the process of a plain task to the next one, and a process that has compiled must end.
     """

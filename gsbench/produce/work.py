@@ -2,8 +2,8 @@
 
 lock          held by the process that builds, with its number; it dies with its owner
 build.json    the description of the build
-objects/      an object's rows and its outcome, a file each
-shards/       the outcome of each shard
+objects/      how each object went, and its rows until they are in a shard
+shards/       what each shard holds
 folder/       the data folder as far as it is written; its rename to the output is the last step
 placed.json   written before that step, so that a build killed right after it is known to be done
 """
@@ -23,7 +23,7 @@ from typing import Any
 from gsbench.core.files import TEMPORARY_PREFIX, write_atomic
 from gsbench.core.parsing import InputError, parse, parse_json
 from gsbench.produce.description import FORMAT, Description, Source, first_difference, mended_meshes, without_meshes
-from gsbench.produce.outcome import forget, set_aside
+from gsbench.produce.made import forget, set_aside
 from gsbench.store.create import require_free, telling_of_failed_writes
 from gsbench.store.manifest import MANIFEST
 
@@ -58,7 +58,7 @@ class Work:
 
     @property
     def shards(self) -> Path:
-        """The folder of the shards' outcomes."""
+        """The folder of the files that say what each shard holds."""
         return self.path / "shards"
 
     @property
@@ -104,7 +104,7 @@ def open_work(out: Path, describe: Callable[[Mapping[str, Source]], Description]
             try:
                 yield work
             except BaseException as error:
-                if not any(work.objects.glob("[!.]*.npz")):
+                if not any(work.objects.glob("*/[!.]*.arrow")) and not any(work.shards.glob("[!.]*.json")):
                     _remove(path)
                 elif isinstance(error, OSError):
                     reason = error.strerror or error

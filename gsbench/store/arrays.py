@@ -10,27 +10,28 @@ from jaxtyping import Float32, Int64
 
 from gsbench.core.parsing import InputError
 from gsbench.core.types import Array, Gaussians
-from gsbench.store.schema import Column, FloatType, Schema
+from gsbench.store.schema import GAUSSIAN_COLUMNS, Column, FloatType, Schema
 
 Row = Mapping[str, Any]
 """One row: column name to value. Arrays are numpy arrays, an image is its encoded bytes, a label its class name."""
-
-GAUSSIAN_COLUMNS = ("means", "quats", "scales", "opacities", "sh")
-"""Columns of config `gaussians` that hold the fields of `Gaussians`, in their order."""
 
 _MANTISSA_BITS = 23
 _SMALLEST_FLOAT16 = np.float32(2**-24)
 
 
 def encode(schema: Schema, rows: Sequence[Row]) -> pa.Table:
-    """The rows as a table of the config's Arrow schema.
+    """The rows as a table of the config's Arrow schema; raises as `encode_columns`."""
+    return pa.Table.from_arrays(encode_columns(schema, schema.columns, rows), schema=schema.arrow())
+
+
+def encode_columns(schema: Schema, columns: Sequence[Column], rows: Sequence[Row]) -> list[pa.Array]:
+    """Some of the config's columns of the rows.
 
     Raises:
         InputError: a value whose shape or dtype is not the column's; the message names the object and the column.
     """
     arrow = schema.arrow()
-    columns = [_encode_column(schema, column, arrow.field(column.name), rows) for column in schema.columns]
-    return pa.Table.from_arrays(columns, schema=arrow)
+    return [_encode_column(schema, column, arrow.field(column.name), rows) for column in columns]
 
 
 def _encode_column(schema: Schema, column: Column, field: pa.Field, rows: Sequence[Row]) -> pa.Array:
@@ -128,6 +129,12 @@ def ragged(column: pa.ChunkedArray, inner: tuple[int, ...] = ()) -> tuple[Array,
     if len(parts) == 1:
         return parts[0], offsets
     return (np.concatenate(parts) if parts else np.empty((0, *inner))), offsets
+
+
+def gaussians_of(row: pa.Table, schema: Schema) -> Gaussians:
+    """The Gaussians of a table of one row with the columns `GAUSSIAN_COLUMNS`, in float32."""
+    arrays = (ragged(row[name], schema.inner_shape(name))[0] for name in GAUSSIAN_COLUMNS)
+    return Gaussians(*(np.array(values, np.float32) for values in arrays))
 
 
 def rows_of(column: pa.ChunkedArray, inner: tuple[int, ...] = ()) -> list[Array | None]:

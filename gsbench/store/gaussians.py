@@ -1,12 +1,10 @@
 """The Gaussians of one object of a data folder, without reading the others."""
 
-import numpy as np
-
 from gsbench.core.parsing import InputError, suggest
 from gsbench.core.types import Gaussians
-from gsbench.store.arrays import GAUSSIAN_COLUMNS, ragged
+from gsbench.store.arrays import gaussians_of
 from gsbench.store.folder import Folder, find_rows, read_labels
-from gsbench.store.schema import SPLITS
+from gsbench.store.schema import GAUSSIAN_COLUMNS, SPLITS
 
 _CONFIG = "gaussians"
 
@@ -26,5 +24,4 @@ def load_object(folder: Folder, object_id: str) -> Gaussians:
     if found is None:
         close = suggest(object_id, [known for split in SPLITS for known in read_labels(folder, split)])
         raise InputError(f"{folder.path}: no object '{object_id}'{close}")
-    inner = {"means": (3,), "quats": (4,), "scales": (3,), "opacities": (), "sh": (schema.sh_coefficients, 3)}
-    return Gaussians(*(np.array(ragged(found[1][name], inner[name])[0], np.float32) for name in GAUSSIAN_COLUMNS))
+    return gaussians_of(found[1], schema)

@@ -47,6 +47,7 @@ class Column:
         shape: `()` for one value a row, `(None,)` for a list, more for an array.
         about: one line for the data card.
         nullable: whether a row may lack it.
+        of_set: whether it follows from the data set as a whole, and not from the object alone.
     """
 
     name: str
@@ -54,11 +55,12 @@ class Column:
     shape: tuple[Dim, ...]
     about: str
     nullable: bool = False
+    of_set: bool = False
 
 
 _OBJECT = (
     Column("object_id", "string", (), "the mesh file's name without its suffix; rows are sorted by it"),
-    Column("label", "label", (), "class index, in alphabetical order of the names"),
+    Column("label", "label", (), "class index, in alphabetical order of the names", of_set=True),
 )
 
 _CAMERA = (
@@ -78,9 +80,9 @@ CONFIGS: dict[str, tuple[Column, ...]] = {
         Column("fps_order", "int32", (None,), f"first min(n, {MAX_FPS_ORDER}) of a furthest-point order of the means"),
         Column("psnr", "float32", (), "of the Gaussians on held-out views, dB"),
         Column("ssim", "float32", (), "of the Gaussians on held-out views"),
-        Column("mesh_sha256", "string", (), "of the mesh file"),
-        Column("duplicate_of", "string", (), "first object made from an identical file, or null", nullable=True),
-        Column("regime_draws", "string", (None,), "regime/draw pairs whose training set holds the object"),
+        Column("mesh_sha256", "string", (), "of the mesh file", of_set=True),
+        Column("duplicate_of", "string", (), "first object made from an identical file, or null", True, of_set=True),
+        Column("regime_draws", "string", (None,), "regime/draw pairs whose training set holds the object", of_set=True),
     ),
     "points": (
         *_OBJECT,
@@ -104,6 +106,8 @@ CONFIGS: dict[str, tuple[Column, ...]] = {
     ),
 }
 
+GAUSSIAN_COLUMNS = tuple(column.name for column in CONFIGS["gaussians"] if column.dtype == "gaussian")
+"""Columns of config `gaussians` that hold the fields of `Gaussians`, in their order."""
 
 SHARD = re.compile(rf"({'|'.join(CONFIGS)})/({'|'.join(SPLITS)})-([0-9]{{5}})-of-([0-9]{{5}})\.parquet")
 """The path of a shard in its data folder: config, split, number and how many there are."""
@@ -152,6 +156,11 @@ class Schema:
     def shape_of(self, column: Column) -> tuple[int | None, ...]:
         """The column's shape with the data set's number of SH coefficients filled in."""
         return tuple(self.sh_coefficients if dim == "k" else dim for dim in column.shape)
+
+    def inner_shape(self, name: str) -> tuple[int, ...]:
+        """The shape of one element of an array column: `(3,)` for means, `(k, 3)` for SH, `()` for lists."""
+        (column,) = (column for column in self.columns if column.name == name)
+        return tuple(dim for dim in self.shape_of(column)[1:] if dim is not None)
 
     def dtype_of(self, column: Column) -> str:
         """The column's dtype with the data set's float type filled in."""

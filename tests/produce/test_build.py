@@ -20,8 +20,8 @@ from gsbench.meshes.off import save_off
 from gsbench.meshes.shapes import make_shape
 from gsbench.meshes.split import MeshFile, list_meshes, mesh_sha256
 from gsbench.produce.build import build
-from gsbench.produce.make_object import make_object
-from gsbench.produce.objects import build_object, load_rows, save_object
+from gsbench.produce.made import make_object
+from gsbench.produce.objects import build_object, rows_of_object
 from gsbench.produce.preset import Preset, load_preset
 from gsbench.produce.verification import verify
 from gsbench.store.arrays import rows_of
@@ -130,7 +130,7 @@ def test_the_number_of_workers_changes_no_byte(built: Built, meshes: Path, tmp_p
     assert_same_bytes(tmp_path / "again", built[0])
 
 
-def test_an_object_is_a_function_of_its_file_and_id(meshes: Path, tmp_path: Path) -> None:
+def test_an_object_is_a_function_of_its_file_and_id(meshes: Path) -> None:
     (file,) = (file for file in list_meshes(meshes) if file.object_id == "chair_0001")
     once, again = (build_object(file, tiny_preset()) for _ in range(2))
     other = build_object(dataclasses.replace(file, object_id="chair_0099"), tiny_preset())
@@ -139,11 +139,10 @@ def test_an_object_is_a_function_of_its_file_and_id(meshes: Path, tmp_path: Path
     assert not np.array_equal(once.points, other.points)
     assert not np.array_equal(once.gaussians.means, other.gaussians.means)
     np.testing.assert_array_equal(once.views.rgba, other.views.rgba)
-    save_object(once, tmp_path / "chair_0001.npz")
-    (row,) = load_rows(tmp_path / "chair_0001.npz", "gaussians")
+    (row,) = rows_of_object("chair_0001", once, "gaussians")
     np.testing.assert_array_equal(row["sh"], once.gaussians.sh)
     assert row["object_id"] == "chair_0001"
-    for stored, rgba in zip(load_rows(tmp_path / "chair_0001.npz", "views"), once.views.rgba, strict=True):
+    for stored, rgba in zip(rows_of_object("chair_0001", once, "views"), once.views.rgba, strict=True):
         np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(stored["image"]))), rgba)
 
 
@@ -206,9 +205,9 @@ def test_an_unexpected_exception_is_told_as_a_fault_of_gsbench(
     def broken(*_arguments: object) -> None:
         np.zeros(3).reshape(2, 2)  # numpy's ValueError is no InputError
 
-    outcome = make_object(file, tiny_preset(), tmp_path, broken)  # type: ignore[arg-type]
-    assert outcome.reason is not None
-    assert re.match(r"a fault of gsbench, at \w+\.py:\d+: ValueError: cannot reshape", outcome.reason)
+    made = make_object(file, tiny_preset(), tmp_path, broken)  # type: ignore[arg-type]
+    assert made.reason is not None
+    assert re.match(r"a fault of gsbench, at \w+\.py:\d+: ValueError: cannot reshape", made.reason)
     (bad,) = (file for file in list_meshes(meshes) if file.object_id == "chair_0009")
     assert "fault" not in (make_object(bad, tiny_preset(), tmp_path).reason or "fault")
 

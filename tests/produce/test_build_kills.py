@@ -43,5 +43,6 @@ def test_a_build_that_is_killed_goes_on(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_build_survives_twenty_kills(tmp_path: Path) -> None:
+    """Half of them while objects are made, half while shards are written, of which there are many."""
     report = kill_and_compare(tmp_path, put_shapes(tmp_path / "meshes", 10, 5, 2), kills=20)
     assert min(report.in_objects, report.in_shards, report.whole, report.kills - report.whole) > 0

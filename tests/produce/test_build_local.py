@@ -11,9 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from gsbench.produce.engine import OUT_OF_MEMORY, Lost, Task
+from gsbench.produce.engine import ATTEMPTS, FRESH_PROCESSES, OUT_OF_MEMORY, Lost, Task, run_here
 from gsbench.produce.local import LocalEngine, describe_exit
-from gsbench.produce.pool import ATTEMPTS, FRESH_PROCESSES, run_here
 from tests.engine_tasks import die, double, fail, process, sleep_for_ever, want_fresh_process
 
 ROOT = Path(__file__).resolve().parents[2]

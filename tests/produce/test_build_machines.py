@@ -8,8 +8,8 @@ import pytest
 
 from gsbench.produce.description import Description, describe
 from gsbench.produce.engine import Task
+from gsbench.produce.engines import Machine, require_alike
 from gsbench.produce.local import LocalEngine
-from gsbench.produce.machines import Machine, require_alike
 from gsbench.produce.preset import load_preset
 
 

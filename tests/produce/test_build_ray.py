@@ -14,9 +14,8 @@ import pytest
 
 from gsbench.meshes.split import list_meshes
 from gsbench.produce.build import build
-from gsbench.produce.engine import Lost, Task
-from gsbench.produce.machines import inspect_machine
-from gsbench.produce.pool import ATTEMPTS
+from gsbench.produce.engine import ATTEMPTS, Lost, Task
+from gsbench.produce.engines import inspect_machine
 from gsbench.produce.ray_engine import connected
 from tests.engine_tasks import die, double, fail, wait_for, want_fresh_process
 from tests.killing import PRESET, finished

@@ -15,13 +15,14 @@ import gsbench
 from gsbench.core.files import TEMPORARY_PREFIX
 from gsbench.core.parsing import InputError
 from gsbench.meshes.split import list_meshes
-from gsbench.produce.description import Description, Source, code_sha256, describe, first_difference
-from gsbench.produce.outcome import Outcome, keep_outcome, load_outcomes, rows_path
+from gsbench.produce.description import FORMAT, Description, Source, code_sha256, describe, first_difference
+from gsbench.produce.made import Made, forget, has_rows, keep_made, load_made, rows_path
 from gsbench.produce.preset import load_preset
 from gsbench.produce.work import Work, open_work, work_path
 
 HERE = Source("chair", "train", "ab", 1, 2)
-BUILD = Description(1, {"fit": {"steps": [1, 2]}, "limit": None}, "c0de", {"numpy": "2"}, {"a": HERE, "b": HERE})
+MADE = Made(30.0, 0.9, {"points": 4}, {"points": 7})
+BUILD = Description(FORMAT, {"fit": {"steps": [1, 2]}, "limit": None}, "c0de", {"numpy": "2"}, {"a": HERE, "b": HERE})
 
 
 def as_build(_known: Mapping[str, Source]) -> Description:
@@ -45,8 +46,10 @@ def leave(out: Path, *names: str) -> Path:
     """Fails after an object is finished, and leaves files of those names."""
 
     def steps(work: Work) -> None:
-        rows_path(work.objects, "a").write_bytes(b"rows")
-        keep_outcome(work.objects, "a", Outcome(30.0, 0.9, 4, {"points": 7}))
+        path = rows_path(work.objects, "points", "a")
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"rows")
+        keep_made(work.objects, "a", MADE)
         for name in names:
             (work.path / name).write_text("half")
 
@@ -63,35 +66,39 @@ def test_the_folder_goes_when_the_build_succeeds(tmp_path: Path) -> None:
 
 
 def test_the_folder_goes_when_a_build_fails_that_has_nothing_to_keep(tmp_path: Path) -> None:
-    fail_after(tmp_path / "out", lambda work: keep_outcome(work.objects, "a", Outcome(reason="empty")))
+    fail_after(tmp_path / "out", lambda work: keep_made(work.objects, "a", Made(reason="empty")))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_what_is_finished_stays_and_what_is_half_written_goes(tmp_path: Path) -> None:
-    half = [f"objects/{TEMPORARY_PREFIX}1.npz", f"shards/{TEMPORARY_PREFIX}2.json", f"{TEMPORARY_PREFIX}3.json"]
+    half = [
+        f"objects/points/{TEMPORARY_PREFIX}1.arrow",
+        f"shards/{TEMPORARY_PREFIX}2.json",
+        f"{TEMPORARY_PREFIX}3.json",
+    ]
     path = leave(tmp_path / "out", *half)
     with open_work(tmp_path / "out", as_build) as work:
         assert not list(path.rglob(f"{TEMPORARY_PREFIX}*"))
-        assert load_outcomes(work.objects, ["a", "b"]) == {"a": Outcome(30.0, 0.9, 4, {"points": 7})}
+        assert load_made(work.objects, ["a", "b"]) == {"a": MADE}
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [
-        lambda objects: (objects / "a.npz").unlink(),
-        lambda objects: (objects / "a.npz").write_bytes(b"row"),
-        lambda objects: (objects / "a.json").write_text(""),
-        lambda objects: (objects / "a.json").write_text('{"psnr": 30'),
-        lambda objects: (objects / "a.json").write_text('{"psrn": 30}'),
-        lambda objects: (objects / "a.json").unlink(),
-    ],
-)
-def test_an_object_that_is_not_whole_is_not_finished(tmp_path: Path, damage: Callable[[Path], object]) -> None:
+@pytest.mark.parametrize("text", ["", '{"psnr": 30', '{"psrn": 30}', None])
+def test_an_object_whose_record_is_not_whole_is_not_finished(tmp_path: Path, text: str | None) -> None:
     """As after a power failure, when names may have outlived what they name."""
-    path = leave(tmp_path / "out")
-    damage(path / "objects")
-    assert load_outcomes(path / "objects", ["a"]) == {}
+    record = leave(tmp_path / "out") / "objects/a.json"
+    record.unlink() if text is None else record.write_text(text)
+    assert load_made(record.parent, ["a"]) == {}
+
+
+@pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_bytes(b"row")])
+def test_rows_that_are_gone_or_cut_off_are_not_there(tmp_path: Path, damage: Callable[[Path], object]) -> None:
+    objects = leave(tmp_path / "out") / "objects"
+    assert has_rows(objects, "points", "a", MADE)
+    damage(rows_path(objects, "points", "a"))
+    assert not has_rows(objects, "points", "a", MADE)
+    forget(objects, ["a"])
+    assert [path.name for path in objects.rglob("*") if path.is_file()] == []
 
 
 @pytest.mark.parametrize("final", [True, False])
@@ -108,30 +115,30 @@ def test_a_mesh_that_was_set_aside_may_be_mended_renamed_or_removed(
     tmp_path: Path, meshes: dict[str, Source], final: bool
 ) -> None:
     path = leave(tmp_path / "out")
-    keep_outcome(path / "objects", "b", Outcome(reason="no faces", final=final))
+    keep_made(path / "objects", "b", Made(reason="no faces", final=final))
     mended = dataclasses.replace(BUILD, meshes=meshes, recipe={**BUILD.recipe, "about": {"name": "other"}})
     with open_work(tmp_path / "out", lambda _known: mended) as work:
-        assert list(load_outcomes(work.objects, ["a", "b"])) == ["a"]
+        assert list(load_made(work.objects, ["a", "b"])) == ["a"]
         assert json.loads((path / "build.json").read_text())["meshes"].keys() == meshes.keys()
     path = leave(tmp_path / "again")
-    keep_outcome(path / "objects", "b", Outcome(reason="no faces", final=final))
+    keep_made(path / "objects", "b", Made(reason="no faces", final=final))
     changed = {**meshes, "a": dataclasses.replace(HERE, sha256="ef")}
     with (
         pytest.raises(InputError, match="its mesh of a is not the one"),
         open_work(tmp_path / "again", lambda _known: dataclasses.replace(mended, meshes=changed)),
     ):
         pass
-    assert (path / "objects/a.npz").exists()
+    assert (path / "objects/points/a.arrow").exists()
 
 
 def test_what_is_to_be_tried_again_is_not_finished(tmp_path: Path) -> None:
-    keep_outcome(tmp_path, "a", Outcome(reason="Permission denied", final=False))
-    assert load_outcomes(tmp_path, ["a"]) == {}
+    keep_made(tmp_path, "a", Made(reason="Permission denied", final=False))
+    assert load_made(tmp_path, ["a"]) == {}
 
 
 def test_a_reason_is_kept(tmp_path: Path) -> None:
-    keep_outcome(tmp_path, "a", Outcome(reason="no faces"))
-    assert load_outcomes(tmp_path, ["a"])["a"].reason == "no faces"
+    keep_made(tmp_path, "a", Made(reason="no faces"))
+    assert load_made(tmp_path, ["a"])["a"].reason == "no faces"
 
 
 HOLD = """
@@ -158,10 +165,10 @@ def test_a_second_build_is_refused_and_the_lock_dies_with_its_owner(tmp_path: Pa
         told = rf"/out: is being built already \(process {owner.pid} on .*\); wait for it or end it"
         with pytest.raises(ValueError, match=told), open_work(tmp_path / "out", as_build):
             pass
-        assert (path / "objects/a.npz").exists()
+        assert (path / "objects/points/a.arrow").exists()
         owner.kill()
     with open_work(tmp_path / "out", as_build) as work:
-        assert list(load_outcomes(work.objects, ["a"])) == ["a"]
+        assert list(load_made(work.objects, ["a"])) == ["a"]
 
 
 def change(**changes: object) -> Description:
@@ -194,11 +201,11 @@ def test_the_folder_of_another_build_is_refused_and_stays(tmp_path: Path, other:
         open_work(tmp_path / "out", lambda _known: other),
     ):
         pass
-    assert (path / "objects/a.npz").exists()
+    assert (path / "objects/points/a.arrow").exists()
     assert first_difference(BUILD, BUILD) is None
 
 
-@pytest.mark.parametrize(("text", "found"), [('{"format": 2}', "2"), ("[]", "None"), ("{", "None")])
+@pytest.mark.parametrize(("text", "found"), [('{"format": 9}', "9"), ("[]", "None"), ("{", "None")])
 def test_the_folder_of_a_newer_version_is_refused(tmp_path: Path, text: str, found: str) -> None:
     path = leave(tmp_path / "out")
     (path / "build.json").write_text(text)
@@ -207,7 +214,7 @@ def test_the_folder_of_a_newer_version_is_refused(tmp_path: Path, text: str, fou
         open_work(tmp_path / "out", as_build),
     ):
         pass
-    assert (path / "objects/a.npz").exists()
+    assert (path / "objects/points/a.arrow").exists()
 
 
 def test_a_build_that_was_killed_after_its_last_step_is_done(tmp_path: Path) -> None:
@@ -223,7 +230,7 @@ def test_a_build_that_was_killed_after_its_last_step_is_done(tmp_path: Path) -> 
     (tmp_path / "out/manifest.json").write_text("{ }")
     with pytest.raises(ValueError, match="out: exists already"), open_work(tmp_path / "out", as_build):
         pass
-    assert (path / "objects/a.npz").exists()
+    assert (path / "objects/points/a.arrow").exists()
 
 
 def test_a_build_that_was_killed_before_its_last_step_goes_on(tmp_path: Path) -> None:

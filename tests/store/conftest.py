@@ -13,9 +13,10 @@ from gsbench.core.geometry import normalize_quats, spiral_rig
 from gsbench.core.types import Cameras, Gaussians, Views
 from gsbench.meshes.surface import fps_order
 from gsbench.produce.compare import Compared, compare
-from gsbench.store.arrays import GAUSSIAN_COLUMNS, Row
+from gsbench.store.arrays import Row
 from gsbench.store.card import About
 from gsbench.store.create import Contents, create_folder
+from gsbench.store.schema import GAUSSIAN_COLUMNS
 from gsbench.store.webp import encode_webp
 
 OBJECTS = {

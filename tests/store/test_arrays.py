@@ -3,8 +3,8 @@ import pyarrow as pa
 import pytest
 
 from gsbench.core.types import Gaussians
-from gsbench.store.arrays import GAUSSIAN_COLUMNS, encode, ragged, round_floats, round_gaussians, rows_of
-from gsbench.store.schema import Schema
+from gsbench.store.arrays import encode, ragged, round_floats, round_gaussians, rows_of
+from gsbench.store.schema import GAUSSIAN_COLUMNS, Schema
 from tests.store.conftest import gaussian_row, points_row
 
 GAUSSIANS = Schema("gaussians", ("chair", "sofa"), 4)

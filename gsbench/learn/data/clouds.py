@@ -46,15 +46,10 @@ def open_points(
     keep = [i for i, object_id in enumerate(ids) if chosen is None or object_id in chosen]
     if chosen is not None and (lost := chosen.difference(ids)):
         raise InputError(f"{folder.path}: {task.modality} of {split} lack {min(lost)}, and {len(lost)} objects in all")
-    inner: dict[str, tuple[int, ...]] = {
-        "fps_order": (),
-        "opacities": (),
-        "quats": (4,),
-        "sh": (folder.manifest.sh_coefficients, 3),
-    }
+    schema = folder.manifest.schema(task.modality)
     if not keep:
         raise InputError(f"{folder.path}: {task.modality} of {split}: no objects (must have some)")
-    arrays = {name: ragged(table[name], inner.get(name, (3,))) for name in names}
+    arrays = {name: ragged(table[name], schema.inner_shape(name)) for name in names}
     clouds = [
         _cloud(_opaque(columns, min_opacity), object_id, task, sampling_draw)
         for object_id, columns in (

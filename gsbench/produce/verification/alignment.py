@@ -36,10 +36,7 @@ _GAPS = 256
 Distances = Callable[[Array], Array]
 """From points `[n 3]` in the world frame to their distances `[n]` from an object's surface."""
 
-_COLUMNS = {
-    "gaussians": {"means": (3,), "quats": (4,), "scales": (3,)},
-    "points": {"points": (3,), "normals": (3,)},
-}
+_COLUMNS = {"gaussians": ("means", "quats", "scales"), "points": ("points", "normals")}
 
 
 _READINGS = {"w x y z": ((0, 1, 2, 3), 1), "x y z w": ((3, 0, 1, 2), 1), "w x y z, inverted": ((0, 1, 2, 3), -1)}
@@ -94,9 +91,14 @@ def measure_alignment(
 
 def _pairs(folder: Folder) -> Iterator[tuple[str, dict[str, Array], dict[str, Array]]]:
     for split in SPLITS:
-        rows = (iterate_rows(folder, config, split, columns) for config, columns in _COLUMNS.items())
+        rows = (iterate_rows(folder, config, split, _shapes(folder, config)) for config in _COLUMNS)
         for (object_id, gaussians), (_, samples) in zip(*rows, strict=True):
             yield object_id, gaussians, samples
+
+
+def _shapes(folder: Folder, config: str) -> dict[str, tuple[int, ...]]:
+    schema = folder.manifest.schema(config)
+    return {name: schema.inner_shape(name) for name in _COLUMNS[config]}
 
 
 def _measure(gaussians: dict[str, Array], samples: dict[str, Array], distances: Distances | None) -> _Measured:

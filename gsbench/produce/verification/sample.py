@@ -10,7 +10,7 @@ from jaxtyping import UInt8
 
 from gsbench.core.parsing import InputError
 from gsbench.core.types import Array, Cameras, Gaussians
-from gsbench.store.arrays import GAUSSIAN_COLUMNS, ragged
+from gsbench.store.arrays import gaussians_of, ragged
 from gsbench.store.schema import IMAGE_CONFIGS, Schema
 from gsbench.store.webp import decode_image
 
@@ -80,11 +80,9 @@ class Sample:
         return _hash(object_id) * self.objects < SAMPLED * 2**64
 
     def _keep_gaussians(self, schema: Schema, table: pa.Table) -> None:
-        inner = {"means": (3,), "quats": (4,), "scales": (3,), "opacities": (), "sh": (schema.sh_coefficients, 3)}
         for row, object_id in enumerate(table["object_id"].to_pylist()):
             if self._is_picked(object_id):
-                fields = (ragged(table[name].slice(row, 1), inner[name])[0] for name in GAUSSIAN_COLUMNS)
-                gaussians = Gaussians(*(values.astype(np.float32) for values in fields))
+                gaussians = gaussians_of(table.slice(row, 1), schema)
                 self._gaussians[object_id] = gaussians, table["psnr"][row].as_py()
 
     def _pick(self, config: str, table: pa.Table) -> set[int]:

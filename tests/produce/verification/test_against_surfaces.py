@@ -14,8 +14,9 @@ from gsbench.meshes.split import mesh_sha256
 from gsbench.produce.compare import compare
 from gsbench.produce.verification import Alignment, verify
 from gsbench.produce.verification.alignment import alignment_problems
-from gsbench.store.arrays import GAUSSIAN_COLUMNS, Row
+from gsbench.store.arrays import Row
 from gsbench.store.create import Contents, create_folder
+from gsbench.store.schema import GAUSSIAN_COLUMNS
 from gsbench.store.webp import encode_webp
 from tests.store.conftest import (
     ABOUT,
