@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 INPUTS := pyproject.toml constraints.txt Makefile
 SHAPES := build/shapes
 
-.PHONY: eval test test-all lint bench leaderboard mini clean
+.PHONY: eval test test-types test-all lint bench leaderboard api mini clean
 .DELETE_ON_ERROR:
 
 eval: $(VENV)/.run
@@ -16,9 +16,14 @@ eval: $(VENV)/.run
 test: $(VENV)/.dev $(VENV)/.gl
 	$(BIN)/python -m pytest --numprocesses 2
 
-# With what is slower: kills, long simulations and mutations, benchmarks once each, and, where GSBENCH_MODELNET10 names them, real meshes.
+# The same with the types and shapes of every annotated function checked as it is called.
+test-types: $(VENV)/.dev $(VENV)/.gl
+	GSBENCH_TYPE_CHECKS=1 $(BIN)/python -m pytest --numprocesses 2
+
+# With types checked and with what is slower: kills, long simulations and mutations, benchmarks once each, and, where
+# GSBENCH_MODELNET10 names them, real meshes.
 test-all: $(VENV)/.dev $(VENV)/.gl
-	$(BIN)/python -m pytest --numprocesses 2 -m "not gpu"
+	GSBENCH_TYPE_CHECKS=1 $(BIN)/python -m pytest --numprocesses 2 -m "not gpu"
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -27,6 +32,10 @@ lint: $(VENV)/.dev
 
 bench: $(VENV)/.dev $(VENV)/.gl
 	$(BIN)/python -m pytest tests/bench --benchmark-enable --benchmark-only -m "not gpu"
+
+# API pages from the docstrings, in build/api.
+api: $(VENV)/.dev
+	$(BIN)/pdoc --output-directory build/api gsbench
 
 leaderboard: $(VENV)/.run
 	$(BIN)/gsbench leaderboard

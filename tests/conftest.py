@@ -1,7 +1,11 @@
-"""Test-wide settings: shapes and types of every annotated function are checked, and nothing uses more than a core."""
+"""Test-wide settings: nothing uses more than a core, and shapes and types are checked where that is asked for."""
 
+import hashlib
 import os
+import platform
+import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -38,16 +42,55 @@ def _weave_checks_in() -> None:
     install_import_hook(_checked_modules(), "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
 
 
-if "--benchmark-enable" not in sys.argv:  # benchmarks time the code as users run it
+if os.environ.get("GSBENCH_TYPE_CHECKS") == "1":  # `make test-types`: they take as long as the tests themselves
     _weave_checks_in()
 
 
+PARTS = 10
+"""Into how many parts the slow tests are split, of which `.ci/run` runs one a commit."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--part", metavar="COMMIT", help=f"of the tests chosen, the {PARTS}th part that is a commit's turn"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compiles the kernels once before several workers start, which would all compile the same."""
+    if hasattr(config, "workerinput") or not config.getoption("numprocesses", None):
+        return
+    stamp = ROOT / ".pytest_cache" / f"kernels-{_kernels_sha256()}"
+    if stamp.exists():
+        return
+    done = [subprocess.Popen([sys.executable, "-m", "tests.test_kernels", what], cwd=ROOT) for what in ("fit", "train")]
+    if not any(process.wait() for process in done):
+        stamp.parent.mkdir(exist_ok=True)
+        stamp.touch()
+
+
+def _kernels_sha256() -> str:
+    """Of all modules with kernels, and of the machine that they are compiled for."""
+    files = sorted(path for folder in PACKAGES.values() for path in (ROOT / folder).rglob("*kernels.py"))
+    parts = [*(path.read_bytes() for path in files), sys.version.encode(), platform.processor().encode()]
+    return hashlib.sha256(b"".join([*parts, os.environ.get("NUMBA_CACHE_DIR", "").encode()])).hexdigest()[:16]
+
+
+def part_of(node_id: str) -> int:
+    """Which of the parts a test belongs to, whatever other tests there are."""
+    return int(hashlib.sha256(node_id.encode()).hexdigest(), 16) % PARTS
+
+
 @pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """The longest tests come first, so that no core waits for another's at the end.
 
     Tests marked `gpu` that were asked for are skipped where there is none, before any fixture is made.
     """
+    if commit := config.getoption("--part"):
+        turn = int(commit, 16) % PARTS
+        config.hook.pytest_deselected(items=[item for item in items if part_of(item.nodeid) != turn])
+        items[:] = [item for item in items if part_of(item.nodeid) == turn]
     items.sort(key=lambda item: item.path.name != "test_readme.py")
     chosen = [item for item in items if item.get_closest_marker("gpu")]
     if chosen:
@@ -67,3 +110,17 @@ def modelnet10() -> Path:
     if not root:
         pytest.skip("GSBENCH_MODELNET10 is not set: it names a folder of the real ModelNet10 meshes")
     return Path(root)
+
+
+@pytest.fixture
+def memory_taken() -> Callable[[], int]:
+    """How many bytes of memory this process has taken at most since, beside what it had; earlier tests do not count."""
+
+    def status(key: str) -> int:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        (line,) = (line for line in lines if line.startswith(f"{key}:"))
+        return 1024 * int(line.split()[1])
+
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    before = status("VmRSS")
+    return lambda: status("VmHWM") - before

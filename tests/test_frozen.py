@@ -22,7 +22,7 @@ from gsbench.learn.data import open_objects
 from gsbench.learn.train import train
 from gsbench.meshes.off import save_off
 from gsbench.meshes.shapes import make_shape
-from gsbench.meshes.surface import normalise, sample_surface
+from gsbench.meshes.surface import normalize, sample_surface
 from gsbench.produce.build import build
 from gsbench.store.folder import Folder, open_folder, read_table, resolve
 from tests.learn.test_data import task
@@ -66,8 +66,8 @@ def test_objects_of_the_mini_are_made_again_bit_for_bit(tmp_path: Path) -> None:
             assert rows(again, config, split, object_id) == expected, (config, object_id)
 
 
-def test_a_mesh_is_normalised_and_sampled_as_ever() -> None:
-    mesh = normalise(make_shape("toilet", 3))
+def test_a_mesh_is_normalized_and_sampled_as_ever() -> None:
+    mesh = normalize(make_shape("toilet", 3))
     assert digest(mesh.vertices, mesh.faces) == "d509554e02681f21"
     assert digest(*sample_surface(mesh, 1000, 7)) == "d600280b7fe03f31"
 

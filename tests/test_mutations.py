@@ -129,11 +129,11 @@ class Reader:
 
 def off_files() -> list[bytes]:
     vertices, faces = b"0 0 0\n1 0 0\n1 1 0\n0 1 0\n", b"3 0 1 2\n3 0 2 3\n"
-    coloured = vertices.replace(b"\n", b" 255 0 0 255 0 0 1\n")
+    colored = vertices.replace(b"\n", b" 255 0 0 255 0 0 1\n")
     return [
         b"OFF\n4 2 0\n" + vertices + faces,
         b"OFF4 2 1\r\n# made\r\n" + (vertices + b"4 0 1 2 3\n3 0 1 2 255 0 0\n").replace(b"\n", b"\r\n"),
-        b"NCOFF\n4 2 0\n" + coloured + faces,
+        b"NCOFF\n4 2 0\n" + colored + faces,
         b"OFF 4 2 0 " + (vertices + faces).replace(b"\n", b" "),
     ]
 

@@ -188,10 +188,10 @@ def _points(object_id: str) -> Row:
 def _pictures(object_id: str, count: int) -> Iterator[Row]:
     """Balls are reddish, rods bluish, both noisy."""
     rng = np.random.default_rng([*object_id.encode(), count])
-    colour = np.array([200, 60, 60] if object_id.startswith("ball") else [60, 60, 200])
+    color = np.array([200, 60, 60] if object_id.startswith("ball") else [60, 60, 200])
     cameras = spiral_rig(max(count, 2), 3.0, 40.0, 1.0, -20.0, 60.0, SIZE, SIZE)
     for view in range(count):
-        pixels = np.clip(colour + rng.normal(0, 40, (SIZE, SIZE, 3)), 0, 255).astype(np.uint8)
+        pixels = np.clip(color + rng.normal(0, 40, (SIZE, SIZE, 3)), 0, 255).astype(np.uint8)
         pose = {"viewmat": cameras.viewmats[view], "K": cameras.Ks[view]}
         yield {"object_id": object_id, "view": view, "image": encode_webp(pixels, 0), **pose}
 

@@ -104,9 +104,9 @@ def affine(norm: nn.BatchNorm1d, bias: Tensor, mean: Tensor, var: Tensor, count:
 @torch.no_grad()
 def _track(norm: nn.BatchNorm1d, bias: Tensor, mean: Tensor, var: Tensor, count: int) -> None:
     assert norm.momentum is not None, "gsbench's batch norms decay"
-    norm.num_batches_tracked += 1
-    norm.running_mean.lerp_(mean + bias, norm.momentum)
-    norm.running_var.lerp_(var * (count / max(count - 1, 1)), norm.momentum)
+    norm.num_batches_tracked += 1  # type: ignore[assignment, operator]
+    norm.running_mean.lerp_(mean + bias, norm.momentum)  # type: ignore[union-attr]
+    norm.running_var.lerp_(var * (count / max(count - 1, 1)), norm.momentum)  # type: ignore[union-attr]
 
 
 def linear(

@@ -86,7 +86,7 @@ class Linear(torch.autograd.Function):
             h = z[rows] if scale is None else ops.activate(z[rows], scale, shift)
             dweights[which] += dy.T @ h
             if sums is not None:
-                ops.input_gradient(z[rows], scale, shift, dy @ cast[which], dz[rows], sums)
+                ops.input_gradient(z[rows], scale, shift, dy @ cast[which], dz[rows], sums)  # type: ignore[index]
             elif dz is not None:
                 torch.mm(dy, cast[which], out=dz[rows])
         dscale, dshift = (None, None) if sums is None else sums.float()
@@ -125,19 +125,19 @@ class Pool(torch.autograd.Function):
         ops = _ops(z)
         cast = weight.to(dtype).T
         top = z.new_empty(len(starts) - 1, len(weight), dtype=torch.float32)
-        winner = torch.empty_like(top, dtype=torch.int32)
+        argmax = torch.empty_like(top, dtype=torch.int32)
         sums = z.new_zeros(2, len(weight), dtype=torch.float64)
         for sets, rows, local in _set_chunks(starts):
             y = ops.activate(z[rows], scale, shift) @ cast
-            ops.largest(y, local.to(z.device), top[sets], winner[sets], sums)
+            ops.segment_max(y, local.to(z.device), top[sets], argmax[sets], sums)
         mean, var = _moments(sums, len(z))
-        ctx.save_for_backward(z, scale, shift, weight, winner, mean)
+        ctx.save_for_backward(z, scale, shift, weight, argmax, mean)
         ctx.starts = starts
         return top, mean, var
 
     @staticmethod
     def backward(ctx: Any, dtop, dmean, dvar):  # type: ignore[no-untyped-def]
-        z, scale, shift, weight, winner, mean = ctx.saved_tensors
+        z, scale, shift, weight, argmax, mean = ctx.saved_tensors
         ops = _ops(z)
         offset, slope = _through_moments(dmean, dvar, mean, len(z))
         gram_path = (weight.T @ (weight * slope[:, None])).to(z.dtype)
@@ -149,11 +149,11 @@ class Pool(torch.autograd.Function):
             h = ops.activate(z[rows], scale, shift)
             gram += h.T @ h
             ops.add_moments(h, total)
-            won = dtop[sets], winner[sets]
+            max_gradient = dtop[sets], argmax[sets]
             starts = local.to(z.device)
-            ops.winner_weight_gradient(h, won, dweight)
-            ops.winner_input_gradient(
-                z[rows], (scale, shift), h @ gram_path, offset_path, won, weight, starts, dz[rows], sums
+            ops.argmax_weight_gradient(h, max_gradient, dweight)
+            ops.argmax_input_gradient(
+                z[rows], (scale, shift), h @ gram_path, offset_path, max_gradient, weight, starts, dz[rows], sums
             )
         dweight += torch.outer(offset, total[0].float()) + slope[:, None] * (weight @ gram)
         return dz, *sums.float(), dweight, None, None

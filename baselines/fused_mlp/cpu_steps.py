@@ -31,27 +31,27 @@ def input_gradient(z: Tensor, scale: Tensor, shift: Tensor, dh: Tensor, dz: Tens
     kernels.input_gradient(_host(z), _host(scale), _host(shift), _host(dh), _host(dz), _host(sums))
 
 
-def largest(y: Tensor, starts: Tensor, top: Tensor, winner: Tensor, sums: Tensor) -> None:
-    kernels.largest(_host(y), _host(starts), _host(top), _host(winner), _host(sums))
+def segment_max(y: Tensor, starts: Tensor, top: Tensor, argmax: Tensor, sums: Tensor) -> None:
+    kernels.segment_max(_host(y), _host(starts), _host(top), _host(argmax), _host(sums))
 
 
-def winner_input_gradient(
+def argmax_input_gradient(
     z: Tensor,
     affine: tuple[Tensor, Tensor],
     dh: Tensor,
     offset: Tensor,
-    won: tuple[Tensor, Tensor],
+    max_gradient: tuple[Tensor, Tensor],
     weight: Tensor,
     starts: Tensor,
     dz: Tensor,
     sums: Tensor,
 ) -> None:
-    arrays = (z, *affine, dh, offset, *won, weight, starts, dz, sums)
-    kernels.winner_input_gradient(*(_host(array) for array in arrays))
+    arrays = (z, *affine, dh, offset, *max_gradient, weight, starts, dz, sums)
+    kernels.argmax_input_gradient(*(_host(array) for array in arrays))
 
 
-def winner_weight_gradient(h: Tensor, won: tuple[Tensor, Tensor], dweight: Tensor) -> None:
-    kernels.winner_weight_gradient(_host(h), *(_host(array) for array in won), _host(dweight))
+def argmax_weight_gradient(h: Tensor, max_gradient: tuple[Tensor, Tensor], dweight: Tensor) -> None:
+    kernels.argmax_weight_gradient(_host(h), *(_host(array) for array in max_gradient), _host(dweight))
 
 
 def difference(a: Tensor, b: Tensor, point: Tensor, center: Tensor, out: Tensor, sums: Tensor) -> None:

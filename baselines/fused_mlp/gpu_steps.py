@@ -1,7 +1,7 @@
 """The steps of `rows` between matrix products in torch, for a GPU, and to check `cpu_steps`, their fused version, by.
 
-Rows are float32 or bfloat16; `sums` are float64 and added to. `won` is the gradient of each set's largest value `[s o]`
-float32 and the row `[s o]` int32 that it came from; `starts` `[s + 1]` int64 says where each set begins.
+Rows are float32 or bfloat16; `sums` are float64 and added to. `max_gradient` is the gradient of each set's maximum
+`[s o]` float32 and the row `[s o]` int32 that it came from; `starts` `[s + 1]` int64 says where each set begins.
 """
 
 import torch
@@ -33,39 +33,39 @@ def input_gradient(z: Tensor, scale: Tensor, shift: Tensor, dh: Tensor, dz: Tens
     dz.copy_(gradient * scale)
 
 
-def largest(y: Tensor, starts: Tensor, top: Tensor, winner: Tensor, sums: Tensor) -> None:
+def segment_max(y: Tensor, starts: Tensor, top: Tensor, argmax: Tensor, sums: Tensor) -> None:
     """Writes the largest value of each set and channel to `top` `[s c]` float32, its row (the last of equals) to
-    `winner` `[s c]` int32, and adds the moments of y `[r c]` to `sums` `[2 c]`."""
+    `argmax` `[s c]` int32, and adds the moments of y `[r c]` to `sums` `[2 c]`."""
     add_moments(y, sums)
     y = y.float()
     top.copy_(torch.segment_reduce(y, "max", offsets=starts, unsafe=True))
     rows = torch.arange(len(y), device=y.device, dtype=torch.float32)[:, None]  # exact up to 2^24 rows
     at_top = torch.where(y == top.repeat_interleave(starts.diff(), 0), rows, starts[:-1].min())
-    winner.copy_(torch.segment_reduce(at_top, "max", offsets=starts, unsafe=True))
+    argmax.copy_(torch.segment_reduce(at_top, "max", offsets=starts, unsafe=True))
 
 
-def winner_input_gradient(
+def argmax_input_gradient(
     z: Tensor,
     affine: tuple[Tensor, Tensor],
     dh: Tensor,
     offset: Tensor,
-    won: tuple[Tensor, Tensor],
+    max_gradient: tuple[Tensor, Tensor],
     weight: Tensor,
     starts: Tensor,
     dz: Tensor,
     sums: Tensor,
 ) -> None:
-    """`input_gradient` with `affine` = (scale, shift), of dh + offset plus, at the rows that won, gradient * weight."""
-    dtop, winner = won
+    """`input_gradient` with `affine` = (scale, shift), of dh + offset plus, at the maxima, gradient * weight."""
+    dtop, argmax = max_gradient
     dense = dh.float() + offset
-    dense.index_add_(0, winner.flatten(), (dtop[..., None] * weight).flatten(0, 1))
+    dense.index_add_(0, argmax.flatten(), (dtop[..., None] * weight).flatten(0, 1))
     input_gradient(z, *affine, dense, dz, sums)
 
 
-def winner_weight_gradient(h: Tensor, won: tuple[Tensor, Tensor], dweight: Tensor) -> None:
+def argmax_weight_gradient(h: Tensor, max_gradient: tuple[Tensor, Tensor], dweight: Tensor) -> None:
     """Adds the gradient times the rows of h `[r i]` that won to `dweight` `[o i]` float32."""
-    dtop, winner = won
-    rows = h.index_select(0, winner.flatten()).unflatten(0, winner.shape)
+    dtop, argmax = max_gradient
+    rows = h.index_select(0, argmax.flatten()).unflatten(0, argmax.shape)
     dweight += torch.einsum("so,soi->oi", dtop, rows.float())
 
 

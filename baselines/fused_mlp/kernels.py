@@ -5,7 +5,7 @@ blocks. Blocks have a fixed number of rows, so that no result depends on the num
 """
 
 import numpy as np
-from llvmlite import ir
+from llvmlite import ir  # type: ignore[import-untyped]
 from numba import njit, prange, types
 from numba.extending import intrinsic, overload
 
@@ -36,7 +36,7 @@ def _widen(value):
 @overload(_widen, inline="always")
 def _widen_overload(value):
     if value == types.uint16:
-        return lambda value: _as_float(np.uint32(value) << np.uint32(16))
+        return lambda value: _as_float(np.uint32(value) << np.uint32(16))  # type: ignore[call-arg]
     return lambda value: value
 
 
@@ -49,7 +49,7 @@ def _narrow_overload(value, like):
     if like == types.uint16:
 
         def narrow(value, like):
-            bits = _as_bits(value)
+            bits = _as_bits(value)  # type: ignore[call-arg, var-annotated]
             odd = (bits >> np.uint32(16)) & np.uint32(1)
             return np.uint16((bits + np.uint32(0x7FFF) + odd) >> np.uint32(16))
 
@@ -117,20 +117,20 @@ def input_gradient(z, scale, shift, dh, dz, sums):
 
 
 @njit(cache=True, parallel=True, fastmath={"contract"})
-def largest(y, starts, top, winner, sums):
+def segment_max(y, starts, top, argmax, sums):
     """The largest value of each set and channel and its row, and the moments over all rows.
 
     Args:
         y: `[r c]`.
         starts: `[s + 1]` where each set begins.
         top: `[s c]` float32, written.
-        winner: `[s c]` int32 row of y, the last of equals, written.
+        argmax: `[s c]` int32 row of y, the last of equals, written.
         sums: `[2 c]` float64, added to.
     """
     sets, channels = top.shape
     parts = np.zeros((sets, 2, channels), np.float32)
     for s in prange(sets):
-        part, best, where = parts[s], top[s], winner[s]
+        part, best, where = parts[s], top[s], argmax[s]
         best[:] = np.float32(-np.inf)
         where[:] = np.int32(starts[s])
         for r in range(starts[s], starts[s + 1]):
@@ -148,14 +148,14 @@ def largest(y, starts, top, winner, sums):
 
 
 @njit(cache=True, parallel=True, fastmath={"contract"})
-def winner_input_gradient(z, scale, shift, dh, offset, dtop, winner, weight, starts, dz, sums):
-    """`input_gradient` of dh + offset, plus what reaches the rows that won: dtop * weight.
+def argmax_input_gradient(z, scale, shift, dh, offset, dtop, argmax, weight, starts, dz, sums):
+    """`input_gradient` of dh + offset, plus what reaches the rows of the maxima: dtop * weight.
 
     Args:
         z: `[r i]`; dh and dz: the same.
         offset: `[i]`.
         dtop: `[s o]` float32.
-        winner: `[s o]` int32 rows of z.
+        argmax: `[s o]` int32 rows of z.
         weight: `[o i]` float32.
         starts: `[s + 1]` where each set begins.
         sums: `[2 i]` float64, added to.
@@ -168,7 +168,7 @@ def winner_input_gradient(z, scale, shift, dh, offset, dtop, winner, weight, sta
         for o in range(dtop.shape[1]):
             value = dtop[s, o]
             if value != 0:
-                target = sparse[winner[s, o] - first]
+                target = sparse[argmax[s, o] - first]
                 for c in range(channels):
                     target[c] += value * weight[o, c]
         for r in range(first, starts[s + 1]):
@@ -183,14 +183,14 @@ def winner_input_gradient(z, scale, shift, dh, offset, dtop, winner, weight, sta
 
 
 @njit(cache=True, parallel=True, fastmath={"contract"})
-def winner_weight_gradient(h, dtop, winner, dweight):
-    """Adds dtop `[s o]` times the rows of h `[r i]` that won (`winner` `[s o]`) to `dweight` `[o i]` float32."""
+def argmax_weight_gradient(h, dtop, argmax, dweight):
+    """Adds dtop `[s o]` times the rows of h `[r i]` that won (`argmax` `[s o]`) to `dweight` `[o i]` float32."""
     for o in prange(dtop.shape[1]):
         target = dweight[o]
         for s in range(len(dtop)):
             value = dtop[s, o]
             if value != 0:
-                row = h[winner[s, o]]
+                row = h[argmax[s, o]]
                 for c in range(h.shape[1]):
                     target[c] += value * _widen(row[c])
 

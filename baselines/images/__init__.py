@@ -1,1 +1,1 @@
-"""Encoders of images, with the parameter names, shapes and initialisation of torchvision."""
+"""Encoders of images, with the parameter names, shapes and initialization of torchvision."""

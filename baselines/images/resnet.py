@@ -1,4 +1,4 @@
-"""ResNet-18 (He et al. 2016, arXiv 1512.03385), as torchvision lays it out: names, shapes and initialisation."""
+"""ResNet-18 (He et al. 2016, arXiv 1512.03385), as torchvision lays it out: names, shapes and initialization."""
 
 import torch
 from gsbench_baselines.images.convolution import Conv2d
@@ -53,7 +53,7 @@ class ResNet18(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
         if num_classes is not None:
             self.fc = nn.Linear(self.width, num_classes)
-        self.to(memory_format=torch.channels_last)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def encode(self, images: Tensor) -> Tensor:
         """The features `[n 512]` of images `[n 3 h w]`: the mean over the last layer's positions."""

@@ -1,4 +1,4 @@
-"""VGG-11 (Simonyan and Zisserman 2015, arXiv 1409.1556), as torchvision lays it out: names, shapes, initialisation."""
+"""VGG-11 (Simonyan and Zisserman 2015, arXiv 1409.1556), as torchvision lays it out: names, shapes, initialization."""
 
 import torch
 from gsbench_baselines.images.convolution import Conv2d
@@ -43,11 +43,11 @@ class VGG11(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-                nn.init.zeros_(module.bias)
+                nn.init.zeros_(module.bias)  # type: ignore[arg-type]
             elif isinstance(module, nn.Linear):
                 nn.init.normal_(module.weight, 0, 0.01)
                 nn.init.zeros_(module.bias)
-        self.to(memory_format=torch.channels_last)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def encode(self, images: Tensor) -> Tensor:
         """The features `[n 25088]` of images `[n 3 h w]`: the convolutions', averaged to 7 x 7.

@@ -30,11 +30,11 @@ class _Trunk(nn.Module):
 
     def first(self, rows: Rows, offsets: Sequence[int], transforms: Tensor | None = None) -> Rows:
         """The first layer, behind a linear map of each set's rows: `[s i i]`, row vectors from the left."""
-        return linear(rows, self.layers[0], self.norms[0], offsets, _fold(self.layers[0], transforms))
+        return linear(rows, self.layers[0], self.norms[0], offsets, _fold(self.layers[0], transforms))  # type: ignore[arg-type]
 
     def rest(self, rows: Rows, offsets: Sequence[int], transforms: Tensor | None = None) -> Tensor:
         """The other two layers, the first of them behind a map of each set's rows, and the maximum: `[s width]`."""
-        rows = linear(rows, self.layers[1], self.norms[1], offsets, _fold(self.layers[1], transforms))
+        rows = linear(rows, self.layers[1], self.norms[1], offsets, _fold(self.layers[1], transforms))  # type: ignore[arg-type]
         return pool(rows, self.layers[2], self.norms[2], torch.tensor(offsets))
 
 

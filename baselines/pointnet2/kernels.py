@@ -45,7 +45,7 @@ def ball_query(positions, offsets, centers, starts, radius, limit, neighbors, co
         centers: `[m]` int64 rows, set after set.
         starts: `[s + 1]` where each set's centers begin.
         radius: float32.
-        limit: most neighbours of a center.
+        limit: most neighbors of a center.
         neighbors: `[m limit]` int64, written up to each center's count.
         counts: `[m]` int64, written.
     """

@@ -1,9 +1,10 @@
-"""PointNet++ (Qi et al. 2017, arXiv 1706.02413): PointNet on neighbourhoods, and on neighbourhoods of those.
+"""PointNet++ (Qi et al. 2017, arXiv 1706.02413): PointNet on neighborhoods, and on neighborhoods of those.
 
 Single-scale (`ssg`) and multi-scale grouping (`msg`), with the widths, radii and limits of the paper's ModelNet
 classifiers (charlesq34/pointnet2).
 """
 
+import dataclasses
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from gsbench.core.types import Batch
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """One neighbourhood size: its radius, the most neighbours, and the widths of its perceptron."""
+    """One neighborhood size: its radius, the most neighbors, and the widths of its perceptron."""
 
     radius: float
     limit: int
@@ -35,6 +36,11 @@ class Level:
 
     centers: int
     scales: tuple[Scale, ...]
+
+    def times(self, mult: float) -> "Level":
+        """With so many times the centers, and the neighbors around each."""
+        scales = tuple(dataclasses.replace(scale, limit=max(1, round(mult * scale.limit))) for scale in self.scales)
+        return Level(max(1, round(mult * self.centers)), scales)
 
 
 GROUPINGS = {
@@ -70,12 +76,12 @@ class _Perceptron(nn.Module):
     def around(
         self, points: Points, centers: Tensor, starts: Sequence[int], scale: Scale, dtype: torch.dtype
     ) -> Tensor:
-        """Features `[m o]` of the neighbourhoods around `centers` (rows of `points`)."""
+        """Features `[m o]` of the neighborhoods around `centers` (rows of `points`)."""
         pairs = find_neighbors(points.positions, points.offsets, centers, starts, scale.radius, scale.limit)
         first = self.layers[0]
         # W (x_j - c_i, f_j) = W (x_j, f_j) - W_x c_i: one product a point in place of one a pair.
-        at_points = F.linear(_channels(points), first.weight)
-        at_centers = F.linear(points.positions[centers], first.weight[:, :3])
+        at_points = F.linear(_channels(points), first.weight)  # type: ignore[arg-type]
+        at_centers = F.linear(points.positions[centers], first.weight[:, :3])  # type: ignore[index]
         rows = difference(at_points, at_centers, pairs, first, self.norms[0], dtype)
         for layer, norm in zip(self.layers[1:-1], self.norms[1:-1], strict=True):
             rows = linear(rows, layer, norm, ())
@@ -101,7 +107,7 @@ class _Abstraction(nn.Module):
     def forward(self, points: Points, dtype: torch.dtype) -> Points:
         centers, starts = choose_centers(points.positions, points.offsets, self.level.centers)
         features = [
-            perceptron.around(points, centers, starts, scale, dtype)
+            perceptron.around(points, centers, starts, scale, dtype)  # type: ignore[operator]
             for perceptron, scale in zip(self.scales, self.level.scales, strict=True)
         ]
         return Points(points.positions[centers], torch.cat(features, 1), starts)
@@ -112,15 +118,20 @@ class Encoder(nn.Module):
 
     Args:
         in_channels: channels of a point; the first three are positions.
-        grouping: `ssg`, one neighbourhood size a level, or `msg`, three.
+        grouping: `ssg`, one neighborhood size a level, or `msg`, three.
         widths: of the last abstraction's layers.
+        points_mult: centers and neighbors of each level as a multiple of the paper's, which are for 1,024 points.
     """
 
-    def __init__(self, in_channels: int, grouping: str, widths: Sequence[int] = (256, 512, 1024)) -> None:
+    def __init__(
+        self, in_channels: int, grouping: str, widths: Sequence[int] = (256, 512, 1024), points_mult: float = 1.0
+    ) -> None:
         super().__init__()
         if grouping not in GROUPINGS:
             raise InputError(f"grouping is '{grouping}' (allowed: {', '.join(GROUPINGS)})")
-        first, second = GROUPINGS[grouping]
+        if not 0 < points_mult <= 1:
+            raise InputError(f"points_mult is {points_mult} (allowed: above 0, up to 1)")
+        first, second = (level.times(points_mult) for level in GROUPINGS[grouping])
         self.first = _Abstraction(in_channels - 3, first)
         self.second = _Abstraction(self.first.out_channels, second)
         self.last = _Perceptron(3 + self.second.out_channels, widths)
@@ -140,16 +151,24 @@ class PointNet2(Encoder):
     Args:
         in_channels: channels of a point; the first three are positions.
         num_classes: number of classes.
-        grouping: `ssg`, one neighbourhood size a level, or `msg`, three.
+        grouping: `ssg`, one neighborhood size a level, or `msg`, three.
         dropout: share of the classifier's features that are dropped after each hidden layer.
+        points_mult: as in `Encoder`.
     """
 
     inputs: ClassVar[tuple[str, ...]] = ("points", "gaussians")
 
-    def __init__(self, in_channels: int, num_classes: int, grouping: str = "ssg", dropout: float = 0.5) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        num_classes: int,
+        grouping: str = "ssg",
+        dropout: float = 0.5,
+        points_mult: float = 1.0,
+    ) -> None:
         if not 0 <= dropout < 1:
             raise InputError(f"dropout is {dropout} (allowed: 0 up to, not including, 1)")
-        super().__init__(in_channels, grouping)
+        super().__init__(in_channels, grouping, points_mult=points_mult)
         self.head = Head(1024, (512, 256), num_classes, dropout)
 
     def loss(self, batch: Batch, label_smoothing: float) -> Tensor:

@@ -1,4 +1,4 @@
-"""Which points a set abstraction looks at: furthest-point centers, and the neighbourhoods around them."""
+"""Which points a set abstraction looks at: furthest-point centers, and the neighborhoods around them."""
 
 import itertools
 from collections.abc import Sequence
@@ -37,16 +37,16 @@ def find_neighbors(
 ) -> Pairs:
     """The first `limit` points of the set, in row order, within `radius` of each center.
 
-    The reference fills up smaller neighbourhoods with copies of their first point. The maximum does not see them; here
-    they do not exist, so that batch norm counts every neighbour once.
+    The reference fills up smaller neighborhoods with copies of their first point. The maximum does not see them; here
+    they do not exist, so that batch norm counts every neighbor once.
 
     Args:
         positions: `[r 3]` float32 rows, set after set.
         offsets: where each set begins, and the end.
         centers: `[m]` rows of the centers, set after set.
         starts: where each set's centers begin, and the end.
-        radius: of a neighbourhood.
-        limit: most neighbours of a center.
+        radius: of a neighborhood.
+        limit: most neighbors of a center.
     """
     if positions.is_cuda:
         neighbors, counts = _query_on_device(positions, offsets, centers, starts, radius, limit)
@@ -91,7 +91,7 @@ def _choose_on_device(positions: Tensor, offsets: Sequence[int], sizes: Sequence
 def _query_on_device(
     positions: Tensor, offsets: Sequence[int], centers: Tensor, starts: Sequence[int], radius: float, limit: int
 ) -> tuple[Tensor, Tensor]:
-    """Rows `[m limit]` of the neighbours (the rest is undefined) and their number `[m]`, for a GPU."""
+    """Rows `[m limit]` of the neighbors (the rest is undefined) and their number `[m]`, for a GPU."""
     points = _padded(positions, offsets)
     at = _padded(positions[centers], starts)
     inside = (at[:, :, None] - points[:, None]).square().sum(-1) <= radius * radius

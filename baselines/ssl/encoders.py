@@ -19,11 +19,11 @@ _GEOMETRY, _TRUE_SH = 10, 48
 """Channels of a Gaussian's position, log-scales and quaternion, and of its spherical harmonics up to degree 3."""
 
 _PUBLISHED_SH = slice(_GEOMETRY + 3, _GEOMETRY + 47)
-"""The 44 channels f_rest_0 to f_rest_43 of an INRIA PLY: no base colour, and not the last coefficient of blue."""
+"""The 44 channels f_rest_0 to f_rest_43 of an INRIA PLY: no base color, and not the last coefficient of blue."""
 
 
 def _pointnet(channels: int) -> PointNet:
-    """F_p. Its transforms start near the identity, by PyTorch's own initialisation, as the reference's do."""
+    """F_p. Its transforms start near the identity, by PyTorch's own initialization, as the reference's do."""
     encoder = PointNet(channels, 512)
     for transform in (encoder.input_transform, encoder.feature_transform):
         transform.head.last.reset_parameters()
@@ -49,7 +49,7 @@ class Encoders(nn.Module):
         in_channels: channels of a Gaussian; the first three are positions.
         points: the encoder of Gaussians: with 512 features `pointnet` or `pointnet++`, as published; with 1024
             `pointnet-vanilla` (no transforms; `-narrow` with 256, `-wide` with 4096), `pointnet++-wide` (several
-            neighbourhood sizes a level) or `pointnet++-ssg` (one, a quarter of the work).
+            neighborhood sizes a level) or `pointnet++-ssg` (one, a quarter of the work).
         published_sh: whether the spherical harmonics are cut to the 44 coefficients of the published runs.
         code: the features of Gaussians are a linear map of the encoder's to so many; None: the encoder's own.
     """

@@ -57,5 +57,5 @@ class CrossModal(Encoders):
             self.fusion_loss(view, points, same, label_smoothing) for view, same in zip(views, answers, strict=True)
         ]
         with torch.autocast(points.device.type, enabled=False):
-            triplet = F.triplet_margin_loss(*views, margin=self.margin)
+            triplet = F.triplet_margin_loss(*views, margin=self.margin)  # type: ignore[misc]
         return self.triplet_weight * triplet + self.match_weight * torch.stack(matches).sum()

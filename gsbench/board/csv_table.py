@@ -8,7 +8,7 @@ from gsbench.board.truth import Truth
 from gsbench.store.audit import LEVELS
 
 _PRETEXT = ("features", "sampling", "num_points", "num_views", "objects", "epochs", "precision")
-"""What the CSV says of how an encoder learnt."""
+"""What the CSV says of how an encoder learned."""
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """What a cell begins with that spreadsheets run, the wide forms of the signs among it."""
@@ -62,7 +62,7 @@ def _record(truth: Truth, row: Row) -> dict[str, object]:
         "recipe_sha256": model.recipe_sha256,
         "code_sha256": model.code_sha256 or "unknown",
         **{f"pretext_{key}": getattr(pretext, key) if pretext else "" for key in _PRETEXT},
-        **{f"stated_{key}": f"{value:.6f}" for key, value in row.stated.items()},
+        **{f"stated_{key}": f"{value:.6f}" for key, value in row.unverified.items()},
     }
 
 

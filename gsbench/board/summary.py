@@ -1,15 +1,12 @@
-"""The board in short, for the README: a line a model and input, its accuracies side by side by the share of labels."""
+"""The board in brief, for the README: for each data set and input the rows of the highest accuracy."""
 
-import dataclasses
-
-from tabulate import tabulate
+from typing import get_args
 
 from gsbench.board.table import (
     NONE,
     Row,
-    as_cells,
     as_markdown,
-    describe_data,
+    compact_table,
     describe_figure,
     describe_input,
     describe_labels,
@@ -18,17 +15,20 @@ from gsbench.board.table import (
 )
 from gsbench.board.truth import Truth
 from gsbench.core.results import Result
+from gsbench.core.tasks import Modality
+
+MOST = 3
+"""Rows of a data set and input."""
 
 _NOTES = (
-    "Accuracy in per cent on the test objects, by the share of the training labels. A number alone is of one seed; "
-    "where several seeds or draws of the labels ran, mean ± sample standard deviation and how many. *Published* is of "
-    "all labels, unless it says otherwise. 95 % intervals, which rows can be told from the best one, class accuracy "
-    "and the scores without leaked objects: the [whole table]({})."
+    "Accuracy in per cent on the test objects, by the share of the training labels; without ± it is of one seed. "
+    "*Published* is what a paper reports on its own data. Intervals, ties, and scores without leaked objects: the "
+    "[whole table]({})."
 )
 
 
 def summary(tables: list[tuple[Truth, list[Row]]], whole: str) -> str:
-    """A section a data set, as in the whole table, of which each line holds the rows that differ in labels alone.
+    """A table for each data set: of each input the best rows, the first of them in bold.
 
     Args:
         tables: as `markdown` takes them.
@@ -36,46 +36,65 @@ def summary(tables: list[tuple[Truth, list[Row]]], whole: str) -> str:
     """
     if not tables:
         return "No entries yet.\n"
-    return "\n".join([*(_section(truth, rows) for truth, rows in tables), _NOTES.format(whole), ""])
+    return "\n\n".join([*(_section(truth, rows) for truth, rows in tables), _NOTES.format(whole)]) + "\n"
 
 
 def _section(truth: Truth, rows: list[Row]) -> str:
-    shares = {row.first.task.regime: describe_labels(truth, row) for row in rows}  # all draws have as many objects
+    blocks = [_best(rows, modality) for modality in get_args(Modality)]
+    shown_rows = [row for block in blocks for line in block for row in line.values()]
+    shares = {
+        row.first.task.regime: describe_labels(truth, row) for row in shown_rows
+    }  # all draws have as many objects
     regimes = sorted(shares, reverse=True)
-    lines: dict[str, dict[int, Row]] = {}
-    for row in rows:
-        lines.setdefault(_line(row.first), {})[row.first.task.regime] = row
     body = [
         {
-            **_names(next(iter(by_regime.values())).first),
-            **{shares[regime]: _accuracy(by_regime.get(regime)) for regime in regimes},
-            "Published": _published(by_regime),
+            "Model": _model(next(iter(line.values())).first),
+            "Input": describe_input(next(iter(line.values())).first.task),
+            **{shares[regime]: _accuracy(line.get(regime), bold=place == 0) for regime in regimes},
+            "Published": _published(line),
         }
-        for by_regime in lines.values()
+        for block in blocks
+        for place, line in enumerate(block)
     ]
-    table = tabulate(as_cells(body), headers="keys", tablefmt="github", disable_numparse=True)
-    return f"### {as_markdown(truth.dataset)}\n\n{describe_data(truth)}\n\n{table}\n"
+    shown = f"**{as_markdown(truth.dataset)}** `{truth.fingerprint[:8]}`, {len(truth.labels)} test objects"
+    count = len({_line(row.first) for row in rows})
+    more = f", the best {MOST} of each input among {count}" if count > len(body) else ""
+    return f"{shown}{more}:\n\n{compact_table(body)}"
 
 
-def _line(result: Result) -> str:
+def _best(rows: list[Row], modality: Modality) -> list[dict[int, Row]]:
+    """The best rows of an input, those that differ in labels alone together, by the share of the labels."""
+    lines: dict[tuple[object, ...], dict[int, Row]] = {}
+    for row in rows:
+        if row.first.task.modality == modality:
+            lines.setdefault(_line(row.first), {})[row.first.task.regime] = row
+    return sorted(lines.values(), key=_rank)[:MOST]
+
+
+def _line(result: Result) -> tuple[object, ...]:
     """What the rows of a line share: all but the labels."""
-    task = dataclasses.replace(result.task, regime=100, draw=0)
-    return f"{task.slug()}/{result.model.name}/{result.pretext.slug() if result.pretext else ''}"
+    return describe_input(result.task), result.model.name, result.pretext.slug() if result.pretext else ""
 
 
-def _names(result: Result) -> dict[str, str]:
-    """Model and input; an encoder of images is told from others by what it learnt from."""
-    seen = describe_input(result.task)
-    if result.task.modality == "images" and result.pretext is not None:
-        seen = f"{seen}; learnt from {describe_pretext(result.pretext)}"
-    return {"Model": f"{as_markdown(result.model.title)} `{result.model.name}`", "Input": seen}
+def _rank(by_regime: dict[int, Row]) -> tuple[float, ...]:
+    """By accuracy, that of most labels first."""
+    regime = max(by_regime)
+    return -regime, -by_regime[regime].metrics["accuracy"][0]
 
 
-def _accuracy(row: Row | None) -> str:
+def _model(result: Result) -> str:
+    """An encoder of images is told from others by what it learned from."""
+    learned = result.task.modality == "images" and result.pretext is not None
+    more = f"; learned from {describe_pretext(result.pretext)}" if learned else ""
+    return f"{as_markdown(result.model.title)} `{result.model.name}`{more}"
+
+
+def _accuracy(row: Row | None, bold: bool) -> str:
     if row is None:
         return NONE
     runs = len(row.correct)
-    return percent(*row.metrics["accuracy"]) + (f" ({runs})" if runs > 1 else "")
+    text = percent(*row.metrics["accuracy"]) + (f" ({runs})" if runs > 1 else "")
+    return f"**{text}**" if bold else text
 
 
 def _published(by_regime: dict[int, Row]) -> str:

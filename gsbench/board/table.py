@@ -9,7 +9,6 @@ from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool
-from tabulate import tabulate
 
 from gsbench.board.entries import Entry, check_one_recipe
 from gsbench.board.truth import Truth
@@ -52,7 +51,7 @@ _NOTES_ON_DRAWS = (
 )
 
 _NOTES_ON_PRETEXT = (
-    "Rows of a *probe* are a linear support-vector machine on the frozen features of an encoder that learnt without "
+    "Rows of a *probe* are a linear support-vector machine on the frozen features of an encoder that learned without "
     "labels; rows of *finetune* trained that encoder further. Epochs and training objects are those with labels."
 )
 
@@ -67,7 +66,7 @@ class Row:
         correct: `[r n]` which run got which test object right.
         metrics: metric -> mean and sample standard deviation over the runs.
         without: level -> mean accuracy on the test objects that have not leaked at that level.
-        stated: what the runs state and predictions do not give, pretext scores too -> mean over the runs.
+        unverified: what the runs state and predictions do not give, pretext scores too -> mean over the runs.
         interval: 95 % interval of the mean accuracy, over objects.
         standing: in its task: `alone`, `best`, `tied` with the best one, or `behind` it.
         p_value: of the difference to the best row, adjusted over all pairs of rows of the task; None where there is
@@ -81,7 +80,7 @@ class Row:
     correct: Bool[Array, "r n"]
     metrics: dict[str, tuple[float, float | None]]
     without: dict[Level, float]
-    stated: dict[str, float]
+    unverified: dict[str, float]
     interval: tuple[float, float]
     standing: Literal["alone", "best", "tied", "behind"] = "alone"
     p_value: float | None = None
@@ -90,21 +89,28 @@ class Row:
 
 
 def make_rows(truth: Truth, entries: list[Entry]) -> list[Row]:
-    """The rows of one data set: tasks in the order of label share and name, and by accuracy within each.
+    """The rows of one data set: task by task, tasks by what the model sees and by label share, rows by accuracy.
 
     Raises:
         CheckError: entries of one row that were made in different ways.
     """
-    tasks: dict[str, dict[tuple[str, str], list[Entry]]] = {}
-    for entry in sorted(entries, key=lambda entry: (-entry.result.task.regime, str(entry.path))):
-        by_model = tasks.setdefault(_any_draw(entry.result.task).slug(), {})
-        learnt_from = entry.result.pretext.slug() if entry.result.pretext else ""
-        by_model.setdefault((entry.result.model.name, learnt_from), []).append(entry)
+    tasks: dict[Task, dict[tuple[str, str], list[Entry]]] = {}
+    for entry in sorted(entries, key=lambda entry: (_order(entry.result.task), str(entry.path))):
+        by_model = tasks.setdefault(dataclasses.replace(_any_draw(entry.result.task), revision="any"), {})
+        learned_from = entry.result.pretext.slug() if entry.result.pretext else ""
+        by_model.setdefault((entry.result.model.name, learned_from), []).append(entry)
     return [row for by_model in tasks.values() for row in _rank([_row(truth, group) for group in by_model.values()])]
 
 
 def _any_draw(task: Task) -> Task:
     return dataclasses.replace(task, draw=0)
+
+
+def _order(task: Task) -> tuple[object, ...]:
+    """By what the model sees, counts as numbers, and then the largest share of the labels first."""
+    shape = (task.features or "", task.sampling or "", task.views_from or "", task.cameras)
+    count = task.num_points or task.num_views or 0
+    return task.modality, task.protocol != "supervised", task.protocol, shape, count, -task.regime, task.draw
 
 
 def _row(truth: Truth, entries: list[Entry]) -> Row:
@@ -114,17 +120,17 @@ def _row(truth: Truth, entries: list[Entry]) -> Row:
     metrics = {key: mean_and_std([result.metrics[key] for result in results]) for key in results[0].metrics}
     draws = len({result.task.draw for result in results})
     without, interval = accuracy_without(truth, correct), accuracy_interval(correct)
-    return Row(results[0], draws, correct, metrics, without, stated_means(results), interval)
+    return Row(results[0], draws, correct, metrics, without, unverified_means(results), interval)
 
 
-def stated_means(results: Sequence[Result]) -> dict[str, float]:
+def unverified_means(results: Sequence[Result]) -> dict[str, float]:
     """The means of what all runs state and predictions do not give, scores of pretext tasks among them."""
     runs = [result.stated | (result.pretext.metrics if result.pretext else {}) for result in results]
     keys = [key for key in runs[0] if all(key in run for run in runs)]
     return {key: mean_and_std([run[key] for run in runs])[0] for key in keys}
 
 
-def stated_score(stated: dict[str, float], key: str) -> str | None:
+def unverified_score(stated: dict[str, float], key: str) -> str | None:
     """`86.2 ± 0.5`, a score over draws of the points; `86.2` where there is one draw; None where it is not stated."""
     drawn = f"{key}_over_draws"
     if drawn in stated:
@@ -164,7 +170,7 @@ def markdown(tables: list[tuple[Truth, list[Row]]]) -> str:
 
 
 def _over_draws(rows: list[Row]) -> bool:
-    return any("accuracy_over_draws" in row.stated for row in rows)
+    return any("accuracy_over_draws" in row.unverified for row in rows)
 
 
 def _learns_from_pairs(rows: list[Row]) -> bool:
@@ -172,18 +178,25 @@ def _learns_from_pairs(rows: list[Row]) -> bool:
 
 
 def _section(truth: Truth, rows: list[Row]) -> str:
+    tasks: dict[str, list[Row]] = {}
+    for row in rows:
+        tasks.setdefault(f"{describe_input(row.first.task)}, {describe_labels(truth, row)}", []).append(row)
     pairs, draws = _learns_from_pairs(rows), _over_draws(rows)
+    tables = "".join(f"\n#### {task}\n\n{_table(truth, of_task, pairs, draws)}\n" for task, of_task in tasks.items())
+    return f"### {as_markdown(truth.dataset)}\n\n{describe_data(truth)}\n{tables}"
+
+
+def _table(truth: Truth, rows: list[Row], pairs: bool, draws: bool) -> str:
+    """The rows of one task, the best first."""
     body = [
         {
             "Model": f"{as_markdown(row.first.model.title)} `{row.first.model.name}`",
-            **({"Learnt before from": describe_pretext(row.first.pretext)} if pairs else {}),
-            "Input": describe_input(row.first.task),
-            "Labels": _labels(truth, row),
+            **({"Learned before from": describe_pretext(row.first.pretext)} if pairs else {}),
             "Accuracy": percent(*row.metrics["accuracy"]),
             "Class acc.": percent(*row.metrics["class_accuracy"]),
             **({"Over draws": _draws(row)} if draws else {}),
             **leak_columns(truth, row.without),
-            "n": str(len(row.correct)),
+            "n": f"{len(row.correct)}{_drawn(row)}",
             "95 % interval": " to ".join(f"{100 * bound:.1f}" for bound in row.interval),
             "In its task": _standing(row),
             "Published": _published(row.first.reported),
@@ -192,8 +205,14 @@ def _section(truth: Truth, rows: list[Row]) -> str:
         }
         for row in rows
     ]
-    table = tabulate(as_cells(body), headers="keys", tablefmt="github", disable_numparse=True)
-    return f"### {as_markdown(truth.dataset)}\n\n{describe_data(truth)}\n\n{table}\n"
+    return compact_table(body)
+
+
+def compact_table(lines: list[dict[str, str]]) -> str:
+    """A table of Markdown whose columns are as wide as their texts, not as the widest of them."""
+    cells = as_cells(lines)
+    rows = [list(cells[0]), ["---"] * len(cells[0]), *(list(line.values()) for line in cells)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def as_cells(lines: list[dict[str, str]]) -> list[dict[str, str]]:
@@ -268,7 +287,7 @@ def describe_input(task: Task) -> str:
 
 
 def describe_pretext(pretext: Pretext | None) -> str:
-    """What an encoder learnt from without labels, in a table's words."""
+    """What an encoder learned from without labels, in a table's words."""
     if pretext is None:
         return NONE
     gaussians = f"{pretext.num_points} Gaussians {pretext.features}, {pretext.sampling}"
@@ -293,11 +312,11 @@ def describe_labels(truth: Truth, row: Row) -> str:
     return describe_share(row.first.task.regime, row.first.run.train_objects, truth.train_objects(100))
 
 
-def _labels(truth: Truth, row: Row) -> str:
-    share = describe_labels(truth, row)
+def _drawn(row: Row) -> str:
+    """Which draw of the labels, or how many of them, the runs cover."""
     if row.first.task.regime == 100:
-        return share
-    return f"{share}, draw {row.first.task.draw}" if row.draws == 1 else f"{share}, {row.draws} draws"
+        return ""
+    return f", draw {row.first.task.draw}" if row.draws == 1 else f", {row.draws} draws"
 
 
 def _standing(row: Row) -> str:
@@ -314,8 +333,8 @@ def _fewer(objects: float) -> str:
 
 
 def _draws(row: Row) -> str:
-    score = stated_score(row.stated, "accuracy")
-    return NONE if score is None else f"{score} ({row.stated['sampling_draws']:.0f})"
+    score = unverified_score(row.unverified, "accuracy")
+    return NONE if score is None else f"{score} ({row.unverified['sampling_draws']:.0f})"
 
 
 def _unless_fp32(row: Row) -> str:

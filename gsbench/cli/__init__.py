@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import NoReturn
 
 from gsbench import __version__
-from gsbench.cli.interrupts import interruptible
 from gsbench.cli.messages import (
     INTERNAL_ERROR,
     STANDARD_OUTPUT,
     bad_input,
     internal_error,
+    interruptible,
     prepare_streams,
     silence_broken_streams,
 )
@@ -60,8 +60,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: Sequence[str] | None, args: argparse.Namespace) -> int:
+    parser = _make_parser()
+    if not (sys.argv[1:] if argv is None else argv):
+        parser.print_help()
+        return 0
     try:
-        _make_parser().parse_args(argv, args)
+        parser.parse_args(argv, args)
     except SystemExit as leave:  # the parser has said what it had to, as for --help
         return int(leave.code or 0)
     status: int = args.run(args)
@@ -114,7 +118,7 @@ def _outside(error: BaseException) -> str | None:
 
 def _make_parser() -> _Parser:
     # Here, where an interrupt is caught.
-    from gsbench.cli import audit, board, data, figures, formats, machine, reproduction, scoring, verification
+    from gsbench.cli import board, data, formats, machine, paper, scoring
 
     parser = _Parser(
         prog="gsbench",
@@ -124,7 +128,7 @@ def _make_parser() -> _Parser:
     )
     parser.add_argument("--version", action="version", version=f"gsbench {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for group in (scoring, reproduction, figures, data, verification, formats, audit, board, machine):
+    for group in (scoring, paper, data, formats, board, machine):
         group.add_commands(commands)
     for every in (parser, *commands.choices.values()):
         every.add_argument(

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gsbench.cli.messages import failed_check, notice
+from gsbench.cli.messages import failed_check, note
 from gsbench.core.parsing import InputError
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def _tell_unfinished(board: Path) -> None:
     from gsbench.board import unfinished_files
 
     for path in unfinished_files(board):
-        notice(f"{path}: passed over, it is unfinished (if no gsbench is running, remove it)")
+        note(f"{path}: passed over, it is unfinished (if no gsbench is running, remove it)")
 
 
 def _truth(task: "Task", board: Path, data: str | None) -> "Truth":
@@ -126,7 +126,7 @@ def _truth(task: "Task", board: Path, data: str | None) -> "Truth":
         return load_truth(known)
     from gsbench.store.folder import resolve
 
-    return make_truth(resolve(data or task.dataset, notify=notice), task.split)
+    return make_truth(resolve(data or task.dataset, notify=note), task.split)
 
 
 def _compare(args: argparse.Namespace) -> int:

@@ -1,12 +1,20 @@
-"""`gsbench build`."""
+"""`gsbench build`, `gsbench verify` and `gsbench audit`."""
 
 import argparse
+import dataclasses
+import json
+import os
+import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gsbench.cli.arguments import mesh_folder, positive_int, two_counts
-from gsbench.cli.messages import notice
-from gsbench.cli.progress import steps_bar
+from gsbench.cli.messages import failed_check, note
+from gsbench.cli.progress import progress_bar, steps_bar
+from gsbench.core.parsing import InputError
+
+if TYPE_CHECKING:
+    from gsbench.produce.verification import Report
 
 
 def add_commands(commands: Any) -> None:
@@ -19,6 +27,8 @@ def add_commands(commands: Any) -> None:
     )
     _add_build_options(build)
     build.set_defaults(run=_build)
+    add_verify(commands)
+    add_audit(commands)
 
 
 def _add_build_options(parser: argparse.ArgumentParser) -> None:
@@ -72,7 +82,7 @@ def _build(args: argparse.Namespace) -> int:
     from gsbench.store.folder import MINI
 
     if str(args.out) == MINI:
-        notice(f"`{MINI}` is the embedded data set everywhere; what is written to this folder is read as ./{MINI}")
+        note(f"`{MINI}` is the embedded data set everywhere; what is written to this folder is read as ./{MINI}")
     with steps_bar() as progress:
         manifest = build(
             args.meshes,
@@ -98,3 +108,124 @@ def _build(args: argparse.Namespace) -> int:
     for object_id, reason in manifest.set_aside.items():
         print(f"set aside: {object_id}: {reason}")
     return 0
+
+
+def add_audit(commands: Any) -> None:
+    """Adds this module's command to argparse's subparsers."""
+    audit = commands.add_parser(
+        "audit",
+        help="find duplicates, leaks between the splits, and defects in a folder of meshes",
+        description="Looks for exact and near duplicates across classes and splits, for broken meshes, and for objects "
+        "that the official split of ModelNet10 has and the folder lacks.",
+        allow_abbrev=False,
+    )
+    audit.add_argument("meshes", metavar="MESHES", type=mesh_folder, help="<label>/<train|test>/<object_id>.off")
+    audit.add_argument("--out", metavar="FILE", type=Path, help="write every finding there, as JSON")
+    audit.add_argument("--json", action="store_true", help="print every finding as JSON")
+    audit.add_argument("--note", metavar="TEXT", default="", help="a line about these meshes, kept with the findings")
+    audit.add_argument("--workers", metavar="N", type=positive_int, help="processes (default: one a core)")
+    audit.set_defaults(run=_audit)
+
+
+def _audit(args: argparse.Namespace) -> int:
+    if args.out is not None:
+        _check_out(args.out)
+    from gsbench.produce.audit import audit
+    from gsbench.store.audit import audit_json, save_audit
+
+    with progress_bar("meshes and pairs") as progress:
+        found = audit(args.meshes, args.workers, " ".join(args.note.split()), progress)
+    if args.out is not None:
+        save_audit(found, args.out)
+    if args.json:
+        sys.stdout.write(audit_json(found))
+        return 0
+    from tabulate import tabulate
+
+    rows = [(kind.replace("_", " "), count) for kind, count in found.counts().items()]
+    print(tabulate([*found.objects.items(), *rows], headers=("kind", "count"), tablefmt="github"))
+    return 0
+
+
+def _check_out(path: Path) -> None:
+    """Raises an InputError now rather than an OSError after minutes of work."""
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder (allowed: a file to write)")
+    if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+        raise InputError(f"{path}: cannot be written, {path.parent} must be a folder that can be written to")
+
+
+_NAMED = 10
+
+
+def add_verify(commands: Any) -> None:
+    """Adds `gsbench verify`."""
+    verify = commands.add_parser(
+        "verify",
+        help="check every hash and every value of a data folder",
+        description="Recomputes every hash of a data folder, checks every value, and holds the Gaussians against the "
+        "objects' surfaces and images. Exit 1 if anything is wrong.",
+        allow_abbrev=False,
+    )
+    add = verify.add_argument
+    add("folder", metavar="DIR|NAME", help="what `gsbench build` wrote, mini, modelnet10-gs, or ORG/NAME[@REV]")
+    add("--meshes", metavar="DIR", type=Path, help="measure against these meshes, not against the stored points")
+    add("--all-images", action="store_true", help="decode every image, not just those of a sample of objects")
+    add("--json", action="store_true", help="print the report as JSON")
+    verify.set_defaults(run=_verify)
+
+
+def _verify(args: argparse.Namespace) -> int:
+    from gsbench.produce.verification import verify
+    from gsbench.store.folder import resolve
+
+    folder = resolve(args.folder, notify=note)
+    with progress_bar("bytes") as progress:
+        report = verify(folder, args.meshes, args.all_images, progress)
+    if args.json:
+        print(json.dumps({**dataclasses.asdict(report), "ok": report.ok}, indent=1))
+        return 0 if report.ok else 1
+    for problem in report.problems:
+        failed_check(f"{args.folder}: {problem}")
+    if report.ok:
+        print(
+            f"{args.folder}: ok: {report.name} {report.version}, fingerprint {report.fingerprint[:8]}, "
+            f"{report.shards} shards, {report.rows} rows"
+        )
+        _print_findings(report)
+    return 0 if report.ok else 1
+
+
+def _print_findings(report: "Report") -> None:
+    images, alignment = report.images, report.alignment
+    if images.rows:
+        print(
+            f"images: {images.rows}, of which {images.decoded} were decoded; {images.rendered} were rendered again "
+            f"from the Gaussians, {images.scored} scored again"
+        )
+    if alignment:
+        cosine = f"; thin axes and normals: |cosine| {alignment.axes['w x y z']:.2f}" if alignment.axes else ""
+        worst = ", ".join(f"{name} {share:.2%}" for name, share in alignment.worst.items())
+        print(
+            f"distance of centers to the surface ({'exact' if alignment.against == 'meshes' else 'estimated'}): mean "
+            f"{alignment.mean:.2%} of the extent{cosine}; worst: {worst}"
+        )
+    if report.quality:
+        _print_quality(report)
+    if report.missing:
+        more = f" and {len(report.missing) - _NAMED} more" if len(report.missing) > _NAMED else ""
+        named = ", ".join(report.missing[:_NAMED])
+        print(f"objects of the official split that are not here: {len(report.missing)}: {named}{more}")
+    for object_id, reason in report.set_aside.items():
+        print(f"set aside: {object_id}: {reason}")
+
+
+def _print_quality(report: "Report") -> None:
+    from tabulate import tabulate
+
+    rows = [
+        {"PSNR (dB)": name, **{key: f"{value:.2f}" for key, value in values.items()}}
+        for name, values in report.quality.items()
+    ]
+    print(tabulate(rows, headers="keys", tablefmt="github", disable_numparse=True))
+    print("lowest PSNR: " + ", ".join(f"{name} {psnr:.2f}" for name, psnr in report.worst.items()))

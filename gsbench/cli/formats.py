@@ -5,7 +5,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gsbench.cli.messages import notice
+from gsbench.cli.messages import note
 from gsbench.cli.progress import progress_bar
 from gsbench.core.parsing import InputError
 
@@ -62,10 +62,10 @@ def _convert(args: argparse.Namespace) -> int:
         raise InputError(f"{args.out}: IN and OUT are the same file (allowed: different ones)")
     gaussians = _load(args, suffix)
     axes = args.axes or "z-up"
-    save_splats(gaussians, args.out, axes, notice)
+    save_splats(gaussians, args.out, axes, note)
     degree = sh_degree_of(gaussians.sh.shape[1])
     if suffix in LOSSY:
-        notice(f"{args.out}: {suffix} is lossy: {_describe_loss(gaussians, args.out, axes)}")
+        note(f"{args.out}: {suffix} is lossy: {_describe_loss(gaussians, args.out, axes)}")
     print(f"{args.out}: {len(gaussians)} Gaussians of SH degree {degree}, {args.out.stat().st_size} bytes")
     return 0
 
@@ -77,11 +77,11 @@ def _load(args: argparse.Namespace, out_suffix: str) -> "Gaussians":
     if not name or Path(args.source).exists():
         if Path(args.source).is_dir():
             raise InputError(f"{args.source}: is a folder (allowed: a file, or DATA:OBJECT_ID such as mini:chair_0001)")
-        gaussians = load_splats(args.source, args.opacity, args.axes or "z-up", notice, args.scales)
+        gaussians = load_splats(args.source, args.opacity, args.axes or "z-up", note, args.scales)
         in_suffix = suffix_of(args.source)
         if (in_suffix in NAMED_AXES) != (out_suffix in NAMED_AXES):
             named = args.source if in_suffix in NAMED_AXES else args.out
-            notice(f"{named}: y is up there; the other file's axes taken as {args.axes or 'z-up'} (--axes)")
+            note(f"{named}: y is up there; the other file's axes taken as {args.axes or 'z-up'} (--axes)")
         return gaussians
 
     from gsbench.store.folder import open_folder, resolve
@@ -89,7 +89,7 @@ def _load(args: argparse.Namespace, out_suffix: str) -> "Gaussians":
 
     if args.axes is not None or args.opacity != "logit" or args.scales is not None:
         raise InputError(f"{args.source}: --axes, --opacity and --scales are for files, a data folder leaves no doubt")
-    return load_object(open_folder(resolve(name, configs=["gaussians"], notify=notice)), object_id)
+    return load_object(open_folder(resolve(name, configs=["gaussians"], notify=note)), object_id)
 
 
 def _split(source: str) -> tuple[str, str]:

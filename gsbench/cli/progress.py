@@ -1,5 +1,6 @@
 """The progress bar of every command."""
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
@@ -35,6 +36,54 @@ def progress_bar(label: str) -> Iterator[Update]:
             bar.update(task, completed=done, total=total, description=text)
 
         yield update
+
+
+LONG = 60.0
+"""Seconds of training that are told beforehand."""
+
+
+class Epochs:
+    """Says how long a training will take where that is long, and then, where no bar moves, how each epoch went."""
+
+    def __init__(self, say: Callable[[str], None], hint: str = "") -> None:
+        """`say` takes a line; `hint` is what to do about a long training, or nothing."""
+        self._say, self._hint = say, hint
+        self._begun: tuple[float, int] | None = None
+        self._told = self._long = False
+
+    def step(self, done: int, total: int) -> None:
+        """Takes note of a step; the first ones are slower than the others and do not count."""
+        now = time.monotonic()
+        if self._begun is None or done <= self._begun[1]:
+            self._begun, self._told = (now, done), False
+        elif not self._told and done - self._begun[1] >= 5 and now - self._begun[0] >= 2:
+            self._told = True
+            seconds = (now - self._begun[0]) / (done - self._begun[1]) * (total - done)
+            self._long = seconds > LONG
+            if self._long:
+                self._say(f"training takes about {in_words(seconds)} on this machine{self._hint}")
+
+    def epoch(self, done: int, total: int, seconds: float) -> None:
+        """Says how an epoch went, of a long training."""
+        self._long = self._long or (total - done) * seconds > LONG
+        if self._long and not _moves():
+            left = f", about {in_words((total - done) * seconds)} left" if done < total else ""
+            self._say(f"epoch {done} of {total} in {in_words(seconds)}{left}")
+
+
+def in_words(seconds: float) -> str:
+    """A duration for people: `40 s`, `12 min`, `1.5 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _moves() -> bool:
+    """Whether standard error shows bars."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    return console.is_terminal and not console.is_dumb_terminal
 
 
 @contextmanager
@@ -75,5 +124,6 @@ def _bar(columns: "Sequence[ProgressColumn]", speed_seconds: float = 30.0) -> "P
     from rich.progress import Progress
 
     console = Console(stderr=True)
-    moves = console.is_terminal and not console.is_dumb_terminal
-    return Progress(*columns, console=console, transient=True, disable=not moves, speed_estimate_period=speed_seconds)
+    return Progress(
+        *columns, console=console, transient=True, disable=not _moves(), speed_estimate_period=speed_seconds
+    )

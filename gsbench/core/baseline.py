@@ -7,7 +7,6 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from gsbench.core.parsing import InputError, read_toml, suggest
 from gsbench.core.recipe import Recipe, load_recipe
-from gsbench.core.recipe_package import import_beside
 from gsbench.core.source import (
     BASELINES,
     LIBRARY,
@@ -15,6 +14,7 @@ from gsbench.core.source import (
     Read,
     find_sources,
     has_module,
+    import_beside,
     public_modules,
     reader,
     source_location,

@@ -15,8 +15,7 @@ from ctypes.util import find_library
 from dataclasses import dataclass
 from pathlib import Path
 
-from gsbench.core.environment import user_caches
-from gsbench.core.memory import available_cores
+from gsbench.core.environment import available_cores, user_caches
 
 HUB_SECONDS = 3.0
 GB = 1024**3
@@ -114,13 +113,13 @@ def _cuda() -> Check:
 def _gsplat() -> Check:
     if importlib.util.find_spec("gsplat") is None:
         fix = "pip install 'gsbench-3d[cuda]'" if shutil.which("nvidia-smi") else None
-        return Check("gsplat", False, False, "not installed; the CPU rasteriser is used", fix)
+        return Check("gsplat", False, False, "not installed; the CPU rasterizer is used", fix)
     version = importlib.metadata.version("gsplat")
     if importlib.util.find_spec("gsplat.csrc") is not None or _compiled_by_torch("gsplat_cuda"):
         return Check("gsplat", True, False, f"{version}, extension built")
     if shutil.which("nvidia-smi") is None or shutil.which("nvcc") is None:
         missing = "NVIDIA driver" if shutil.which("nvidia-smi") is None else "nvcc"
-        found = f"{version}, extension not built: no {missing}; the CPU rasteriser is used"
+        found = f"{version}, extension not built: no {missing}; the CPU rasterizer is used"
         return Check("gsplat", False, False, found)
     build = "python -c 'from gsplat.cuda._backend import _C'"
     return Check("gsplat", False, False, f"{version}, extension not built; the first use takes minutes", build)

@@ -62,12 +62,12 @@ def covariances(quats: Float[Array, "n 4"], scales: Float[Array, "n 3"]) -> Floa
 
 
 def rgb_to_dc(rgb: Float[Array, "*n 3"]) -> Float[Array, "*n 3"]:
-    """DC spherical-harmonic coefficients of colours in 0..1."""
+    """DC spherical-harmonic coefficients of colors in 0..1."""
     return (rgb - 0.5) / SH_C0
 
 
 def dc_to_rgb(dc: Float[Array, "*n 3"]) -> Float[Array, "*n 3"]:
-    """Colours of DC spherical-harmonic coefficients, not clamped."""
+    """Colors of DC spherical-harmonic coefficients, not clamped."""
     return dc * SH_C0 + 0.5
 
 
@@ -99,7 +99,7 @@ def sh_basis(directions: Float[Array, "n 3"], degree: int) -> Float[Array, "n k"
 
 
 def eval_sh(sh: Float[Array, "n k 3"], directions: Float[Array, "n 3"]) -> Float[Array, "n 3"]:
-    """Colours `[n 3]`, clamped at 0 below, of coefficients `sh` seen along unit `directions` (camera to Gaussian)."""
+    """Colors `[n 3]`, clamped at 0 below, of coefficients `sh` seen along unit `directions` (camera to Gaussian)."""
     basis = sh_basis(directions, sh_degree_of(sh.shape[1]))
     return np.maximum(np.einsum("nk,nkc->nc", basis, sh) + 0.5, 0)
 

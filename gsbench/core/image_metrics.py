@@ -26,7 +26,7 @@ def psnr(a: Float[Array, "..."], b: Float[Array, "..."]) -> float:
 def psnr_of_bytes(a: UInt8[Array, "h w c"], b: UInt8[Array, "h w c"]) -> float:
     """Peak signal-to-noise ratio in dB of 8-bit images.
 
-    It is finite: identical images count as if one channel of one pixel were a grey level off.
+    It is finite: identical images count as if one channel of one pixel were a gray level off.
 
     Raises:
         InputError: the shapes differ.

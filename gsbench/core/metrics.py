@@ -104,9 +104,9 @@ def _bootstrap_of_sum(histogram: Float64[Array, " k"], n: int) -> tuple[int, int
 def _wilson_interval(share: float, n: int) -> tuple[float, float]:
     """Wilson's 95 % score interval of a binomial proportion (Wilson 1927)."""
     z2 = _Z95**2
-    centre = (share + z2 / (2 * n)) / (1 + z2 / n)
+    center = (share + z2 / (2 * n)) / (1 + z2 / n)
     half = _Z95 / (1 + z2 / n) * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
-    return max(0.0, centre - half), min(1.0, centre + half)
+    return max(0.0, center - half), min(1.0, center + half)
 
 
 def mcnemar_p_value(only_a: int, only_b: int) -> float:
@@ -149,7 +149,7 @@ def p_values_to_best(rows: Sequence[Bool[Array, "_ n"]]) -> Float64[Array, " m"]
     is told what another draw of objects would do to these trained models, not what other seeds would. The statistic of
     two rows is the sum of their differences over objects, divided by the root of the sum of their squares. Which row is
     best the same objects have chosen, so each difference to it is held against the largest statistic of *all pairs* of
-    rows (the studentised range; Westfall and Young's single-step maxT, 1993): of m equally good models some row is
+    rows (the studentized range; Westfall and Young's single-step maxT, 1993): of m equally good models some row is
     below .05 on 5 % of boards, for any m. What the largest is by chance, flipping signs says: an object's differences,
     those of all pairs together, are taken with either sign. So rows may be correlated, and no variance or normality is
     assumed. Of two rows of one run each, this is McNemar's exact test, but for the number of flips.

@@ -85,7 +85,7 @@ class ModelInfo:
         name: of its recipe.
         title: in tables.
         recipe_sha256: of what decides a score in the recipe, see `Recipe.sha256`.
-        num_params: numbers that it learnt.
+        num_params: numbers that it learned.
         pretrained: the weights it started from, or None.
         code_sha256: of the code that made the score, see `gsbench.core.baseline.code_sha256`; None where it is unknown.
     """
@@ -149,7 +149,7 @@ class RunInfo:
 
 @dataclass(frozen=True, slots=True)
 class Pretext:
-    """What an encoder learnt from without labels before it was probed or fine-tuned.
+    """What an encoder learned from without labels before it was probed or fine-tuned.
 
     Attributes:
         features: channels of a Gaussian.
@@ -239,7 +239,7 @@ class Result:
         if self.task.protocol == "supervised" and self.pretext is not None:
             raise InputError("pretext is a table (allowed where task.protocol is supervised: null)")
         if self.task.protocol == "finetune" and self.pretext is None:
-            raise InputError("pretext is null (must say what was learnt before where task.protocol is finetune)")
+            raise InputError("pretext is null (must say what was learned before where task.protocol is finetune)")
 
     def file_name(self) -> str:
         """`<model>-s<seed>.json`, or `<model>-<pretext>-s<seed>.json`, with what file systems dislike replaced."""

@@ -1,6 +1,6 @@
 """The project's data types, and with them every convention: frame, units, activation, axis and quaternion order.
 
-World frame: z up as in ModelNet, the object centred at the origin and inside the unit sphere, normalised by the
+World frame: z up as in ModelNet, the object centerd at the origin and inside the unit sphere, normalized by the
 vertices that faces use. Host data (`Mesh`, `Cameras`, `Views`, `Gaussians`) is numpy; a `Batch` holds torch tensors.
 The annotations accept any array with the stated shape and dtype, so that this module imports neither.
 """
@@ -19,7 +19,7 @@ class Mesh:
     """A triangle mesh, drawn from both sides (ModelNet's winding is inconsistent).
 
     Attributes:
-        vertices: `[v 3]` float32, world frame once normalised, the file's own units before.
+        vertices: `[v 3]` float32, world frame once normalized, the file's own units before.
         faces: `[f 3]` int32 indices into `vertices`.
     """
 
@@ -33,7 +33,7 @@ class Cameras:
 
     Attributes:
         viewmats: `[v 4 4]` float32, world-to-camera.
-        Ks: `[v 3 3]` float32 intrinsics in pixels; the centre of the first pixel is at (.5, .5).
+        Ks: `[v 3 3]` float32 intrinsics in pixels; the center of the first pixel is at (.5, .5).
         width: image width in pixels.
         height: image height in pixels.
     """
@@ -76,12 +76,12 @@ class Gaussians:
     """3D Gaussians of one object in the world frame, always ACTIVATED: no log-scales, no logits.
 
     Attributes:
-        means: `[n 3]` float32, centres.
+        means: `[n 3]` float32, centers.
         quats: `[n 4]` float32 unit quaternions, wxyz.
         scales: `[n 3]` float32 standard deviations along the rotated axes, linear, > 0.
         opacities: `[n]` float32 in 0..1.
         sh: `[n k 3]` float32 real spherical-harmonic coefficients, k = 1, 4, 9 or 16; coefficient 0 is the DC
-            colour: rgb = .28209479 * sh[:, 0] + .5.
+            color: rgb = .28209479 * sh[:, 0] + .5.
     """
 
     means: Float32[Array, "n 3"]

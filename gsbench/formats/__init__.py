@@ -4,11 +4,11 @@
 |---|---|---|
 | .ply | Kerbl 2023, logs and logits | means, quats, SH bit for bit; scales to 6e-7 of their size, opacities to 2e-8 |
 | .glb | glTF, KHR_gaussian_splatting | bit for bit |
-| .spz | Niantic's, a tenth of the size | 16 bits of position, 8 of scale (3 %), colour, opacity; 5 and 4 of SH |
-| .splat | antimatter15's, 32 bytes | means, scales bit for bit; 8 bits of colour, opacity, rotation; SH degree 0 only |
+| .spz | Niantic's, a tenth of the size | 16 bits of position, 8 of scale (3 %), color, opacity; 5 and 4 of SH |
+| .splat | antimatter15's, 32 bytes | means, scales bit for bit; 8 bits of color, opacity, rotation; SH degree 0 only |
 
 A .ply or .glb file that was written here, read and written again, has the same bytes; in .spz and .splat a few
-rotations move by a step. Log, logit and every quantisation live in this package; `Gaussians` are always activated.
+rotations move by a step. Log, logit and every quantization live in this package; `Gaussians` are always activated.
 """
 
 import os
@@ -57,7 +57,7 @@ def load_splats(
             NoPoSplat write it. Other formats leave no choice: "logit" there.
         axes: the frame of the Gaussians returned, "z-up" (the data sets') or "y-down" (that of captures: x right,
             z forward). SPZ and glTF name their axes and are turned into it; PLY and .splat are taken as they stand.
-        notify: is told, one line each, what of the file was left out or repaired.
+        notify: called with one line each on what of the file was left out or repaired.
         scales: "log" or "linear" where a PLY or glTF file does not store scales as its format has it: PLY files without
             the logarithm, and glTF of the extension's draft, with it. None: as the format has it.
 
@@ -108,7 +108,7 @@ def save_splats(
         gaussians: at least one, activated.
         path: the file; its folder is made where it is missing.
         axes: the frame of the Gaussians, as in `load_splats`.
-        notify: is told, one line each, what the format cannot hold.
+        notify: called with one line each on what the format cannot hold.
 
     Raises:
         InputError: another suffix, no Gaussians, values that no Gaussian has, an unknown `axes`.
@@ -132,7 +132,7 @@ def save_splats(
 def _read(
     path: Path, suffix: str, opacity: str, scales: str | None, axes: str, notify: Callable[[str], None]
 ) -> Gaussians:
-    from gsbench.formats.axes import rotate, to_y_up
+    from gsbench.formats.activation import rotate, to_y_up
 
     to_axes = to_y_up(axes).T  # an unknown name is refused whatever the format
     match suffix:
@@ -155,7 +155,7 @@ def _read(
 
 
 def _encode(gaussians: Gaussians, suffix: str, axes: str, notify: Callable[[str], None]) -> bytes:
-    from gsbench.formats.axes import rotate, to_y_up
+    from gsbench.formats.activation import rotate, to_y_up
 
     to_y_up(axes)
     match suffix:

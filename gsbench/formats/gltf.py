@@ -1,8 +1,8 @@
 """glTF 2.0 with KHR_gaussian_splatting as one .glb: activated float32 values, exact both ways.
 
 Attributes hold the Gaussians in their own frame, and the node's rotation says how that frame becomes glTF's, y up: so
-nothing is rounded, and every viewer draws them upright. COLOR_0 shows them as coloured points where the extension is
-not known. Read: one or many primitives, nodes that turn, move and scale evenly, normalised integers.
+nothing is rounded, and every viewer draws them upright. COLOR_0 shows them as colored points where the extension is
+not known. Read: one or many primitives, nodes that turn, move and scale evenly, normalized integers.
 Source: https://github.com/KhronosGroup/glTF, extensions/2.0/Khronos/KHR_gaussian_splatting (ratified).
 """
 
@@ -18,8 +18,7 @@ from gsbench.core.geometry import MAX_SH_DEGREE, dc_to_rgb, matrices_to_quats, s
 from gsbench.core.parsing import InputError
 from gsbench.core.types import Array, Gaussians
 from gsbench.formats import glb
-from gsbench.formats.activation import from_log, unit
-from gsbench.formats.axes import rotate, to_y_up
+from gsbench.formats.activation import from_log, rotate, to_y_up, unit
 
 EXTENSION = "KHR_gaussian_splatting"
 _COLOR_SPACE = "srgb_rec709_display"
@@ -67,7 +66,7 @@ def _check_kind(splatting: dict[str, Any], notify: Callable[[str], None]) -> Non
     if splatting.get("kernel") != "ellipse":
         raise InputError(f"kernel {splatting.get('kernel')!r} (allowed: 'ellipse')")
     if splatting.get("colorSpace") != _COLOR_SPACE:
-        notify(f"colour space {splatting.get('colorSpace')!r} taken for {_COLOR_SPACE!r}, unchanged")
+        notify(f"color space {splatting.get('colorSpace')!r} taken for {_COLOR_SPACE!r}, unchanged")
 
 
 def _read_primitive(document: glb.Document, attributes: dict[str, int], scales: str) -> Gaussians:
@@ -156,7 +155,7 @@ def encode(gaussians: Gaussians, axes: str) -> bytes:
 
 
 def _fallback_colors(gaussians: Gaussians) -> UInt8[Array, "n 4"]:
-    """Linear RGBA of the DC colour; what viewers without the extension draw."""
+    """Linear RGBA of the DC color; what viewers without the extension draw."""
     srgb = dc_to_rgb(gaussians.sh[:, 0]).clip(0, 1)
     linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
     return np.rint(np.concatenate([linear, gaussians.opacities[:, None]], axis=1) * 255).astype(np.uint8)

@@ -1,7 +1,7 @@
 """antimatter15's `.splat`: 32 bytes a Gaussian and no header, position and scale float32, the rest a byte each.
 
 A record holds x y z, three linear scales, red green blue of degree 0 and opacity as 0..255, and the quaternion wxyz as
-128 + 128 q. Colours are cut to 0..1, SH above degree 0 is lost. The order of the Gaussians is kept.
+128 + 128 q. Colors are cut to 0..1, SH above degree 0 is lost. The order of the Gaussians is kept.
 Source: https://github.com/antimatter15/splat, convert.py and main.js.
 """
 
@@ -39,7 +39,7 @@ def encode(gaussians: Gaussians, notify: Callable[[str], None]) -> bytes:
     rgb = dc_to_rgb(gaussians.sh[:, 0])
     clipped = int(((rgb < -0.5 / 255) | (rgb > 1 + 0.5 / 255)).any(axis=1).sum())
     if clipped:
-        notify(f".splat holds colours in 0..1: cut in {clipped} of {len(gaussians)} Gaussians")
+        notify(f".splat holds colors in 0..1: cut in {clipped} of {len(gaussians)} Gaussians")
     rows["rgba"][:, :3] = np.rint(rgb.clip(0, 1) * 255)
     rows["rgba"][:, 3] = np.rint(gaussians.opacities * 255)
     rows["wxyz"] = np.rint(unit(gaussians.quats, 0) * 128 + 128).clip(0, 255)

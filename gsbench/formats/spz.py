@@ -1,7 +1,7 @@
 """Niantic's SPZ: Gaussians in about 20 bytes each before compression; versions 2, 3 and 4 are read, 3 is written.
 
 Positions are fixed point numbers, to 2^-17 of the extent or to 1/8192; log scales 8 bits, from e^-10 to e^5.9 in steps
-of 1/16; opacities 8 bits; DC colours 8 bits of -3.3 to 3.3; quaternions three components of 10 bits; SH 5 bits (degree
+of 1/16; opacities 8 bits; DC colors 8 bits of -3.3 to 3.3; quaternions three components of 10 bits; SH 5 bits (degree
 1) and 4 bits (2 and 3) of -1..1, as Niantic's encoder has them by default. y is up. In numpy, since Niantic's library
 is in no package registry; version 3 is written, since only the newest readers know 4.
 Source: https://github.com/nianticlabs/spz, README.md and src/cc/load-spz.cc.
@@ -242,7 +242,7 @@ def _tell_clipped(logs: Float32[Array, "n 3"], sh: Float32[Array, "n k 3"], noti
     half = 0.5 / _COLOR_RANGE * (1 + 1 / 255)
     for name, wrong, allowed in (
         ("scales", (logs < -10 - 1 / 32) | (logs > 255 / 16 - 10 + 1 / 32), "4.5e-5 to 380"),
-        ("DC colours", np.abs(sh[:, 0]) > half, f"-{half:.2f} to {half:.2f}"),
+        ("DC colors", np.abs(sh[:, 0]) > half, f"-{half:.2f} to {half:.2f}"),
         ("SH", np.abs(sh[:, 1:]) > 1 + 1 / 32, "-1 to 1"),
     ):
         count = int(wrong.reshape(len(logs), -1).any(axis=1).sum())

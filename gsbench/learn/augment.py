@@ -167,7 +167,7 @@ def draw_crops(
 def _resampling(start: Int64[Tensor, " n"], length: Int64[Tensor, " n"], size: int) -> Float32[Tensor, "n size size"]:
     """The matrices that map a line of `size` pixels to its part `start`..`start + length`, resized to `size`.
 
-    The part is no longer than that, so a pixel's weights are a triangle around its centre, one pixel to each side.
+    The part is no longer than that, so a pixel's weights are a triangle around its center, one pixel to each side.
     """
     pixel = torch.arange(size, device=start.device)
     step = (length / size)[:, None]

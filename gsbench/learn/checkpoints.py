@@ -26,7 +26,7 @@ from gsbench.core.files import TEMPORARY_PREFIX, write_atomic
 from gsbench.core.parsing import InputError, parse, read_versioned
 from gsbench.core.recipe import Recipe
 from gsbench.core.tasks import Task
-from gsbench.learn.classifier import Classifier
+from gsbench.learn.calls import Classifier
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 """The two files of a checkpoint."""
@@ -298,7 +298,7 @@ def _check_shapes(build: Callable[[], nn.Module], stored: dict[str, Tensor], pat
 
 
 def _check_weights(net: nn.Module, stored: dict[str, Tensor], path: Path) -> None:
-    own, learnt = net.state_dict(), {name for name, _ in net.named_parameters(remove_duplicate=False)}
+    own, learned = net.state_dict(), {name for name, _ in net.named_parameters(remove_duplicate=False)}
     for wrong, names in (("lacks", own.keys() - stored.keys()), ("has the unknown", stored.keys() - own.keys())):
         if names:
             raise InputError(f"{path}: {wrong} {min(names)}, {len(names)} in all (must have the weights of its recipe)")
@@ -310,5 +310,5 @@ def _check_weights(net: nn.Module, stored: dict[str, Tensor], path: Path) -> Non
             if found != needed:
                 raise InputError(f"{path}: {name} has {what} {found} (must be {needed})")
         # A buffer may hold infinities on purpose, such as those of a mask.
-        if value.isnan().any() or (name in learnt and not value.isfinite().all()):
+        if value.isnan().any() or (name in learned and not value.isfinite().all()):
             raise InputError(f"{path}: {name} is not finite (must be numbers: a training that diverged left none)")

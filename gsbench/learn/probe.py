@@ -1,4 +1,4 @@
-"""The shared linear probe: features standardised, then a linear support-vector machine."""
+"""The shared linear probe: features standardized, then a linear support-vector machine."""
 
 from dataclasses import dataclass
 
@@ -56,7 +56,7 @@ class Probe:
 def check_classes(labels: Shaped[Array, " n"]) -> None:
     """Raises an InputError where there is nothing to tell apart."""
     if len(np.unique(labels)) < 2:
-        raise InputError(f"a probe of {len(labels)} labelled objects of one class (must be of two classes at least)")
+        raise InputError(f"a probe of {len(labels)} labeled objects of one class (must be of two classes at least)")
 
 
 def _check_finite(features: Float[Array, "n d"]) -> None:
@@ -96,7 +96,7 @@ def fit_probe(features: Float[Array, "n d"], labels: Int[Array, " n"], num_class
 
 
 def _separate(rows: Float64[Array, "n d"], signs: Float64[Array, " n"]) -> Float64[Array, " d"]:
-    """The plane w that minimises |w|^2 / 2 + C sum max(0, 1 - s_i w x_i)^2, by Newton's method.
+    """The plane w that minimizes |w|^2 / 2 + C sum max(0, 1 - s_i w x_i)^2, by Newton's method.
 
     The loss is quadratic as long as the same rows lie within the margin, so a full step to where they stay the same
     ends at the optimum (Keerthi & DeCoste, A Modified Finite Newton Method, JMLR 2005).

@@ -1,9 +1,7 @@
 """The one training loop, for anything with `loss(batch, label_smoothing)`."""
 
-import ctypes
 import io
 import math
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -26,6 +24,9 @@ from gsbench.learn.precision import Precision, exact_float32, resolve_precision,
 
 Progress = Callable[[int, int, float], None]
 """Called after each step with steps done, steps in all, and the step's loss."""
+
+EpochDone = Callable[[int, int, float], None]
+"""Called after each epoch with epochs done, epochs in all, and the seconds that the epoch took."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +52,9 @@ def train(
     progress: Progress | None = None,
     code: str = "",
     precision: Precision | None = None,
+    epoch_done: EpochDone | None = None,
 ) -> Trained:
-    """Trains a model in place, by the recipe's `pretraining` and then its `train`; the last weights are the outcome.
+    """Trains a model in place, by the recipe's `pretraining` and then its `train`; the last weights stay.
 
     By labels it sees the objects as they are; by pairs, Gaussians with views of the same and of another object
     (`draw_pairs`).
@@ -63,15 +65,16 @@ def train(
     machine differs from one with AVX-512.
 
     Args:
-        model: a Baseline, or a PairBaseline, on `device`, initialised from `seed` by the caller.
+        model: a Baseline, or a PairBaseline, on `device`, initialized from `seed` by the caller.
         objects: the training objects, on `device`.
         recipe: the schedules and the augmentation.
         seed: of the order, the augmentation and dropout.
         device: where to train.
         checkpoint: a file written after each epoch and continued from if it exists.
-        progress: told of each step.
-        code: hash of the code that decides the outcome, so that a checkpoint by other code is not gone on from.
+        progress: called with each step.
+        code: hash of the code that decides the weights, so that a checkpoint by other code is not gone on from.
         precision: of the products; None is each schedule's own, see `resolve_precision`.
+        epoch_done: called after each epoch.
 
     Raises:
         InputError: the objects give no pairs where the recipe asks for them, the model's loss raises or is no scalar,
@@ -79,8 +82,6 @@ def train(
             does not fit into memory or is one sample that batch norm does not take, a schedule's `views_per_sample`
             does not divide the number of views, or the checkpoint is of another run.
     """
-    if device.type == "cpu":
-        keep_freed_memory()
     stages = _stages(recipe, objects)
     steps = sum(stage.how.epochs * stage.batches for stage in stages)
     run = _Run(model, recipe, seed, device, progress, steps, precision)
@@ -102,7 +103,10 @@ def train(
             start = time.perf_counter()
             _run_epoch(run, stage, optimizer, epoch)
             _check_weights(run, stage, epoch)
-            seconds += time.perf_counter() - start
+            took = time.perf_counter() - start
+            seconds += took
+            if epoch_done:
+                epoch_done(epoch + 1, stages[-1].end_epoch, took)
             if checkpoint:
                 _save(checkpoint, run_key, epoch + 1, seconds, model, optimizer)
     return Trained(stages[-1].end_epoch, seconds, used)
@@ -318,30 +322,3 @@ def _resume(
         what = f"epoch {epoch} of {epochs}" if finite else "weights or seconds that are not finite"
         raise InputError(f"{path}: damaged checkpoint ({what}), remove it to start anew")
     return epoch, seconds, optimizer
-
-
-_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
-
-
-def keep_freed_memory() -> None:
-    """Tells glibc to keep freed memory for the next step in place of giving it back.
-
-    Otherwise each large activation is mapped and faulted in anew, page by page, which takes about as long as the
-    arithmetic. Has no effect with another C library or allocator.
-    """
-    mallopt = _of_glibc("mallopt")
-    if mallopt:
-        mallopt(_M_MMAP_MAX, 0)
-        mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
-        mallopt(_M_TOP_PAD, 2**26)
-
-
-def give_back_memory() -> None:
-    """Gives back what glibc has kept of freed memory; without effect with another C library or allocator."""
-    trim = _of_glibc("malloc_trim")
-    if trim:
-        trim(0)
-
-
-def _of_glibc(name: str) -> Callable[..., int] | None:
-    return getattr(ctypes.CDLL(None), name, None) if sys.platform == "linux" else None

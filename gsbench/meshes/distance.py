@@ -17,7 +17,7 @@ class Surface:
     """A mesh's triangles in a tree of boxes, for `distances`.
 
     Attributes:
-        corners: `[t 9]` the triangles, neighbours in space near each other.
+        corners: `[t 9]` the triangles, neighbors in space near each other.
         boxes: `[2l 6]` lowest and highest corners of the nodes of a complete binary tree, root at 1.
     """
 
@@ -37,7 +37,7 @@ class Surface:
 
 
 def make_surface(mesh: Mesh) -> Surface:
-    """Sorts a mesh's triangles into a tree: along a Morton curve of their centres, boxes from the leaves up.
+    """Sorts a mesh's triangles into a tree: along a Morton curve of their centers, boxes from the leaves up.
 
     Args:
         mesh: in any frame; faces may be degenerate, but there must be one.

@@ -29,7 +29,7 @@ def load_mesh(path: str | os.PathLike[str]) -> Mesh:
         path: an .off, .obj, .ply, .stl or .glb file.
 
     Returns:
-        The mesh in the file's own units; pass it through `normalise` for the world frame.
+        The mesh in the file's own units; pass it through `normalize` for the world frame.
 
     Raises:
         InputError: another suffix, a file of more than `MAX_MESH_BYTES`, or one that cannot be read as such a mesh

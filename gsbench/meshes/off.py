@@ -1,8 +1,8 @@
 """OFF files in every form found in the wild, read at the speed of one number parse over the whole file.
 
-The format: the keyword (`OFF`, with the prefixes C, N and ST for per-vertex colours, normals and texture coordinates),
+The format: the keyword (`OFF`, with the prefixes C, N and ST for per-vertex colors, normals and texture coordinates),
 the counts of vertices, faces and (often left out) edges, one record a vertex, one record a face: its number of
-corners, the corners, an optional colour. A line holds whole records, one or more; in ModelNet the counts may be glued
+corners, the corners, an optional color. A line holds whole records, one or more; in ModelNet the counts may be glued
 to the keyword, and MeshLab writes the prefixes in an order of its own. `#` at the start of a word begins a comment.
 Source: the Geomview manual, "OFF", and the files of ModelNet.
 """
@@ -36,7 +36,7 @@ _WORD = re.compile(rb"\S+")
 _COUNT = re.compile(rb"[-+]?\d{1,18}")
 _CHUNK_BYTES = 1 << 22
 _BINARY = re.compile(rb"[ \t]*BINARY", re.IGNORECASE)
-# Numbers of a colour behind a face. RGBA (4) is left to the slower layouts: four numbers may be one more triangle.
+# Numbers of a color behind a face. RGBA (4) is left to the slower layouts: four numbers may be one more triangle.
 _FACE_COLOUR_WIDTHS = (0, 1, 3)
 _MAX_FLOAT32 = float(np.finfo(np.float32).max)
 
@@ -46,7 +46,7 @@ class NotFiniteError(InputError):
 
 
 def load_off(path: str | os.PathLike[str]) -> Mesh:
-    """Reads an OFF file; polygons are cut into fans, colours, normals and texture coordinates are dropped.
+    """Reads an OFF file; polygons are cut into fans, colors, normals and texture coordinates are dropped.
 
     Args:
         path: the file.
@@ -143,7 +143,7 @@ def _assemble(
 
 
 def _strip_keyword(data: bytes) -> tuple[int, bytes, int]:
-    """Returns the numbers of a vertex without a colour, the text free of comments, and where its keyword ends."""
+    """Returns the numbers of a vertex without a color, the text free of comments, and where its keyword ends."""
     data = data.removeprefix(b"\xef\xbb\xbf")
     if b"\r" in data:
         data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
@@ -223,9 +223,9 @@ def _parse_numbers(body: bytes, count: int, first_line: int) -> Float64[Array, "
 
 
 def _vertex_widths(on_first: int, plain: int) -> list[int]:
-    """Numbers a vertex, likeliest first: all on the first line, else `plain`; colours come with any keyword.
+    """Numbers a vertex, likeliest first: all on the first line, else `plain`; colors come with any keyword.
 
-    Six may be a vertex with a colour or two without: the lines and faces that follow tell.
+    Six may be a vertex with a color or two without: the lines and faces that follow tell.
     """
     widths = [plain, plain + 3, plain + 4]
     return sorted(widths, key=lambda width: width != on_first)
@@ -236,7 +236,7 @@ def _find_face_records(
 ) -> Int64[Array, " f"]:
     """Where each face's record begins in `records`, whose lines end at `ends`: by the first of three layouts that fits.
 
-    They are one width for all, a face a line with whatever colour, and several faces a line without colours.
+    They are one width for all, a face a line with whatever color, and several faces a line without colors.
     """
     width, rest = divmod(len(records), num_faces)
     if width and not rest and not (ends % width).any():
@@ -261,7 +261,7 @@ def _find_face_records(
 
 
 def _walk(records: Float64[Array, " t"], num_faces: int) -> Int64[Array, " f"]:
-    """Free form without colours: every record tells where the next begins."""
+    """Free form without colors: every record tells where the next begins."""
     starts = np.empty(min(num_faces, len(records)), np.int64)
     position = 0
     for face in range(num_faces):

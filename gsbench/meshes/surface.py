@@ -7,10 +7,10 @@ from gsbench.core.parsing import InputError
 from gsbench.core.types import Array, Mesh
 
 
-def normalise(mesh: Mesh) -> Mesh:
-    """Drops vertices that no face uses, moves the centre of the bounding box to the origin, scales to radius 1.
+def normalize(mesh: Mesh) -> Mesh:
+    """Drops vertices that no face uses, moves the center of the bounding box to the origin, scales to radius 1.
 
-    The centre is that of the axis-aligned bounding box of the used vertices; afterwards the furthest used vertex lies
+    The center is that of the axis-aligned bounding box of the used vertices; afterwards the furthest used vertex lies
     on the unit sphere. Unused vertices must not count: about 190 meshes of ModelNet10 have some far outside the
     object. Axes stay as they are (z up in ModelNet). Computed in float64. Frozen: a change changes every fingerprint.
 

@@ -66,7 +66,7 @@ def build(
         out: a folder that does not exist yet, or an empty one; it appears when it is whole.
         preset: a table of build.toml (`mini`, `lite` or `full`), or a file's path, see `gsbench.produce.preset`.
         workers: processes; None is one a core.
-        progress: is told how far it is; what an earlier run finished counts as done.
+        progress: called with how far it is; what an earlier run finished counts as done.
         device: what fits: `cpu`, `cuda` (see `gsbench.produce.gpu`), or `auto`, which is `cuda` where there is a GPU.
         renderer: `software` or `pyrender`, in place of the preset's.
         limit_per_class: the most training and test objects of a class; the data set then says that it is a part.
@@ -116,7 +116,7 @@ class _Step:
         recipe: the preset.
         engine: runs tasks.
         on_gpu: whether this process fits on this machine's GPU, see `gsbench.produce.gpu`.
-        progress: is told how far it is.
+        progress: called with how far it is.
     """
 
     work: Work

@@ -7,8 +7,8 @@ from jaxtyping import Float32, UInt8
 
 from gsbench.core.image_metrics import psnr_of_error, ssim
 from gsbench.core.types import Array, Gaussians, Views
-from gsbench.produce.compare_kernels import quantise
-from gsbench.render.splats import colour_planes
+from gsbench.produce.compare_kernels import quantize
+from gsbench.render.splats import color_planes
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,7 @@ class Compared:
     Attributes:
         images: `[v h w 3]` uint8 sRGB, the Gaussians.
         expected: `[v h w 3]` uint8 sRGB, the mesh.
-        psnr: `[v]` dB of each image; identical ones count as if one channel of one pixel were a grey level off.
+        psnr: `[v]` dB of each image; identical ones count as if one channel of one pixel were a gray level off.
     """
 
     images: UInt8[Array, "v h w 3"]
@@ -50,7 +50,7 @@ def compare(gaussians: Gaussians, views: Views, antialiased: bool, device: str) 
     images, expected = (np.empty((*views.rgba.shape[:3], 3), np.uint8) for _ in range(2))
     samples = 3 * views.cameras.width * views.cameras.height
     psnr = np.empty(len(views), np.float32)
-    for view, planes in enumerate(colour_planes(gaussians, views.cameras, antialiased, device)):
-        error = quantise(planes, views.rgba[view], images[view], expected[view])
+    for view, planes in enumerate(color_planes(gaussians, views.cameras, antialiased, device)):
+        error = quantize(planes, views.rgba[view], images[view], expected[view])
         psnr[view] = psnr_of_error(error, samples)
     return Compared(images, expected, psnr)

@@ -5,7 +5,7 @@ from numba import njit
 
 
 @njit(cache=True, error_model="numpy")
-def quantise(planes, rgba, image, expected):
+def quantize(planes, rgba, image, expected):
     """Fills `image` and `expected` `[h w 3]` uint8; returns the sum of their squared differences.
 
     `image` takes `planes` `[3 h w]` clipped to 0..1 and rounded, `expected` the straight-alpha `rgba` over white.

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gsbench.core.memory import available_cores
+from gsbench.core.environment import available_cores
 from gsbench.core.parsing import InputError
 from gsbench.produce.description import Description, code_sha256, find_programs
 from gsbench.produce.engine import Engine, Task

@@ -27,7 +27,7 @@ from gsbench.reconstruct import ClassicRecipe, FitRecipe, Fitted, fit
 from gsbench.store.schema import GAUSSIAN_COLUMNS
 
 if TYPE_CHECKING:
-    from gsbench.reconstruct.cuda.optimise import Rasterise
+    from gsbench.reconstruct.cuda.optimize import Rasterize
 
 TOO_LARGE = "the GPU's memory does not hold this object, even alone"
 
@@ -62,7 +62,7 @@ def fit_objects(
         recipe: the preset.
         objects: the folder of the objects' files.
         engine: draws the views.
-        progress: is told how many are fitted, and how many there are.
+        progress: called with how many are fitted, and how many there are.
         fit_many: fits a batch; None is `fit_on_cuda`.
         at_once: objects in a batch at most; None is as many as the GPU's memory holds.
 
@@ -131,7 +131,7 @@ def fit_on_cuda(
     batch: Sequence[Drawn],
     recipe: FitRecipe | ClassicRecipe,
     device: str = "cuda",
-    rasterise: "Rasterise | None" = None,
+    rasterize: "Rasterize | None" = None,
 ) -> list[Fitted | str]:
     """Fits objects all at once where the recipe starts from hulls, else one by one.
 
@@ -139,12 +139,12 @@ def fit_on_cuda(
         batch: objects whose views are there.
         recipe: of every fit.
         device: of torch; CUDA_VISIBLE_DEVICES chooses among several.
-        rasterise: draws on it; None is gsplat.
+        rasterize: draws on it; None is gsplat.
     """
     import torch
 
     from gsbench.reconstruct.cuda.batch import fit_batch
-    from gsbench.reconstruct.cuda.prepared import prepare
+    from gsbench.reconstruct.cuda.hull import prepare
     from gsbench.render.splats.cuda import rasterize_tensors
 
     results: list[Fitted | str] = []
@@ -163,7 +163,7 @@ def fit_on_cuda(
         assert isinstance(recipe, FitRecipe)
         with contextlib.suppress(torch.OutOfMemoryError):
             for number, fitted in zip(
-                prepared, fit_batch(list(prepared.values()), recipe, rasterise or rasterize_tensors), strict=True
+                prepared, fit_batch(list(prepared.values()), recipe, rasterize or rasterize_tensors), strict=True
             ):
                 results[number] = fitted
     return results

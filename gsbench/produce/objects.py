@@ -10,9 +10,9 @@ from jaxtyping import Bool, Float32, Int32, Int64
 from gsbench.core.types import Array, Cameras, Gaussians, Mesh, Views
 from gsbench.meshes.load import load_mesh
 from gsbench.meshes.split import MeshFile
-from gsbench.meshes.surface import fps_order, normalise, sample_surface
+from gsbench.meshes.surface import fps_order, normalize, sample_surface
 from gsbench.produce.compare import Compared, compare
-from gsbench.produce.preset import Preset, Store, evenly
+from gsbench.produce.preset import Preset, Store, evenly_spaced
 from gsbench.reconstruct import ClassicRecipe, FitRecipe, Fitted, fit
 from gsbench.render.mesh import render_views
 from gsbench.store.arrays import Row, round_floats, round_gaussians
@@ -32,16 +32,16 @@ class Prepared:
         points: `[p 3]` surface points in furthest-point order.
         normals: `[p 3]` their unit normals.
         views: from all cameras of the rig.
-        between: from the cameras half a step further at the preset's `between`.
+        midway: from the cameras half a step further, at the preset's `midway`.
         kept: the views that are kept, at the size at which they are.
-        novel: those of `between` that the Gaussians are rendered from to be kept, at that size.
+        novel: those of `midway` that the Gaussians are rendered from to be kept, at that size.
     """
 
     seed: int
     points: Float32[Array, "p 3"]
     normals: Float32[Array, "p 3"]
     views: Views
-    between: Views
+    midway: Views
     kept: Views
     novel: Views
 
@@ -108,7 +108,7 @@ def build_object(file: MeshFile, recipe: Preset, fit: Fit = fit) -> ObjectRows:
     """
     prepared = prepare(file, recipe)
     # The fit's own score is of Gaussians that are not rounded yet, and of no use here: one view is enough of it.
-    fitted = fit(prepared.views, recipe.fit, prepared.seed, prepared.between[:1])
+    fitted = fit(prepared.views, recipe.fit, prepared.seed, prepared.midway[:1])
     return finish(prepared, fitted.gaussians, recipe)
 
 
@@ -119,30 +119,30 @@ def seed_of(object_id: str) -> int:
 
 def prepare(file: MeshFile, recipe: Preset) -> Prepared:
     """Reads a mesh, samples its surface and draws its views; errors as `build_object`."""
-    mesh = normalise(load_mesh(file.path))
+    mesh = normalize(load_mesh(file.path))
     seed = seed_of(file.object_id)
     points, normals = _sample_points(mesh, recipe.store, seed)
     rig, store = recipe.rig, recipe.store
-    numbers, novel = evenly(rig.views, store.views), evenly(len(recipe.between), store.novel)
+    numbers, novel = evenly_spaced(rig.views, store.views), evenly_spaced(len(recipe.midway), store.novel)
     views, between = _draw(mesh, recipe)
     if store.view_size == rig.size:
         kept, kept_novel = views if store.views == rig.views else views[numbers], between[novel]
     else:
         kept = render_views(mesh, rig.cameras(store.view_size)[numbers], recipe.render)
-        cameras = rig.cameras(store.view_size, phase=0.5)[recipe.between[novel]]
+        cameras = rig.cameras(store.view_size, phase=0.5)[recipe.midway[novel]]
         kept_novel = render_views(mesh, cameras, recipe.render)
     return Prepared(seed, points, normals, views, between, kept, kept_novel)
 
 
 def draw_views(file: MeshFile, recipe: Preset) -> tuple[Views, Views]:
     """The views that an object is fitted to, and those from between them, as in `Prepared`; raises as `prepare`."""
-    return _draw(normalise(load_mesh(file.path)), recipe)
+    return _draw(normalize(load_mesh(file.path)), recipe)
 
 
 def _draw(mesh: Mesh, recipe: Preset) -> tuple[Views, Views]:
     rig = recipe.rig
     views = render_views(mesh, rig.cameras(rig.size), recipe.render)
-    return views, render_views(mesh, rig.cameras(rig.size, phase=0.5)[recipe.between], recipe.render)
+    return views, render_views(mesh, rig.cameras(rig.size, phase=0.5)[recipe.midway], recipe.render)
 
 
 def _sample_points(mesh: Mesh, store: Store, seed: int) -> tuple[Float32[Array, "p 3"], Float32[Array, "p 3"]]:
@@ -158,17 +158,17 @@ def finish(prepared: Prepared, gaussians: Gaussians, recipe: Preset, device: str
     rig, store = recipe.rig, recipe.store
     stored = round_gaussians(gaussians, store.gaussian_bits, store.float_type)
     antialiased = recipe.fit.antialiased
-    between = compare(stored, prepared.between, antialiased, device)
-    scored = between[evenly(len(recipe.between), rig.held_out)]
-    novel = evenly(len(recipe.between), store.novel)
+    between = compare(stored, prepared.midway, antialiased, device)
+    scored = between[evenly_spaced(len(recipe.midway), rig.held_out)]
+    novel = evenly_spaced(len(recipe.midway), store.novel)
     same_size = store.view_size == rig.size
     compared_novel = between[novel] if same_size else compare(stored, prepared.novel, antialiased, device)
-    train = evenly(store.views, store.reconstructions)
+    train = evenly_spaced(store.views, store.reconstructions)
     kept_train = prepared.kept[train]
     compared_train = compare(stored, kept_train, antialiased, device)
-    numbers = evenly(rig.views, store.views)
+    numbers = evenly_spaced(rig.views, store.views)
     reconstructions = Reconstructions(
-        view_numbers=np.concatenate([numbers[train], rig.views + recipe.between[novel]]),
+        view_numbers=np.concatenate([numbers[train], rig.views + recipe.midway[novel]]),
         is_novel=np.repeat([False, True], [len(train), len(novel)]),
         cameras=_joined(kept_train.cameras, prepared.novel.cameras),
         compared=compared_train + compared_novel,

@@ -208,12 +208,12 @@ class Preset:
         return most * (11 + 3 * (self.fit.sh_degree + 1) ** 2)
 
     @property
-    def between(self) -> Int64[Array, " b"]:
+    def midway(self) -> Int64[Array, " b"]:
         """Positions on the rig of the cameras half a step further that score the Gaussians, or are kept, or both."""
-        return evenly(self.rig.views - 1, max(self.rig.held_out, self.store.novel))
+        return evenly_spaced(self.rig.views - 1, max(self.rig.held_out, self.store.novel))
 
 
-def evenly(total: int, count: int) -> Int64[Array, " c"]:
+def evenly_spaced(total: int, count: int) -> Int64[Array, " c"]:
     """`count` of the numbers 0 to `total` - 1, evenly spaced, with both ends."""
     return np.linspace(0, total - 1, count).round().astype(np.int64)
 

@@ -1,6 +1,6 @@
 """Vectors of 16 floats for numba: `+ - * /`, comparison, selection, loads, stores and sums, one LLVM instruction each.
 
-LLVM's auto-vectoriser gives up on the rasteriser's loops, so they are written in these types instead: 4x4 pixels
+LLVM's auto-vectoriser gives up on the rasterizer's loops, so they are written in these types instead: 4x4 pixels
 (or 16 Gaussians) are one `<16 x float>` value, which becomes one AVX-512 register, two of AVX2 or four of NEON.
 Every operation rounds once, as written: what LLVM may fuse depends on what it inlines, and so would the last bit. `fma`
 is a multiply-add with one rounding.

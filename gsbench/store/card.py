@@ -10,10 +10,9 @@ from string import Template
 import pyarrow.parquet as pq
 
 from gsbench.core.files import write_atomic
-from gsbench.store.audit_text import audit_text
 from gsbench.store.folder import NAMES, Folder, read_table
 from gsbench.store.manifest import Manifest
-from gsbench.store.quality import Scores, distribution
+from gsbench.store.quality import Scores, audit_text, distribution
 from gsbench.store.schema import SPLITS, Schema
 
 _TASKS = {
@@ -33,7 +32,7 @@ class About:
         name: short name, such as `modelnet10-gs`.
         version: of the data set.
         title: heading of the card.
-        license: a Hub licence identifier.
+        license: a Hub license identifier.
         source: where the objects come from, and under what terms; Markdown.
     """
 

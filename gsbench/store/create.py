@@ -25,7 +25,7 @@ from gsbench.store.manifest import (
     load_manifest,
     save_manifest,
 )
-from gsbench.store.quality import read_scores, summarise
+from gsbench.store.quality import read_scores, summarize
 from gsbench.store.schema import CONFIGS, SPLITS, FloatType, Schema, in_one_line
 from gsbench.store.shards import Written, write_shards
 
@@ -179,7 +179,7 @@ def finish_folder(folder: Path, contents: Contents, written: Mapping[str, Writte
     if contents.audit is not None:
         save_audit(contents.audit, folder / AUDIT)
     scores = read_scores(Folder(folder, manifest))
-    manifest = dataclasses.replace(manifest, quality=summarise(scores))
+    manifest = dataclasses.replace(manifest, quality=summarize(scores))
     save_manifest(manifest, folder)
     write_card(Folder(folder, manifest), contents.about, scores)
     return load_manifest(folder)  # as a reader gets it: JSON has no tuples

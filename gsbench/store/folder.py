@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gsbench.core.memory import available_cores
+from gsbench.core.environment import available_cores
 from gsbench.core.parsing import InputError, suggest
 from gsbench.store import hub
 from gsbench.store.arrays import as_numpy
@@ -80,7 +80,7 @@ def resolve(
             ./modelnet10-gs, else the Hub's. `~` is the user's home.
         revision: Hub revision; None is its newest. A local folder has but its version.
         configs: the configs to download; None is all of them.
-        notify: is told, in a line, of a folder here that the name does not mean.
+        notify: called with one line, of of a folder here that the name does not mean.
 
     Returns:
         The folder; `open_folder` reads it. Its path, as a string, is not one of the names.
@@ -195,7 +195,7 @@ def check_configs(folder: Folder, configs: Sequence[str], notify: Callable[[str]
     Args:
         folder: an open data folder.
         configs: those to be read.
-        notify: is told, in a line, of hashes that take more than a second.
+        notify: called with one line, of of hashes that take more than a second.
 
     Raises:
         InputError: a shard is not the manifest's, objects or their classes differ in number from what it says, from one

@@ -3,7 +3,7 @@
 Two collections are known file by file: `modelnet10`, as Princeton distributes it or with positions re-encoded at 14
 bits of the extent, and `shapes`, the procedural meshes of the embedded data set. `meshes.csv.gz` lists the first: an
 object's id, class and split, the sha256 of its file as distributed, and that of the file re-encoded. Of 72 files, the
-largest, it has the SHA-1 of the git blob in place of the sha256 (`git:...`), and no re-encoding: a build recognises
+largest, it has the SHA-1 of the git blob in place of the sha256 (`git:...`), and no re-encoding: a build recognizes
 them by it. A data folder keeps no such hash, so that there they are taken at their word where all others are proven.
 """
 

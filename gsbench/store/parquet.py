@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from gsbench.core.memory import available_cores, free_memory
+from gsbench.core.environment import available_cores, free_memory
 from gsbench.core.parsing import InputError
 from gsbench.store.hashes import HINT, check_size
 from gsbench.store.manifest import MANIFEST, Shard

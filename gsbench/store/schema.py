@@ -65,14 +65,14 @@ _OBJECT = (
 
 _CAMERA = (
     Column("viewmat", "float32", (4, 4), "world-to-camera, OpenCV axes (x right, y down, z forward)"),
-    Column("K", "float32", (3, 3), "intrinsics in pixels; the first pixel's centre is (.5, .5)"),
+    Column("K", "float32", (3, 3), "intrinsics in pixels; the first pixel's center is (.5, .5)"),
 )
 
 CONFIGS: dict[str, tuple[Column, ...]] = {
     "gaussians": (
         *_OBJECT,
         Column("num_gaussians", "int32", (), "number n of Gaussians"),
-        Column("means", "gaussian", (None, 3), "centres, world frame"),
+        Column("means", "gaussian", (None, 3), "centers, world frame"),
         Column("quats", "gaussian", (None, 4), "unit quaternions, wxyz"),
         Column("scales", "gaussian", (None, 3), "standard deviations along the rotated axes, linear"),
         Column("opacities", "gaussian", (None,), "0..1, linear"),

@@ -1,6 +1,6 @@
 """The same networks written plainly, with the parameters of a given model: what the fast ones are checked by.
 
-Each layer is a linear map, batch norm and ReLU over all rows, in the dtype of the model's parameters; neighbourhoods
+Each layer is a linear map, batch norm and ReLU over all rows, in the dtype of the model's parameters; neighborhoods
 are found by comparing all distances.
 """
 
@@ -12,16 +12,16 @@ from torch import Tensor, nn
 from gsbench.core.types import Batch
 
 
-def normalise(z: Tensor, norm: nn.BatchNorm1d) -> Tensor:
+def normalize(z: Tensor, norm: nn.BatchNorm1d) -> Tensor:
     running = (None, None) if norm.training else (norm.running_mean, norm.running_var)
     return F.batch_norm(z, *running, norm.weight, norm.bias, training=norm.training, eps=norm.eps)
 
 
 def layer(rows: Tensor, linear: nn.Linear, norm: nn.BatchNorm1d) -> Tensor:
-    return normalise(linear(rows), norm)
+    return normalize(linear(rows), norm)
 
 
-def largest(rows: Tensor, counts: list[int]) -> Tensor:
+def segment_max(rows: Tensor, counts: list[int]) -> Tensor:
     return torch.stack([part.amax(0) for part in rows.split(counts)])
 
 
@@ -29,7 +29,7 @@ def perceptron(rows: Tensor, module: nn.Module, counts: list[int]) -> Tensor:
     """All layers with ReLU, then the maximum over sets of `counts` rows."""
     for linear, norm in zip(module.layers, module.norms, strict=True):
         rows = layer(rows, linear, norm).relu()
-    return largest(rows, counts)
+    return segment_max(rows, counts)
 
 
 def sets_of(batch: Batch) -> list[Tensor]:
@@ -55,7 +55,7 @@ def pointnet(model: nn.Module, batch: Batch) -> Tensor:
     rows = layer(torch.cat([positions, rows[:, 3:]], 1), trunk.layers[0], trunk.norms[0]).relu()
     rows = apply(rows, transform(rows, model.feature_transform))
     rows = layer(rows, trunk.layers[1], trunk.norms[1]).relu()
-    return largest(layer(rows, trunk.layers[2], trunk.norms[2]), counts)
+    return segment_max(layer(rows, trunk.layers[2], trunk.norms[2]), counts)
 
 
 def furthest(points: Tensor, count: int) -> list[int]:

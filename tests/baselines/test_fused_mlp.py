@@ -45,15 +45,15 @@ def fast(case, dtype):
 def plain(case):
     x, layers, norms, pairs, _ = case
 
-    def normalise(z, made):
+    def normalize(z, made):
         return F.batch_norm(z, None, None, made.weight.double(), made.bias.double(), training=True)
 
     weights = [layer.weight.double() for layer in layers]
     x = x.double()
     z = F.linear(x, weights[0])[pairs.point] - F.linear(x[:CENTERS, :3], weights[0][:, :3])[pairs.center]
-    h = normalise(z, norms[0]).relu()
-    h = normalise(F.linear(h, weights[1]), norms[1]).relu()
-    y = normalise(F.linear(h, weights[2]), norms[2])
+    h = normalize(z, norms[0]).relu()
+    h = normalize(F.linear(h, weights[1]), norms[1]).relu()
+    y = normalize(F.linear(h, weights[2]), norms[2])
     return torch.stack([part.amax(0) for part in y.split(pairs.starts.diff().tolist())])
 
 
@@ -148,8 +148,8 @@ class TestSteps:
         self.both("input_gradient", make)
 
     def won(self):
-        winner = torch.cat([torch.randint(a, b, (1, self.OUT)) for a, b in itertools.pairwise(self.STARTS)])
-        return torch.randn(len(self.STARTS) - 1, self.OUT), winner.int()
+        argmax = torch.cat([torch.randint(a, b, (1, self.OUT)) for a, b in itertools.pairwise(self.STARTS)])
+        return torch.randn(len(self.STARTS) - 1, self.OUT), argmax.int()
 
     def test_largest(self, dtype):
         def make():
@@ -157,8 +157,8 @@ class TestSteps:
             y = self.z(dtype, self.OUT).round(decimals=1)  # with ties
             return y, torch.tensor(self.STARTS), top, torch.empty(3, self.OUT, dtype=torch.int32), self.sums(self.OUT)
 
-        y, _, top, winner, _ = self.both("largest", make)
-        assert torch.equal(y.float().gather(0, winner.long()), top)
+        y, _, top, argmax, _ = self.both("segment_max", make)
+        assert torch.equal(y.float().gather(0, argmax.long()), top)
 
     def test_winner_gradients(self, dtype):
         def for_input():
@@ -170,8 +170,8 @@ class TestSteps:
         def for_weight():
             return self.z(dtype, self.IN), self.won(), torch.ones(self.OUT, self.IN)
 
-        self.both("winner_input_gradient", for_input)
-        self.both("winner_weight_gradient", for_weight)
+        self.both("argmax_input_gradient", for_input)
+        self.both("argmax_weight_gradient", for_weight)
 
     def test_difference(self, dtype):
         def make():

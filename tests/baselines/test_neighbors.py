@@ -1,4 +1,4 @@
-"""Centers and neighbourhoods: against comparing all distances, and the GPU's formulation against the CPU's."""
+"""Centers and neighborhoods: against comparing all distances, and the GPU's formulation against the CPU's."""
 
 import itertools
 
@@ -37,7 +37,7 @@ def test_neighbors(positions):
         inside = plain.ball(positions[OFFSETS[s] : OFFSETS[s + 1]], positions[center], Scale(RADIUS, LIMIT, ()))
         assert (own - OFFSETS[s]).tolist() == inside.tolist()
         sizes.add(len(own))
-    assert LIMIT in sizes, "some neighbourhoods are full"
+    assert LIMIT in sizes, "some neighborhoods are full"
     assert len(sizes) > 2, "and others are not"
     assert pairs.center.tolist() == [i for i, own in enumerate(found) for _ in own]
     assert pairs.set_starts.tolist() == pairs.starts[list(starts)].tolist()

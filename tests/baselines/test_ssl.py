@@ -164,7 +164,7 @@ def test_the_transforms_start_off_the_identity(net):
 
 @torch.no_grad()
 def test_published_spherical_harmonics():
-    """The 44 coefficients: neither the base colour nor the last coefficient of blue is looked at."""
+    """The 44 coefficients: neither the base color nor the last coefficient of blue is looked at."""
     torch.manual_seed(0)
     net, batch = CrossModal(58, published_sh=True).eval(), points_of(pairs(channels=58))
     assert count(net.points) == 2_742_985

@@ -16,15 +16,18 @@ import torch
 from torch import nn
 
 from gsbench.core.baseline import build_model, find_recipe
+from gsbench.core.environment import keep_freed_memory
 from gsbench.core.recipe import Recipe
 from gsbench.core.tasks import Task
 from gsbench.learn.augment import augment
 from gsbench.learn.data import Objects, open_objects, open_pairs, training_ids, views_of
 from gsbench.learn.evaluation import make_task
-from gsbench.learn.train import keep_freed_memory, train
+from gsbench.learn.train import train
 from gsbench.store.arrays import ragged
 from gsbench.store.folder import Folder, open_folder, read_table, resolve
 from tests.bench.dataloader import Samples
+
+pytestmark = pytest.mark.slow
 
 REGIME, BATCH, POINTS, VIEWS = 10, 8, 256, 4
 

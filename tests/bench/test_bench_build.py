@@ -13,10 +13,12 @@ from gsbench.core.types import Mesh, Views
 from gsbench.meshes.load import load_mesh
 from gsbench.meshes.shapes import LABELS, make_shape
 from gsbench.meshes.split import list_meshes
-from gsbench.meshes.surface import normalise
-from gsbench.produce.preset import Preset, evenly, load_preset
+from gsbench.meshes.surface import normalize
+from gsbench.produce.preset import Preset, evenly_spaced, load_preset
 from gsbench.reconstruct import fit
 from gsbench.render.mesh import render_views
+
+pytestmark = pytest.mark.slow
 
 # chair_0920 is made of wires.
 IDS = (
@@ -29,9 +31,9 @@ IDS = (
 def meshes() -> list[Mesh]:
     root = os.environ.get("GSBENCH_MODELNET10")
     if not root:
-        return [normalise(make_shape(label, 1)) for label in LABELS]
+        return [normalize(make_shape(label, 1)) for label in LABELS]
     paths = {file.object_id: file.path for file in list_meshes(root)}
-    return [normalise(load_mesh(paths[name])) for name in IDS]
+    return [normalize(load_mesh(paths[name])) for name in IDS]
 
 
 @pytest.fixture(params=["lite", pytest.param("full", marks=pytest.mark.slow)])
@@ -42,7 +44,7 @@ def preset(request) -> Preset:
 def draw(mesh: Mesh, preset: Preset) -> tuple[Views, Views]:
     """All views of a build's rig, and those that score the fit."""
     rig = preset.rig
-    between = rig.cameras(rig.size, phase=0.5)[evenly(rig.views - 1, rig.held_out)]
+    between = rig.cameras(rig.size, phase=0.5)[evenly_spaced(rig.views - 1, rig.held_out)]
     return render_views(mesh, rig.cameras(rig.size), preset.render), render_views(mesh, between, preset.render)
 
 

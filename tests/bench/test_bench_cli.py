@@ -14,6 +14,8 @@ from gsbench.core.metrics import classification_metrics
 from gsbench.core.results import ModelInfo, Result, RunInfo, save_result
 from gsbench.core.tasks import Task
 
+pytestmark = pytest.mark.slow
+
 CLASSES = tuple("abcdefghij")
 SEEDS = 5
 

@@ -10,6 +10,8 @@ from gsbench.core.types import Gaussians
 from gsbench.formats import SUFFIXES, load_splats, save_splats
 from tests.formats.samples import random_gaussians
 
+pytestmark = pytest.mark.slow
+
 COUNT = 100_000
 
 

@@ -11,17 +11,17 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from gsbench.reconstruct.cuda.optimize import optimize
 
 from gsbench.core.types import Mesh, Views
 from gsbench.meshes.load import load_mesh
 from gsbench.meshes.shapes import LABELS, make_shape
 from gsbench.meshes.split import list_meshes
-from gsbench.meshes.surface import normalise
+from gsbench.meshes.surface import normalize
 from gsbench.produce.preset import load_preset
 from gsbench.reconstruct import Stage
 from gsbench.reconstruct.cuda.batch import fit_many, free_bytes, objects_at_once
-from gsbench.reconstruct.cuda.optimise import optimise
-from gsbench.reconstruct.cuda.prepared import Prepared, prepare
+from gsbench.reconstruct.cuda.hull import Prepared, prepare
 from gsbench.render.mesh import render_views
 from gsbench.render.splats.cuda import rasterize_tensors
 
@@ -32,9 +32,9 @@ FULL = load_preset("full")
 def meshes() -> list[Mesh]:
     root = os.environ.get("GSBENCH_MODELNET10")
     if not root:
-        return [normalise(make_shape(label, 1)) for label in LABELS]
+        return [normalize(make_shape(label, 1)) for label in LABELS]
     first = {file.label: file.path for file in reversed(list_meshes(root))}
-    return [normalise(load_mesh(first[label])) for label in sorted(first)]
+    return [normalize(load_mesh(first[label])) for label in sorted(first)]
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ def test_fit(benchmark, drawn, at_once):
 @pytest.mark.parametrize("at_once", [1, 8, 32, 64])
 @pytest.mark.parametrize("stage", range(len(FULL.fit.stages)))
 def test_steps_of_a_stage(benchmark, prepared, stage, at_once):
-    """50 steps at one resolution, all bands of the colours in use."""
+    """50 steps at one resolution, all bands of the colors in use."""
     resolution = FULL.fit.stages[stage].resolution
     recipe = dataclasses.replace(FULL.fit, stages=(Stage(resolution, 50),), sh_start=0.0)
     objects = [
@@ -84,7 +84,7 @@ def test_steps_of_a_stage(benchmark, prepared, stage, at_once):
         )
         for each in prepared(at_once)
     ]  # fmt: skip
-    fitted = benchmark.pedantic(optimise, (objects, recipe, rasterize_tensors), rounds=2, warmup_rounds=1)
+    fitted = benchmark.pedantic(optimize, (objects, recipe, rasterize_tensors), rounds=2, warmup_rounds=1)
     benchmark.extra_info["milliseconds_a_step"] = benchmark.stats.stats.min / 50 * 1e3
     assert len(fitted) == at_once
 

@@ -16,6 +16,7 @@ from gsbench_baselines.images.resnet import ResNet18
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
+from gsbench.core.environment import keep_freed_memory
 from gsbench.core.geometry import spiral_rig
 from gsbench.core.recipe import Images
 from gsbench.core.tasks import Task
@@ -23,12 +24,13 @@ from gsbench.core.types import Batch
 from gsbench.learn.augment import augment_images
 from gsbench.learn.data import open_objects
 from gsbench.learn.precision import resolve_precision
-from gsbench.learn.train import keep_freed_memory
 from gsbench.store.card import About
 from gsbench.store.create import Contents, create_folder
 from gsbench.store.folder import open_folder
 from gsbench.store.webp import encode_webp
 from tests.bench.dataloader import decode
+
+pytestmark = pytest.mark.slow
 
 OBJECTS, VIEWS, STORED, SIZE, BATCH = 8, 12, 224, 64, 48
 HOW = Images(SIZE, (0.7, 1.0), flip=True)
@@ -44,10 +46,10 @@ def view(object_id: str, number: int) -> np.ndarray:
     y, x = np.mgrid[:STORED, :STORED] / STORED
     rgba = np.zeros((STORED, STORED, 4), np.uint8)
     for _ in range(12):
-        (cx, cy), radius, colour = rng.uniform(0.3, 0.7, 2), rng.uniform(0.05, 0.2), rng.uniform(60, 255, 3)
+        (cx, cy), radius, color = rng.uniform(0.3, 0.7, 2), rng.uniform(0.05, 0.2), rng.uniform(60, 255, 3)
         inside = (x - cx) ** 2 + (y - cy) ** 2 < radius**2
         shade = 1 - 0.5 * np.hypot(x - cx + radius / 2, y - cy + radius / 2)[inside] / radius / 2
-        rgba[inside, :3], rgba[inside, 3] = (shade[:, None] * colour).astype(np.uint8), 255
+        rgba[inside, :3], rgba[inside, 3] = (shade[:, None] * color).astype(np.uint8), 255
     return rgba
 
 
@@ -91,7 +93,7 @@ class OneByOne(Dataset):
         return decode(self.files[index], HOW).float() / 255
 
 
-def optimise(model: nn.Module, optimizer: torch.optim.Optimizer, pixels: torch.Tensor, precision: str) -> float:
+def optimize(model: nn.Module, optimizer: torch.optim.Optimizer, pixels: torch.Tensor, precision: str) -> float:
     with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
         loss = nn.functional.cross_entropy(model.classify(model.encode(pixels)).float(), torch.arange(len(pixels)) % 10)
     optimizer.zero_grad()
@@ -110,7 +112,7 @@ def our_epoch(folder):
         loss = 0.0
         for index in torch.randperm(len(objects)).split(BATCH):
             batch: Batch = augment_images(objects.batch(index), HOW, generator)
-            loss = optimise(model, optimizer, to_float(batch.images.flatten(0, 1)), precision)
+            loss = optimize(model, optimizer, to_float(batch.images.flatten(0, 1)), precision)
         return loss
 
     return epoch
@@ -125,7 +127,7 @@ def usual_epoch():
     def epoch() -> float:
         loss = 0.0
         for pixels in loader:
-            loss = optimise(model, optimizer, pixels, "fp32")
+            loss = optimize(model, optimizer, pixels, "fp32")
         return loss
 
     return epoch

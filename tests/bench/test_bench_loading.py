@@ -18,6 +18,8 @@ from gsbench.store.card import About
 from gsbench.store.create import Contents, create_folder
 from gsbench.store.folder import load_dataset, open_folder, read_table
 
+pytestmark = pytest.mark.slow
+
 OBJECTS = 100
 COUNT, COEFFICIENTS = 4096, 16
 INNER = {"means": (3,), "quats": (4,), "scales": (3,), "opacities": (), "sh": (COEFFICIENTS, 3)}

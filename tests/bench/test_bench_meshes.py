@@ -1,7 +1,7 @@
 """Milliseconds for the 64 views of an object, by software beside pyrender; a real object of each class where they are.
 
 One thread. `extra_info` holds CPU milliseconds an object, which other programs on the machine disturb less, and how far
-the two pictures differ (mean absolute difference over white, in grey levels).
+the two pictures differ (mean absolute difference over white, in gray levels).
 """
 
 import dataclasses
@@ -16,8 +16,10 @@ from gsbench.core.types import Mesh
 from gsbench.meshes.load import load_mesh
 from gsbench.meshes.shapes import LABELS, make_shape
 from gsbench.meshes.split import list_meshes
-from gsbench.meshes.surface import normalise
+from gsbench.meshes.surface import normalize
 from gsbench.render.mesh import RenderSetup, render_depth, render_views
+
+pytestmark = pytest.mark.slow
 
 SOFTWARE = RenderSetup()
 PYRENDER = dataclasses.replace(SOFTWARE, renderer="pyrender")
@@ -29,7 +31,7 @@ def rig(size):
 
 
 def procedural() -> list[Mesh]:
-    return [normalise(make_shape(label, 0)) for label in LABELS]
+    return [normalize(make_shape(label, 0)) for label in LABELS]
 
 
 def real() -> list[Mesh]:
@@ -37,7 +39,7 @@ def real() -> list[Mesh]:
     if not root:
         pytest.skip("GSBENCH_MODELNET10 is not set: it names a folder of the real ModelNet10 meshes")
     one = {file.label: file for file in list_meshes(root)}
-    return [normalise(load_mesh(file.path)) for file in one.values()]
+    return [normalize(load_mesh(file.path)) for file in one.values()]
 
 
 def over_white(rgba):

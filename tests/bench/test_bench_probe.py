@@ -9,6 +9,8 @@ from sklearn.svm import LinearSVC
 
 from gsbench.learn.probe import fit_probe
 
+pytestmark = pytest.mark.slow
+
 OBJECTS, WIDTH, CLASSES = 1000, 256, 10
 
 

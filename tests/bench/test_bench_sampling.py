@@ -8,6 +8,8 @@ from gsbench.core.types import Array
 from gsbench.meshes.shapes import make_shape
 from gsbench.meshes.surface import fps_order, sample_surface
 
+pytestmark = pytest.mark.slow
+
 POINTS, COUNT = 100_000, 2048
 
 

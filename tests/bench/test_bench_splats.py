@@ -1,4 +1,4 @@
-"""Milliseconds of the CPU rasteriser, forward and backward, beside dense torch."""
+"""Milliseconds of the CPU rasterizer, forward and backward, beside dense torch."""
 
 import numpy as np
 import pytest
@@ -8,6 +8,8 @@ from gsbench.core.geometry import normalize_quats, rgb_to_dc
 from gsbench.core.types import Gaussians
 from gsbench.render.splats import cpu as splats_cpu
 from tests.render.splat_reference import FIELDS, naive, rig
+
+pytestmark = pytest.mark.slow
 
 COUNT = 4096
 

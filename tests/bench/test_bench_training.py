@@ -1,7 +1,7 @@
 """A training step of PointNet and PointNet++ on 1,024 points, beside the usual formulation in torch modules.
 
 The usual one keeps every activation: 1x1 convolutions, batch norm and ReLU over `[b c k s]`, in float32, with
-neighbourhoods filled up by copies.
+neighborhoods filled up by copies.
 """
 
 import itertools
@@ -13,10 +13,12 @@ from gsbench_baselines.pointnet2.model import GROUPINGS
 from torch import nn
 
 from gsbench.core.baseline import build_model, find_recipe
+from gsbench.core.environment import keep_freed_memory
 from gsbench.core.types import Batch
 from gsbench.learn.augment import augment
 from gsbench.learn.precision import resolve_precision
-from gsbench.learn.train import keep_freed_memory
+
+pytestmark = pytest.mark.slow
 
 CPU, POINTS, BATCH = torch.device("cpu"), 1024, 24
 
@@ -93,7 +95,7 @@ class UsualPointNet2(nn.Module):
 
 
 def stepper(model: nn.Module, precision: str, recipe_name: str, removes_points: bool):
-    """A function that takes one training step, augmentation and optimiser included."""
+    """A function that takes one training step, augmentation and optimizer included."""
     recipe, _ = find_recipe(recipe_name)
     keep_freed_memory()
     optimizer = torch.optim.Adam(model.parameters(), 1e-3, weight_decay=1e-4, fused=True)

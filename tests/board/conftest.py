@@ -6,7 +6,7 @@ import pytest
 
 from gsbench.board import submit
 from gsbench.core.results import Result, save_result
-from tests.board.making import README, TRUTH
+from tests.board.results import README, TRUTH
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 from gsbench.board import CheckError, check, load_truth, publish, truth_path, unfinished_files
 from gsbench.core.files import TEMPORARY_PREFIX
 from gsbench.core.parsing import InputError
-from tests.board.making import LABELS, TASK, edit_json, files, make_result
+from tests.board.results import LABELS, TASK, edit_json, files, make_result
 
 
 @pytest.fixture
@@ -74,12 +74,12 @@ def test_check_tells_blanks_apart(published, change, message):
         check(published, published.parent / "README.md")
 
 
-def test_check_names_the_cell_and_not_the_columns_that_it_widens(published):
+def test_check_names_the_line(published):
     entries = published / "entries" / TASK.slug()
     for name in ("net-s0.json", "net-s1.json"):
         edit_json(entries / name, lambda record: record["model"].update(title="Net of a longer name"))
     with pytest.raises(
-        CheckError, match=r"TABLE\.md: line 9 is '\| Net `net` .*', the entries give '\| Net of a longer"
+        CheckError, match=r"TABLE\.md: line 11 is '\| Net `net` .*', the entries give '\| Net of a longer"
     ):
         check(published, published.parent / "README.md")
 

@@ -11,7 +11,7 @@ from gsbench.board.commits import check_code, count_standings
 from gsbench.cli import main
 from gsbench.core.baseline import code_sha256, find_recipe
 from gsbench.core.results import Result
-from tests.board.making import README, make_result
+from tests.board.results import README, make_result
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -19,7 +19,7 @@ from gsbench.core.metrics import (
     mcnemar_resolution,
     p_values_to_best,
 )
-from tests.board.making import LABELS, TASK, TRUTH, make_result
+from tests.board.results import LABELS, TASK, TRUTH, make_result
 
 IDS = list(LABELS)
 

@@ -12,7 +12,7 @@ import pytest
 from gsbench.board import CheckError, check, load_truth, publish, submission, submit, truth_path, unfinished_files
 from gsbench.board.entries import load_entries
 from gsbench.core.results import Result, load_result, save_result
-from tests.board.making import FINGERPRINT, TASK, TRUTH, edit_json, files, make_result, rows
+from tests.board.results import FINGERPRINT, TASK, TRUTH, edit_json, files, make_result, rows
 
 
 def test_an_entry_and_its_truth_stand_where_they_belong(board, put):

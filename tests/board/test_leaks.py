@@ -3,7 +3,7 @@
 import pytest
 
 from gsbench.board import CheckError, check, publish, truth_path
-from tests.board.making import LABELS, TASK, edit_json, make_result, rows
+from tests.board.results import LABELS, TASK, edit_json, make_result, rows
 
 LEAKED = {"files": ("bathtub_0000",), "surfaces": ("bathtub_0000", "bed_0001"), "near": tuple(LABELS)[:10]}
 
@@ -19,8 +19,8 @@ def test_scores_without_leaked_objects(board, put):
         assert float(row[f"accuracy_without_leaked_{level}"]) == pytest.approx(accuracy, abs=1e-6)
     text = (board / "TABLE.md").read_text()
     assert "1 as the same file, 2 as the same surface, 10 as a near duplicate" in text
-    assert "| No same file (59)   | No same surface (58)   | No near duplicate (50)   |" in text
-    assert "| 91.5                | 93.1                   | 98.0                     |" in text
+    assert "| No same file (59) | No same surface (58) | No near duplicate (50) |" in text
+    assert "| 91.5 | 93.1 | 98.0 |" in text
 
 
 def test_a_level_without_leaks_has_no_column_and_one_that_nobody_looked_at_no_score(board, put):

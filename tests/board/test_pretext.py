@@ -1,4 +1,4 @@
-"""Encoders that learnt before: whose rows they are, and what they state."""
+"""Encoders that learned before: whose rows they are, and what they state."""
 
 import dataclasses
 
@@ -6,7 +6,7 @@ import pytest
 
 from gsbench.board import CheckError, check
 from gsbench.core.results import Pretext, Result
-from tests.board.making import TASK, edit_json, make_result, rows
+from tests.board.results import TASK, edit_json, make_result, rows
 
 PRETEXT = Pretext("xyz", "fps", 2048, 64, 240, 20, 3600.0, "bf16", {"mpd_auc": 0.9})
 PROBE = dataclasses.replace(
@@ -16,7 +16,7 @@ PROBE = dataclasses.replace(
 
 
 def probed(seed: int = 0, wrong: int = 6, stated: dict[str, float] | None = None, **changes) -> Result:
-    """Images by a probe of an encoder that learnt from something."""
+    """Images by a probe of an encoder that learned from something."""
     pretext = dataclasses.replace(PRETEXT, **changes)
     result = make_result("ssl", seed, wrong, PROBE)
     return dataclasses.replace(result, pretext=pretext, stated={"knn_accuracy": 0.8} if stated is None else stated)
@@ -47,7 +47,7 @@ def test_what_an_encoder_learnt_from_tells_rows_apart(board, put):
 def test_a_board_without_encoders_says_nothing_of_them(board, put):
     put(make_result())
     rows(board)
-    assert "Learnt before" not in (board / "TABLE.md").read_text()
+    assert "Learned before" not in (board / "TABLE.md").read_text()
     assert "ver draws" not in (board / "TABLE.md").read_text()
     assert "frozen features" not in (board / "TABLE.md").read_text()
 

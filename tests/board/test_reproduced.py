@@ -10,9 +10,9 @@ from gsbench.board.truth import Truth
 from gsbench.core.baseline import find_recipe, shipped_recipes
 from gsbench.core.recipe import Recipe
 from gsbench.core.results import load_result
-from gsbench.paper.reproduce import TABLES, as_markdown, load_table
 from gsbench.paper.reproduce.run import Line
-from gsbench.paper.reproduce.tables import Cell
+from gsbench.paper.reproduce.tables import TABLES, Cell, load_table
+from gsbench.paper.reproduce.text import as_markdown
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "datasets_cards" / "modelnet10-gs" / "REPRODUCED.md"

@@ -10,7 +10,7 @@ import pytest
 
 from gsbench.board.site import MARKER, write_site
 from gsbench.core.parsing import InputError
-from tests.board.making import LABELS, make_result
+from tests.board.results import LABELS, make_result
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(1)> {{ 7 * 7 }} \"' &amp;"
 

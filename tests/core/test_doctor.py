@@ -39,7 +39,7 @@ def test_every_check_runs_on_this_machine():
     [
         ("torch", "cannot be imported", "pip install 'torch>=2.6'"),
         ("cuda", "needs torch first", "pip install 'torch>=2.6'"),
-        ("gsplat", "not installed; the CPU rasteriser is used", None),
+        ("gsplat", "not installed; the CPU rasterizer is used", None),
         ("egl", "pyrender is not installed", "pip install 'gsbench-3d[render]'"),
         ("numba-cache", "not writable", "export NUMBA_CACHE_DIR=$(mktemp -d)"),
         ("git", "cannot name their commit", "apt-get update && apt-get install -y --no-install-recommends git"),

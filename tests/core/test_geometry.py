@@ -105,8 +105,8 @@ def test_phase_lies_between():
         for phase in (0.0, 0.5)
     )
     step = np.linalg.norm(eyes[1:] - eyes[:-1], axis=1)
-    for neighbour in (eyes[:-1], eyes[1:]):
-        distance = np.linalg.norm(shifted[:-1] - neighbour, axis=1)
+    for neighbor in (eyes[:-1], eyes[1:]):
+        distance = np.linalg.norm(shifted[:-1] - neighbor, axis=1)
         assert (distance < 0.6 * step).all()
         assert (distance > 0.4 * step).all()
 

@@ -222,7 +222,7 @@ def test_always_yes_gets_two_thirds_and_half():
     assert match_metrics(np.zeros(40), np.zeros(20)) == (pytest.approx(1 / 3), 0.5), "0 is no yes"
 
 
-def test_nearest_neighbours_match_a_loop_over_objects(rng):
+def test_nearest_neighbors_match_a_loop_over_objects(rng):
     known, labels = rng.normal(size=(30, 4)), rng.integers(0, 3, 30)
     asked, truth = rng.normal(size=(50, 4)), rng.integers(0, 3, 50)
     right = 0
@@ -236,7 +236,7 @@ def test_nearest_neighbours_match_a_loop_over_objects(rng):
     assert knn_accuracy(known * rng.uniform(1, 9, (30, 1)), labels, asked, truth) == right / 50, "by cosine"
 
 
-def test_fewer_neighbours_than_asked_for():
+def test_fewer_neighbors_than_asked_for():
     known, labels = np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([4, 2])
     assert knn_accuracy(known, labels, np.array([[2.0, 0.1], [0.0, 3.0]]), np.array([4, 2])) == 1
 

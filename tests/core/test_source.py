@@ -58,8 +58,8 @@ def test_what_decides_a_score_is_found_and_what_does_not_is_not():
     found = find_sources(
         reader(), ["gsbench.learn.evaluation", "gsbench_baselines.pointnet2.model"], [LIBRARY, BASELINES]
     )
-    decisive = ("core/metrics", "learn/train", "learn/augment", "learn/probe", "learn/features", "learn/classifier",
-                "learn/data/clouds", "learn/data/images", "learn/evaluation/scores", "learn/evaluation/protocols",
+    decisive = ("core/metrics", "learn/train", "learn/augment", "learn/probe", "learn/calls",
+                "learn/data/clouds", "learn/data/images", "learn/evaluation/embedding", "learn/evaluation/protocols",
                 "store/folder")  # fmt: skip
     assert {f"gsbench/{name}.py" for name in decisive} <= found.keys()
     fused = ("fused_mlp/__init__", "fused_mlp/kernels", "pointnet2/kernels")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gsbench.core.geometry import eval_sh, matrices_to_quats, quats_to_matrices, spiral_rig
-from gsbench.formats.axes import AXES, rotate, to_y_up
+from gsbench.formats.activation import AXES, rotate, to_y_up
 from gsbench.render.splats import rasterize
 from tests.formats.samples import DEGREES, assert_same, assert_shapes_close, random_gaussians
 
@@ -30,7 +30,7 @@ def test_other_names_are_refused() -> None:
 
 @pytest.mark.parametrize("turn", TURNS.values(), ids=TURNS)
 @pytest.mark.parametrize("degree", DEGREES)
-def test_colours_turn_with_the_directions(turn: np.ndarray, degree: int) -> None:
+def test_colors_turn_with_the_directions(turn: np.ndarray, degree: int) -> None:
     gaussians = random_gaussians(200, degree)
     directions = np.random.default_rng(1).normal(size=(200, 3))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)

@@ -15,7 +15,7 @@ import trimesh
 from gsbench.core.geometry import quats_to_matrices
 from gsbench.core.types import Gaussians
 from gsbench.formats import glb, gltf, load_splats, save_splats
-from gsbench.formats.axes import rotate, to_y_up
+from gsbench.formats.activation import rotate, to_y_up
 from tests.formats.samples import DEGREES, assert_same, assert_shapes_close, random_gaussians
 
 EXTENSION = "KHR_gaussian_splatting"
@@ -155,7 +155,7 @@ def test_several_primitives_and_nodes_are_one(tmp_path: Path) -> None:
     assert_same(both[30:], replace(gaussians, sh=gaussians.sh * np.float32([[1], [0], [0], [0]])))
 
 
-def test_reads_normalised_integers_and_interleaved_views(tmp_path: Path) -> None:
+def test_reads_normalized_integers_and_interleaved_views(tmp_path: Path) -> None:
     gaussians = random_gaussians(20, 0)
     xyzw = np.rint(gaussians.quats[:, [1, 2, 3, 0]] * 32767).astype("<i2")
     opacities = np.rint(gaussians.opacities * 255).astype("u1")
@@ -189,7 +189,7 @@ def test_reads_normalised_integers_and_interleaved_views(tmp_path: Path) -> None
     np.testing.assert_allclose(again.quats, gaussians.quats, atol=1e-4)
 
 
-def test_another_colour_space_is_pointed_out(tmp_path: Path) -> None:
+def test_another_color_space_is_pointed_out(tmp_path: Path) -> None:
     notes: list[str] = []
     path = edited(
         random_gaussians(3, 0),
@@ -197,7 +197,7 @@ def test_another_colour_space_is_pointed_out(tmp_path: Path) -> None:
         tmp_path / "a.glb",
     )
     load_splats(path, notify=notes.append)
-    assert notes == [f"{path}: colour space 'lin_rec709_display' taken for 'srgb_rec709_display', unchanged"]
+    assert notes == [f"{path}: color space 'lin_rec709_display' taken for 'srgb_rec709_display', unchanged"]
 
 
 def with_scales(gaussians: Gaussians, scales: np.ndarray, path: Path) -> Path:

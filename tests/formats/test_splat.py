@@ -19,8 +19,8 @@ def save(gaussians: Gaussians, path: Path) -> list[str]:
     return notes
 
 
-def coloured(count: int, degree: int = 0) -> Gaussians:
-    """Random Gaussians whose colours lie in 0..1."""
+def colored(count: int, degree: int = 0) -> Gaussians:
+    """Random Gaussians whose colors lie in 0..1."""
     gaussians = random_gaussians(count, degree)
     return replace(gaussians, sh=gaussians.sh.clip(-1.7, 1.7))
 
@@ -40,7 +40,7 @@ def test_a_record_has_the_bytes_of_the_format(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("degree", DEGREES)
 def test_what_it_keeps_and_what_it_loses(tmp_path: Path, degree: int) -> None:
-    gaussians = coloured(500, degree)
+    gaussians = colored(500, degree)
     notes = save(gaussians, tmp_path / "a.splat")
     left_out = (
         f"{tmp_path / 'a.splat'}: .splat holds SH of degree 0 only: {(degree + 1) ** 2 - 1} coefficients a channel"
@@ -55,11 +55,11 @@ def test_what_it_keeps_and_what_it_loses(tmp_path: Path, degree: int) -> None:
     assert_shapes_close(again, gaussians, 0.03)
 
 
-def test_colours_beyond_its_range_are_counted(tmp_path: Path) -> None:
-    gaussians = coloured(10)
+def test_colors_beyond_its_range_are_counted(tmp_path: Path) -> None:
+    gaussians = colored(10)
     gaussians.sh[3, 0, 1] = 4
     assert save(gaussians, tmp_path / "a.splat") == [
-        f"{tmp_path / 'a.splat'}: .splat holds colours in 0..1: cut in 1 of 10 Gaussians"
+        f"{tmp_path / 'a.splat'}: .splat holds colors in 0..1: cut in 1 of 10 Gaussians"
     ]
     np.testing.assert_allclose(dc_to_rgb(load_splats(tmp_path / "a.splat").sh)[3, 0, 1], 1)
 
@@ -67,7 +67,7 @@ def test_colours_beyond_its_range_are_counted(tmp_path: Path) -> None:
 def test_reads_what_gsplat_exports(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     exporter = pytest.importorskip("gsplat.exporter")
-    g = coloured(64)
+    g = colored(64)
     raw = (g.means, to_log(g.scales), g.quats, to_logit(g.opacities), g.sh[:, 0])
     data = exporter.splat2splat_bytes(*(torch.from_numpy(np.ascontiguousarray(values)) for values in raw))
     (tmp_path / "a.splat").write_bytes(data)

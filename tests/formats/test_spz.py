@@ -11,7 +11,7 @@ import pytest
 
 from gsbench.core.types import Gaussians
 from gsbench.formats import load_splats, save_splats, spz
-from gsbench.formats.axes import rotate, to_y_up
+from gsbench.formats.activation import rotate, to_y_up
 from tests.formats.samples import DEGREES, assert_same, assert_shapes_close, random_gaussians
 
 WIDTHS = {"positions": 9, "opacities": 1, "colors": 3, "scales": 3, "rotations": 4, "sh": 0}
@@ -132,7 +132,7 @@ def test_what_its_bytes_cannot_hold_is_counted(tmp_path: Path) -> None:
     save_splats(gaussians, tmp_path / "a.spz", notify=notes.append)
     assert [note.partition(".spz holds ")[2] for note in notes] == [
         "scales of 4.5e-5 to 380: cut in 3 of 20 Gaussians",
-        "DC colours of -3.35 to 3.35: cut in 1 of 20 Gaussians",
+        "DC colors of -3.35 to 3.35: cut in 1 of 20 Gaussians",
         "SH of -1 to 1: cut in 1 of 20 Gaussians",
     ]
 

@@ -108,10 +108,10 @@ def test_rotation_turns_positions_and_covariances_alike():
         sigma(after.points), turn @ sigma(before.points) @ turn.transpose(0, 2, 1), rtol=1e-3, atol=1e-2
     )
     assert (after.points[..., 6] >= 0).all()
-    assert torch.equal(after.points[..., 10:], before.points[..., 10:]), "the DC colour has no direction"
+    assert torch.equal(after.points[..., 10:], before.points[..., 10:]), "the DC color has no direction"
 
 
-def test_view_dependent_colour_cannot_turn():
+def test_view_dependent_color_cannot_turn():
     with pytest.raises(ValueError, match=r"rotate_z is true with features xyz\+geo\+sh beyond degree 0"):
         run(batch(22), rotate_z=True)
 

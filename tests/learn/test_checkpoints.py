@@ -14,8 +14,8 @@ from safetensors.torch import load_file, save_file
 import gsbench
 from gsbench.core.baseline import build_model, find_recipe
 from gsbench.core.parsing import InputError
+from gsbench.learn.calls import Classifier
 from gsbench.learn.checkpoints import Checkpoint, from_pretrained, keep_pretrained, load_checkpoint, save_pretrained
-from gsbench.learn.classifier import Classifier
 from tests.learn.test_data import task
 from tests.tiny_training import make_recipe
 
@@ -78,7 +78,7 @@ def test_what_a_model_started_from_need_not_be_there(tmp_path):
     changed.write_text(path.read_text().replace("hub:timm/resnet18.tv_in1k", "hub:org/gone"))
     shutil.copy(path.parent / "model.py", tmp_path)
     loaded, _ = from_pretrained(tmp_path / "kept", f"{changed}:imagenet-resnet")
-    assert loaded.imagenet, "pixels are normalised as in training"
+    assert loaded.imagenet, "pixels are normalized as in training"
     assert all(torch.equal(loaded.state_dict()[name], value) for name, value in net.state_dict().items())
 
 

@@ -1,4 +1,4 @@
-"""Objects of a task: which, in what order, with which channels, and that they are normalised."""
+"""Objects of a task: which, in what order, with which channels, and that they are normalized."""
 
 import dataclasses
 import json
@@ -36,7 +36,7 @@ def stored(folder, column, split="test"):
     return dict(zip(table["object_id"].to_pylist(), rows_of(table[column], shapes.get(column, (3,))), strict=True))
 
 
-def normalised(positions):
+def normalized(positions):
     positions = positions.astype(np.float64) - positions.astype(np.float64).mean(0)
     radius = np.linalg.norm(positions, axis=1).max()
     return positions / radius, radius
@@ -54,7 +54,7 @@ def test_furthest_points_are_a_slice_of_the_stored_order(folder):
     objects = open_objects(folder, task(), "test")
     means, orders = stored(folder, "means"), stored(folder, "fps_order")
     for object_id, points, mask in zip(objects.ids, objects.points, objects.mask, strict=True):
-        expected, _ = normalised(means[object_id][orders[object_id][:32]])
+        expected, _ = normalized(means[object_id][orders[object_id][:32]])
         assert mask.sum() == len(expected) == min(32, len(means[object_id]))
         np.testing.assert_allclose(points[mask].numpy(), expected, atol=1e-6)
         assert not points[~mask].any()
@@ -64,7 +64,7 @@ def test_points_are_taken_as_stored(folder):
     objects = open_objects(folder, task(modality="points", num_points=7), "test")
     table = read_table(folder, "points", "test")
     for points, whole in zip(objects.points, rows_of(table["points"], (3,)), strict=True):
-        np.testing.assert_allclose(points, normalised(whole[:7])[0], atol=1e-6)
+        np.testing.assert_allclose(points, normalized(whole[:7])[0], atol=1e-6)
 
 
 def test_an_object_with_fewer_points_is_padded(folder):
@@ -82,7 +82,7 @@ def test_gaussians_below_an_opacity_stay_out(folder):
     for object_id, points, mask in zip(objects.ids, objects.points, objects.mask, strict=True):
         left = means[object_id][opacities[object_id] >= 0.4]
         assert len(left) < len(means[object_id])
-        expected, _ = normalised(left[fps_order(left, 16)])
+        expected, _ = normalized(left[fps_order(left, 16)])
         np.testing.assert_allclose(points[mask].numpy(), expected, atol=1e-6)
     assert most_points(folder, "gaussians", "test", 0.4) == max((o >= 0.4).sum() for o in opacities.values())
     surface = task(modality="points", num_points=7)
@@ -113,7 +113,7 @@ def test_channels_accumulate_and_scales_move_with_positions(folder):
     assert widths == {"xyz": 3, "xyz+geo": 10, "xyz+geo+sh": 10 + 3 * 4}
     for object_id, points, mask in zip(objects.ids, objects.points.numpy(), objects.mask, strict=True):
         index = columns["fps_order"][object_id][:32]
-        positions, radius = normalised(columns["means"][object_id][index])
+        positions, radius = normalized(columns["means"][object_id][index])
         quats = columns["quats"][object_id][index]
         own = points[mask.numpy()]
         np.testing.assert_allclose(own[:, :3], positions, atol=1e-6)
@@ -200,7 +200,7 @@ def test_a_draw_of_furthest_points_is_one_from_another_start(folder):
     objects = open_objects(folder, task(num_points=12), "test", sampling_draw=1)
     for object_id, points in zip(objects.ids, objects.points.numpy(), strict=True):
         orders = [plain_fps(means[object_id], 12, start) for start in range(len(means[object_id]))]
-        assert any(np.abs(normalised(means[object_id][order])[0] - points).max() < 1e-6 for order in orders)
+        assert any(np.abs(normalized(means[object_id][order])[0] - points).max() < 1e-6 for order in orders)
 
 
 def plain_fps(points: np.ndarray, count: int, start: int) -> list[int]:

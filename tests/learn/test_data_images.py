@@ -220,7 +220,7 @@ def test_more_images_than_memory_holds(folder, monkeypatch):
 
 
 def test_free_memory_is_a_number_of_bytes():
-    from gsbench.core.memory import free_memory
+    from gsbench.core.environment import free_memory
 
     free = free_memory()
     assert free is None or 10**7 < free < 10**14

@@ -18,7 +18,7 @@ from gsbench.core.recipe import Recipe, Reported, Train, load_recipe
 from gsbench.core.results import load_result
 from gsbench.learn.checkpoints import from_pretrained, load_checkpoint, save_pretrained
 from gsbench.learn.data import Objects, open_objects
-from gsbench.learn.evaluation import Watch, evaluate, find_reported, machine, predict
+from gsbench.learn.evaluation import Callbacks, evaluate, find_reported, machine, predict
 from gsbench.learn.evaluation.machine import PeakMemory, choose_device, run_info
 from gsbench.learn.train import Trained, train
 from gsbench.store.folder import open_folder
@@ -91,11 +91,11 @@ def test_an_interrupted_evaluation_goes_on(data, recipe, tmp_path):
 
     arguments = {"num_points": 16, "checkpoints": tmp_path}
     with pytest.raises(Killed):
-        evaluate(str(recipe), data, watch=Watch(progress=kill), **arguments)
+        evaluate(str(recipe), data, callbacks=Callbacks(progress=kill), **arguments)
     (unfinished,) = tmp_path.iterdir()
     steps = []
     (result,) = evaluate(
-        str(recipe), data, watch=Watch(progress=lambda done, total, loss: steps.append(done)), **arguments
+        str(recipe), data, callbacks=Callbacks(progress=lambda done, total, loss: steps.append(done)), **arguments
     )
     assert steps[0] == 10
     assert result.predictions == evaluate(str(recipe), data, num_points=16)[0].predictions
@@ -121,8 +121,8 @@ def test_a_trained_model_is_kept_and_found_without_its_training_objects(data, tm
         return open_objects(folder, task, split, *more)
 
     monkeypatch.setattr("gsbench.learn.evaluation.data.open_objects", only_test)
-    watch = Watch(notice=told.append)
-    (again,) = evaluate(str(recipe), data, num_points=16, checkpoints=tmp_path / "kept", watch=watch)
+    watch = Callbacks(note=told.append)
+    (again,) = evaluate(str(recipe), data, num_points=16, checkpoints=tmp_path / "kept", callbacks=watch)
     assert (again.predictions, again.metrics, again.run.train_seconds) == (
         first.predictions, first.metrics, first.run.train_seconds
     )  # fmt: skip
@@ -142,7 +142,9 @@ def test_points_by_choice(data, recipe):
 def test_images(views_folder, tmp_path):  # noqa: F811
     recipe = make_recipe(tmp_path, "model:Flat")
     read: list[tuple[int, int]] = []
-    (result,) = evaluate(str(recipe), views_folder, watch=Watch(reading=lambda done, total: read.append((done, total))))
+    (result,) = evaluate(
+        str(recipe), views_folder, callbacks=Callbacks(reading=lambda done, total: read.append((done, total)))
+    )
     assert read == [(60, 60), (18, 18)], "of 20 training and of 6 test objects"
     task = result.task
     assert (task.modality, task.num_views, task.views_from, task.num_points) == ("images", 3, "meshes", None)
@@ -161,7 +163,7 @@ def test_images(views_folder, tmp_path):  # noqa: F811
     ],
 )
 def test_bad_arguments_are_refused_before_training(data, recipe, changes, message, monkeypatch):
-    monkeypatch.setattr("gsbench.learn.evaluation.kept.train", lambda *a, **k: pytest.fail("training began"))
+    monkeypatch.setattr("gsbench.learn.evaluation.cached.train", lambda *a, **k: pytest.fail("training began"))
     with pytest.raises(ValueError, match=message):
         evaluate(str(recipe), data, **changes)
 
@@ -179,7 +181,7 @@ def test_no_gpu(data, recipe):
 
 @pytest.mark.parametrize("where", ["out", "checkpoints"])
 def test_a_folder_that_cannot_be_written_is_refused_before_training(data, recipe, tmp_path, where, monkeypatch):
-    monkeypatch.setattr("gsbench.learn.evaluation.kept.train", lambda *a, **k: pytest.fail("training began"))
+    monkeypatch.setattr("gsbench.learn.evaluation.cached.train", lambda *a, **k: pytest.fail("training began"))
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match=r"file/results: cannot be written \(Not a directory\)"):
         evaluate(str(recipe), data, **{where: tmp_path / "file" / "results"})
@@ -264,7 +266,7 @@ def test_a_model_that_was_edited_is_trained_anew_beside_the_old_one(data, tmp_pa
 
     def score():
         (result,) = evaluate(
-            str(recipe), data, num_points=16, checkpoints=kept, out=out, watch=Watch(notice=told.append)
+            str(recipe), data, num_points=16, checkpoints=kept, out=out, callbacks=Callbacks(note=told.append)
         )
         return result
 
@@ -301,13 +303,13 @@ def test_an_interrupted_training_is_not_gone_on_with_by_other_code(data, tmp_pat
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        evaluate(str(recipe), data, num_points=16, checkpoints=tmp_path / "kept", watch=Watch(progress=kill))
+        evaluate(str(recipe), data, num_points=16, checkpoints=tmp_path / "kept", callbacks=Callbacks(progress=kill))
     (unfinished,) = (tmp_path / "kept").iterdir()
     before = unfinished.read_bytes()
     model = recipe.parent / "model.py"
     model.write_text(model.read_text().replace("h.amax(1)", "2 * h.amax(1)"))
-    watch = Watch(progress=lambda done, total, loss: steps.append(done), notice=told.append)
-    evaluate(str(recipe), data, num_points=16, checkpoints=tmp_path / "kept", watch=watch)
+    watch = Callbacks(progress=lambda done, total, loss: steps.append(done), note=told.append)
+    evaluate(str(recipe), data, num_points=16, checkpoints=tmp_path / "kept", callbacks=watch)
     assert steps[0] == 1
     assert told[0].startswith(f"{unfinished} is of other code than this, and stays; trained anew")
     assert unfinished.read_bytes() == before
@@ -318,7 +320,7 @@ def test_a_second_recipe_of_the_same_name_overwrites_no_result(data, tmp_path):
     recipes = [make_recipe(tmp_path / "first"), make_recipe(tmp_path / "second")]
     recipes[1].write_text(recipes[1].read_text().replace("epochs = 6", "epochs = 5"))
     results = [
-        evaluate(str(recipe), data, num_points=16, out=tmp_path / "out", watch=Watch(notice=told.append))[0]
+        evaluate(str(recipe), data, num_points=16, out=tmp_path / "out", callbacks=Callbacks(note=told.append))[0]
         for recipe in recipes
     ]
     assert len(told) == 1
@@ -343,8 +345,8 @@ def test_a_checkpoint_that_another_process_was_first_to_keep_is_the_one_that_is_
         save_pretrained(folder, other_net, about)
         return trained
 
-    monkeypatch.setattr("gsbench.learn.evaluation.kept.train", slower)
-    (result,) = evaluate(str(recipe), data, watch=Watch(notice=told.append), **arguments)
+    monkeypatch.setattr("gsbench.learn.evaluation.cached.train", slower)
+    (result,) = evaluate(str(recipe), data, callbacks=Callbacks(note=told.append), **arguments)
     (folder,) = kept.iterdir()
     assert told == [f"reused the model in {folder}, trained for 6 epochs."]
     assert result.predictions == evaluate(str(recipe), data, **arguments)[0].predictions

@@ -6,7 +6,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
-from gsbench.learn.evaluation.scores import as_predictions
+from gsbench.learn.evaluation.protocols import as_predictions
 from gsbench.learn.probe import check_classes, fit_probe
 
 
@@ -14,8 +14,8 @@ def blobs(classes: int, per_class: int = 15, width: int = 6, seed: int = 0) -> t
     """Overlapping clouds, far from mean 0 and deviation 1."""
     rng = np.random.default_rng(seed)
     labels = np.arange(classes * per_class) % classes
-    centres = rng.normal(size=(classes, width))
-    features = 100 + 10.0 ** np.arange(width) * (centres[labels] + rng.normal(size=(len(labels), width)))
+    centers = rng.normal(size=(classes, width))
+    features = 100 + 10.0 ** np.arange(width) * (centers[labels] + rng.normal(size=(len(labels), width)))
     return features.astype(np.float32), labels
 
 
@@ -90,9 +90,9 @@ def test_it_is_the_optimum(width, twins):
 
 def test_what_is_no_probe():
     features, labels = blobs(2)
-    with pytest.raises(ValueError, match=r"a probe of 15 labelled objects of one class \(must be of two classes"):
+    with pytest.raises(ValueError, match=r"a probe of 15 labeled objects of one class \(must be of two classes"):
         fit_probe(features[labels == 1], labels[labels == 1], 2)
-    with pytest.raises(ValueError, match="a probe of 0 labelled objects of one class"):
+    with pytest.raises(ValueError, match="a probe of 0 labeled objects of one class"):
         check_classes(labels[:0])
     message = r"features that are not finite, in 1 of \d+ rows, first in row 3 \(the encoder has diverged\)"
     for bad in (np.inf, np.nan):

@@ -11,7 +11,7 @@ from gsbench.core.parsing import InputError
 from gsbench.core.recipe import Augment, Train, load_recipe
 from gsbench.learn.data import Objects, open_objects
 from gsbench.learn.evaluation import predict
-from gsbench.learn.features import extract
+from gsbench.learn.evaluation.embedding import extract
 from gsbench.learn.precision import resolve_precision
 from gsbench.learn.train import schedule, train
 from gsbench.store.folder import open_folder

@@ -24,7 +24,7 @@ STEPS = 2 * 3 + 3 + 2 * 3
 
 @pytest.fixture(scope="module")
 def objects() -> Objects:
-    """Twelve objects of four views, each one colour."""
+    """Twelve objects of four views, each one color."""
     shade = torch.arange(48, dtype=torch.uint8).view(12, 4, 1, 1, 1)
     return Objects(
         tuple(f"object_{i:02d}" for i in range(12)), torch.arange(12) % 2, images=shade.expand(12, 4, 3, 8, 8) * 5

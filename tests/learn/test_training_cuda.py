@@ -7,7 +7,7 @@ import torch
 from gsbench.learn.checkpoints import from_pretrained
 from gsbench.learn.data import open_objects
 from gsbench.learn.evaluation import evaluate, predict
-from gsbench.learn.features import extract
+from gsbench.learn.evaluation.embedding import extract
 from gsbench.learn.precision import resolve_precision
 from gsbench.store.folder import open_folder
 from tests.tiny_training import OBJECTS, make_folder

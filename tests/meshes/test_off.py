@@ -44,17 +44,17 @@ FORMS = {
         [[1, 2, 3], *FAN, [0, 1, 3]],
     ),
     "points and edges dropped": ("OFF\n4 3 0\n" + ROWS + "1 0\n2 0 1\n3 0 1 2\n", [[0, 1, 2]]),
-    "face colours": ("OFF\n4 2 0\n" + ROWS + "3 0 1 2 255 0 0\n3 0 2 3 0 255 0\n", FAN),
-    "face colours with alpha": ("OFF\n4 2 0\n" + ROWS + "3 0 1 2 1 0 0 .5\n3 0 2 3 0 1 0 .5\n", FAN),
-    "face colour map index": ("OFF\n4 2 0\n" + ROWS + "3 0 1 2 7\n3 0 2 3 8\n", FAN),
-    "colours on some faces": ("OFF\n4 2 0\n" + ROWS + "3 0 1 2 255 0 0\n3 0 2 3\n", FAN),
-    "colours on polygons of different size": (
+    "face colors": ("OFF\n4 2 0\n" + ROWS + "3 0 1 2 255 0 0\n3 0 2 3 0 255 0\n", FAN),
+    "face colors with alpha": ("OFF\n4 2 0\n" + ROWS + "3 0 1 2 1 0 0 .5\n3 0 2 3 0 1 0 .5\n", FAN),
+    "face color map index": ("OFF\n4 2 0\n" + ROWS + "3 0 1 2 7\n3 0 2 3 8\n", FAN),
+    "colors on some faces": ("OFF\n4 2 0\n" + ROWS + "3 0 1 2 255 0 0\n3 0 2 3\n", FAN),
+    "colors on polygons of different size": (
         "OFF\n4 2 0\n" + ROWS + "3 0 1 2 1 1 1\n4 0 1 2 3 1 1 1\n",
         [[0, 1, 2], *FAN],
     ),
     "COFF": ("COFF\n4 1 0\n" + _rows("255 0 0 255") + "4 0 1 2 3\n", FAN),
     "COFF without alpha": ("COFF\n4 1 0\n" + _rows("255 0 0") + "4 0 1 2 3\n", FAN),
-    "vertex colours without the C": ("OFF\n4 1 0\n" + _rows(".1 .2 .3 1") + "4 0 1 2 3\n", FAN),
+    "vertex colors without the C": ("OFF\n4 1 0\n" + _rows(".1 .2 .3 1") + "4 0 1 2 3\n", FAN),
     "NOFF": ("NOFF\n4 1 0\n" + _rows("0 0 1") + "4 0 1 2 3\n", FAN),
     "CNOFF": ("CNOFF\n4 1 0\n" + _rows("0 0 1 9 9 9 9") + "4 0 1 2 3\n", FAN),
     "STOFF": ("STOFF\n4 1 0\n" + _rows(".5 .5") + "4 0 1 2 3\n", FAN),
@@ -116,7 +116,7 @@ WRONG = {
         "OFF # 1\r\n# 2\r\n\r\n4 1 0\r\n" + ROWS.replace("1 1 0\n", "1 1 0 7\r\n") + "4 0 1 2 3",
         "line 7 has 4 numbers .allowed: 3 for a vertex",
     ),
-    "a vertex without its colour": (
+    "a vertex without its color": (
         "COFF\n4 1 0\n" + _rows("255 0 0").replace("1 1 0 255 0 0", "1 1 0") + "4 0 1 2 3",
         "line 5 has 3 numbers .allowed: 6",
     ),

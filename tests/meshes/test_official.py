@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gsbench.meshes.official import CLASSES, IDENTICAL_FILES, official_ids, official_split
-from gsbench.meshes.split import SPLITS, list_meshes
+from gsbench.meshes.split import CLASSES, IDENTICAL_FILES, SPLITS, list_meshes, official_ids, official_split
 
 
 def test_counts_are_those_of_the_distribution():

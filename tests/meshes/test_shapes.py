@@ -12,7 +12,7 @@ from gsbench.meshes.shapes import LABELS, make_shape
 from gsbench.meshes.shapes.__main__ import main
 from gsbench.meshes.shapes.solids import Draw, block, column, cushion, scale, tube
 from gsbench.meshes.split import list_meshes
-from gsbench.meshes.surface import normalise
+from gsbench.meshes.surface import normalize
 
 SEEDS = range(40)
 
@@ -51,7 +51,7 @@ def test_shapes_are_sound_upright_and_moderate(label: str) -> None:
         assert 0.2 < extent.max() < 4
         assert extent.min() > 0.05
         assert not any(_edge_balance(mesh).values()), f"{label} {seed} is not closed"
-        assert np.linalg.norm(normalise(mesh).vertices, axis=1).max() <= 1
+        assert np.linalg.norm(normalize(mesh).vertices, axis=1).max() <= 1
 
 
 @pytest.mark.parametrize("label", LABELS)

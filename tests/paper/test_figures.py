@@ -11,14 +11,16 @@ import pytest
 from PIL import Image
 
 from gsbench.cli import main
-from gsbench.paper.figures.catalog import NAMES, OF_DATA, draw_object, parse_name
-from gsbench.paper.figures.detail import density_of, find_crowd, fullest_ball, in_sight
+from gsbench.paper.figures import NAMES, parse_name
+from gsbench.paper.figures.detail import OF_DATA, density_of, draw_object, find_crowd, fullest_ball, in_sight
 from gsbench.paper.figures.drawing import camera_at, direction, dots, drawn_box, enlarged, extent_of, picture, project
 from gsbench.paper.figures.sheet import Sheet, require
 from gsbench.paper.figures.subject import open_shots, open_subject, typical_object
 from gsbench.store.folder import open_folder, read_labels, resolve
 from gsbench.store.gaussians import load_object
 from tests.tiny_training import make_folder
+
+pytestmark = pytest.mark.slow
 
 WHITE = np.ones((8, 8, 3), np.float32)
 
@@ -111,19 +113,19 @@ def test_gaussians_drawn_in_a_view_are_where_the_mesh_is(folder):
 
 
 def test_a_ball_fills_the_camera():
-    towards, centre = direction(30, 50), np.array([0.2, -0.1, 0.3])
-    camera = camera_at(towards, 200, centre, extent=0.5, distance=4.0)
-    u, v, depth = project(centre, camera)
+    towards, center = direction(30, 50), np.array([0.2, -0.1, 0.3])
+    camera = camera_at(towards, 200, center, extent=0.5, distance=4.0)
+    u, v, depth = project(center, camera)
     np.testing.assert_allclose((u, v, depth), (100, 100, 4), atol=1e-3)
     side = np.cross(towards, (0, 0, 1.0))
-    edge = centre + 0.5 * (side / np.linalg.norm(side) * np.cos(np.arcsin(0.125)) + towards * 0.125)
+    edge = center + 0.5 * (side / np.linalg.norm(side) * np.cos(np.arcsin(0.125)) + towards * 0.125)
     assert abs(project(edge, camera)[0] - 100) == pytest.approx(100, abs=0.01), "where the view's edge touches it"
 
 
 def test_dots_hide_what_is_behind_them():
     towards = direction(0, 0)
-    colours = np.array([[1, 0, 0], [0, 0, 1.0]])
-    seen = picture(dots(np.array([[0.5, 0, 0], [-0.5, 0, 0]]), colours, 0.2), camera_at(towards, 65))
+    colors = np.array([[1, 0, 0], [0, 0, 1.0]])
+    seen = picture(dots(np.array([[0.5, 0, 0], [-0.5, 0, 0]]), colors, 0.2), camera_at(towards, 65))
     np.testing.assert_allclose(seen[32, 32], [1, 0, 0], atol=0.01)
 
 
@@ -132,8 +134,8 @@ def test_the_fullest_ball_and_the_density():
     plane = np.concatenate([rng.uniform(-1, 1, (600, 2)), np.zeros((600, 1))], axis=1)
     cluster = np.array([0.5, 0.5, 0]) + rng.normal(0, 0.03, (100, 3)) * (1, 1, 0)
     means = np.concatenate([plane, cluster]).astype(np.float32)
-    centre, inside = fullest_ball(means)
-    assert np.linalg.norm(centre - (0.5, 0.5, 0)) < 0.1
+    center, inside = fullest_ball(means)
+    assert np.linalg.norm(center - (0.5, 0.5, 0)) < 0.1
     assert inside[600:].sum() == 100
     density = density_of(means)
     assert np.median(density[inside]) > 10 * np.median(density[~inside])
@@ -163,7 +165,7 @@ def test_what_lies_behind_or_below_the_surface_is_out_of_sight():
 def test_a_crowd_is_what_can_be_seen():
     balls = ball_of_dots(hidden=500, crowd=200)
     crowd = find_crowd(balls)
-    assert np.linalg.norm(crowd.centre - (0, 0, 0.8)) < 0.1
+    assert np.linalg.norm(crowd.center - (0, 0, 0.8)) < 0.1
     assert crowd.towards[2] > 0.5, "from above"
     assert crowd.seen.sum() == len(crowd.inside) == len(crowd.density)
     assert crowd.contrast > 5

@@ -12,10 +12,12 @@ from gsbench.board.table import NONE
 from gsbench.core.baseline import code_sha256, find_recipe
 from gsbench.core.metrics import classification_metrics
 from gsbench.core.results import SCHEMA_VERSION, ModelInfo, Pretext, Result, RunInfo, save_result
-from gsbench.learn.evaluation import Watch
-from gsbench.paper.reproduce import TABLES, VARIANTS, How, as_markdown, as_record, load_table, reproduce, run
-from gsbench.paper.reproduce.holdings import Holdings
-from gsbench.paper.reproduce.tables import DISTANCES
+from gsbench.learn.evaluation import Callbacks
+from gsbench.paper.reproduce import run
+from gsbench.paper.reproduce.data_facts import DataFacts
+from gsbench.paper.reproduce.run import Settings, reproduce
+from gsbench.paper.reproduce.tables import DISTANCES, TABLES, VARIANTS, load_table
+from gsbench.paper.reproduce.text import as_markdown, as_record
 from gsbench.store.folder import open_folder, read_labels
 from gsbench.store.origin import Origin
 from tests.store.conftest import (
@@ -52,7 +54,7 @@ class StandIn:
         self.stop_at: int | None = None
         self.right = right
 
-    def __call__(self, model, data, *, seeds, out, watch, checkpoints, device, pretext_views, **task):
+    def __call__(self, model, data, *, seeds, out, callbacks, checkpoints, device, pretext_views, **task):
         if len(self.calls) == self.stop_at:
             raise KeyboardInterrupt
         self.calls.append({"model": model, "seeds": seeds, "checkpoints": checkpoints, **task})
@@ -96,8 +98,8 @@ def evaluate(monkeypatch) -> StandIn:
     return stand_in
 
 
-def how(out: Path | None, **changes) -> How:
-    return dataclasses.replace(How("smoke", (0,), out, None), **changes)
+def how(out: Path | None, **changes) -> Settings:
+    return dataclasses.replace(Settings("smoke", (0,), out, None), **changes)
 
 
 @pytest.mark.parametrize("name", ["table1", "table2", "table3", "table4"])
@@ -227,7 +229,7 @@ def test_what_is_added_to_a_table_is_asked_for(data, evaluate):
     assert seen["Gaussians", "PointNet"] == ("1 epoch", "nothing is published")
     assert seen["Images", "ssl-plus*"] == ("1 epoch", "images of 32 pixels", "nothing is published")
     assert seen["Gaussians", "ssl-plus*, fine-tuned"][2:] == (
-        "learnt from 3 views an object",
+        "learned from 3 views an object",
         "then 1 epoch of fine-tuning",
         "nothing is published",
     )
@@ -275,10 +277,10 @@ def test_differences_follow_from_recipe_manifest_and_results(data, evaluate, tmp
         "a smoke run: far from the published training",
         "1 epoch, published 100",
         "adamw, published sgd",
-        "objects of 55 Gaussians at 31.8 dB, published 106,117 by 15,000 iterations of Kerbl's optimisation",
+        "objects of 55 Gaussians at 31.8 dB, published 106,117 by 15,000 iterations of Kerbl's optimization",
         "25 of them reach the network, published 2,048",
         "images of 32 pixels, published 224",
-        "learnt from 3 views an object, published 64",
+        "learned from 3 views an object, published 64",
         "the published figure hides what is below .01",
     )
     (full,) = reproduce("table3", data, how(tmp_path, variant="full"), [1])
@@ -296,7 +298,7 @@ def test_harmonics_of_the_published_degree_are_cut_as_they_were(
 
     monkeypatch.setattr(run, "open_folder", opened)
     monkeypatch.setattr("gsbench.store.origin.origin_of", lambda _: None)
-    monkeypatch.setattr("gsbench.paper.reproduce.holdings.most_points", lambda *_: 2048)  # the shards have one degree
+    monkeypatch.setattr("gsbench.paper.reproduce.data_facts.most_points", lambda *_: 2048)  # the shards have one degree
     positions, harmonics = reproduce("table4", data, how(tmp_path, variant="full"), [1, 5])
     assert (positions.recipe.name, harmonics.recipe.name) == ("ssl-pointnet:full", f"ssl-pointnet:{recipe}")
     said = any("numbers of spherical harmonics, published 44" in clause for clause in harmonics.differs)
@@ -334,7 +336,8 @@ def test_the_printed_table(data, evaluate, tmp_path, modelnet10):
         "Beside it": "5 draws of points: 40.0 ± 1.5; kNN 30.0 ± 2.0",
         "Our run": "smoke: `ssl-pointnet:smoke` on tiny",
     }
-    assert "\n- 1-3: tiny (" in text, "cells that differ alike share a line"
+    assert text.count("tiny (") == 1, "what all cells share is said once"
+    assert "\n- All: tiny (" in text
     assert "best of several draws of furthest points" in text
 
 
@@ -365,10 +368,10 @@ def test_a_data_set_made_from_the_whole_published_one_compares(data, monkeypatch
     published, folder = load_table("table1").data, open_folder(data)
     for name in ("modelnet10-gs", "modelnet10", "tiny"):
         named = dataclasses.replace(folder, manifest=dataclasses.replace(folder.manifest, name=name))
-        assert not Holdings(named).is_of(published), name
+        assert not DataFacts(named).is_of(published), name
     for origin, compares in ((Origin("modelnet10", False), True), (Origin("modelnet10", True), False)):
         monkeypatch.setattr("gsbench.store.origin.origin_of", lambda _folder, origin=origin: origin)
-        assert Holdings(folder).is_of(published) is compares, origin
+        assert DataFacts(folder).is_of(published) is compares, origin
 
 
 def rewrite(path: Path, change) -> None:
@@ -410,7 +413,7 @@ def test_a_result_by_other_code_is_not_taken_for_ours(data, evaluate, tmp_path, 
     (line,) = reproduce("table4", data, how(tmp_path, found_only=True), [1])
     assert line.differs[-1] == "1 of 1 results by other code than this gsbench's", "printed, and said to be"
     told: list[str] = []
-    (line,) = reproduce("table4", data, how(tmp_path), [1], watch=lambda *_: Watch(notice=told.append))
+    (line,) = reproduce("table4", data, how(tmp_path), [1], callbacks=lambda *_: Callbacks(note=told.append))
     assert told == [f"{path} is by other code than this gsbench's, and stays; scored anew."]
     assert len(evaluate.calls) == 2
     assert not any("other code" in clause for clause in line.differs)

@@ -13,7 +13,7 @@ from gsbench.cli import main
 from gsbench.core.baseline import build_model, find_recipe
 from gsbench.learn.checkpoints import CONFIG, Checkpoint, save_pretrained
 from gsbench.learn.evaluation import embedding, evaluate
-from gsbench.learn.features import extract
+from gsbench.learn.evaluation.embedding import extract
 from gsbench.paper.figures.embedding import Panel, draw_embedding, lay_out, silhouette
 from gsbench.paper.reproduce.tables import DISTANCES
 from gsbench.store.arrays import Row
@@ -24,6 +24,8 @@ from tests.paper.test_figures import overlaps, words_of
 from tests.store import conftest
 from tests.store.conftest import made  # noqa: F401 (a fixture)
 from tests.tiny_training import make_pairs_recipe
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture

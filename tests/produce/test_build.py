@@ -173,6 +173,7 @@ def test_a_build_that_sets_more_aside_than_allowed_fails_and_goes_on_when_it_is_
     assert_same_bytes(tmp_path / "out", built[0])
 
 
+@pytest.mark.slow
 def test_when_the_meshes_that_were_set_aside_are_mended_all_others_stay_made(meshes: Path, tmp_path: Path) -> None:
     mended = Path(shutil.copytree(meshes, tmp_path / "mended"))
     with pytest.raises(InputError, match="mend or remove such meshes"):

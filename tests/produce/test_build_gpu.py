@@ -17,14 +17,15 @@ from gsbench.produce import engines, gpu
 from gsbench.produce.build import build
 from gsbench.produce.gpu import TOO_LARGE, Drawn, fit_objects, fit_on_cuda, kept_fit
 from gsbench.produce.local import LocalEngine
+from gsbench.produce.made import make_object
 from gsbench.produce.objects import seed_of
 from gsbench.produce.verification import verify
 from gsbench.produce.work import work_path
 from gsbench.reconstruct import ClassicRecipe, FitRecipe, Fitted, Stage, fit
 from gsbench.reconstruct.cuda.batch import fit_batch
-from gsbench.reconstruct.cuda.prepared import prepare
+from gsbench.reconstruct.cuda.hull import prepare
 from gsbench.store.folder import open_folder
-from tests.produce.test_build import TINY, meshes, tiny_preset  # noqa: F401
+from tests.produce.test_build import TINY, Built, built, meshes, tiny_preset  # noqa: F401
 from tests.reconstruct.test_fit import ball
 from tests.render.splat_reference import FIELDS, dense
 
@@ -69,25 +70,17 @@ def shards(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*.parquet"))}
 
 
-def test_a_build_is_that_of_its_fit(on_cpu: OnCpu, meshes: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_a_build_is_that_of_its_fit(on_cpu: OnCpu, built: Built, meshes: Path, tmp_path: Path) -> None:  # noqa: F811
     told = []
-    build(meshes, tmp_path / "gpu", TINY, 2, lambda *step: told.append(step), "cuda", max_set_aside=30)
-    build(meshes, tmp_path / "cpu", TINY, 2, max_set_aside=30)
-    assert shards(tmp_path / "gpu") == shards(tmp_path / "cpu")
-    manifest = open_folder(tmp_path / "gpu").manifest
-    assert manifest.set_aside == open_folder(tmp_path / "cpu").manifest.set_aside
+    manifest = build(meshes, tmp_path / "gpu", TINY, 2, lambda *step: told.append(step), "cuda", max_set_aside=30)
+    assert shards(tmp_path / "gpu") == shards(built[0])
+    assert manifest.set_aside == built[1].set_aside
     assert manifest.created_by["device"] == "cuda"
     assert max(map(len, on_cpu.batches)) == AT_ONCE
     fitted = [done for stage, done, _, _ in told if stage == "fits"]
     assert fitted[0] == 0
     assert fitted[-1] == len(list_meshes(meshes))
     assert not work_path(tmp_path / "gpu").exists()
-
-
-def test_an_object_that_cannot_be_fitted_is_set_aside(on_cpu: OnCpu, meshes: Path, tmp_path: Path) -> None:  # noqa: F811
-    on_cpu.refused = {"chair_0001"}
-    manifest = build(meshes, tmp_path / "out", TINY, 2, device="cuda", max_set_aside=60)
-    assert manifest.set_aside["chair_0001"] == "it is refused"
 
 
 def test_what_is_fitted_is_not_fitted_again(on_cpu: OnCpu, meshes: Path, tmp_path: Path) -> None:  # noqa: F811
@@ -104,6 +97,13 @@ def test_what_is_fitted_is_not_fitted_again(on_cpu: OnCpu, meshes: Path, tmp_pat
     (file,) = (file for file in files if file.object_id == first[0])
     kept = kept_fit(objects, file)(ball(8, 16), recipe.fit, 0, ball(2, 16))
     assert kept.psnr > 10
+
+
+def test_what_cannot_be_fitted_is_refused_when_the_object_is_made(on_cpu: OnCpu, meshes: Path, tmp_path: Path) -> None:  # noqa: F811
+    (file,) = (file for file in list_meshes(meshes) if file.object_id == "chair_0001")
+    on_cpu.refused = {file.object_id}
+    fit_objects([file], tiny_preset(), tmp_path, LocalEngine(1), lambda *_: None)
+    assert make_object(file, tiny_preset(), tmp_path, kept_fit(tmp_path, file)).reason == "it is refused"
 
 
 def drawn(views: Views, count: int) -> list[Drawn]:
@@ -183,5 +183,5 @@ def test_a_build_on_cuda_goes_on_after_a_kill(meshes: Path, tmp_path: Path) -> N
         first.kill()
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.count("set aside") == 3
-    assert all("centres lie off the surface" in problem for problem in verify(out).problems)
+    assert all("centers lie off the surface" in problem for problem in verify(out).problems)
     assert float(open_folder(out).manifest.quality["psnr"]) > 15

@@ -12,10 +12,9 @@ from gsbench.board.truth import make_truth
 from gsbench.core.parsing import InputError
 from gsbench.core.tasks import fingerprint
 from gsbench.meshes.off import save_off
-from gsbench.meshes.official import official_objects
 from gsbench.meshes.shapes import make_shape
 from gsbench.meshes.shapes.__main__ import write_shapes
-from gsbench.meshes.split import MeshFile, list_meshes, mesh_sha256
+from gsbench.meshes.split import MeshFile, list_meshes, mesh_sha256, official_objects
 from gsbench.produce.audit import audit
 from gsbench.produce.build import build
 from gsbench.produce.description import Description, Source, describe

@@ -37,6 +37,7 @@ def kill_and_compare(tmp_path: Path, meshes: Path, kills: int) -> Report:
     return report
 
 
+@pytest.mark.slow
 def test_a_build_that_is_killed_goes_on(tmp_path: Path) -> None:
     kill_and_compare(tmp_path, put_shapes(tmp_path / "meshes", 4, 1, 1), kills=2)
 

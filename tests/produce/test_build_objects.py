@@ -12,7 +12,7 @@ from gsbench.meshes.shapes import make_shape
 from gsbench.meshes.split import MeshFile
 from gsbench.produce.compare import compare
 from gsbench.produce.objects import ObjectRows, build_object, finish, prepare, rows_of_object
-from gsbench.produce.preset import Preset, Store, evenly, load_preset
+from gsbench.produce.preset import Preset, Store, evenly_spaced, load_preset
 from gsbench.reconstruct import FitRecipe, Stage
 from gsbench.render.splats import rasterize
 from gsbench.store.webp import decode_image
@@ -72,7 +72,7 @@ def test_scores_compare_with_the_mesh_from_the_same_camera(rows: ObjectRows, cha
         expected = over_white(kept[number])
         np.testing.assert_array_equal(again.expected[row], expected)
         assert again.psnr[row] == pytest.approx(psnr(again.images[row] / 255, expected / 255), abs=1e-4)
-    held_out = prepare(chair, tiny()).between[[0, 2, 4]]
+    held_out = prepare(chair, tiny()).midway[[0, 2, 4]]
     images = rendered(rows.gaussians, held_out.cameras) / 255
     expected = over_white(held_out.rgba) / 255
     assert rows.psnr == pytest.approx(np.mean([psnr(*pair) for pair in zip(images, expected, strict=True)]), abs=1e-4)
@@ -94,11 +94,11 @@ def test_images_of_another_size_are_drawn_anew(chair: MeshFile) -> None:
 @pytest.mark.parametrize(("held_out", "novel"), [(3, 5), (5, 3), (4, 4), (3, 0), (1, 11), (11, 1)])
 def test_cameras_that_score_and_cameras_that_are_kept_are_shared(held_out: int, novel: int) -> None:
     recipe = tiny(held_out=held_out, novel=novel)
-    assert len(recipe.between) == max(held_out, novel)
-    assert len(np.unique(recipe.between)) == len(recipe.between)
-    assert recipe.between.max() <= 10
+    assert len(recipe.midway) == max(held_out, novel)
+    assert len(np.unique(recipe.midway)) == len(recipe.midway)
+    assert recipe.midway.max() <= 10
     for count in (held_out, novel):
-        assert len(np.unique(evenly(len(recipe.between), count))) == count
+        assert len(np.unique(evenly_spaced(len(recipe.midway), count))) == count
 
 
 def test_without_novel_cameras_there_are_those_of_the_rig_alone(chair: MeshFile) -> None:

@@ -290,6 +290,7 @@ def test_an_interrupt_says_how_to_go_on(tmp_path: Path) -> None:
         interrupted()
 
 
+@pytest.mark.slow
 def test_only_modules_that_a_build_runs_decide_whether_it_goes_on(tmp_path: Path) -> None:
     """A module that decides nothing may be added or changed beside a build that was begun."""
     package = tmp_path / "gsbench"

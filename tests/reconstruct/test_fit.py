@@ -12,10 +12,9 @@ import pytest
 from gsbench.core.geometry import camera_centers, quats_to_matrices, spiral_rig
 from gsbench.core.types import Cameras, Gaussians, Views
 from gsbench.reconstruct import FitRecipe, Stage, fit, fit_many
-from gsbench.reconstruct.hull import mask_kernels
+from gsbench.reconstruct.hull import hull_kernels
 from gsbench.reconstruct.hull.visual_hull import choose, hull_gaussians
-from gsbench.reconstruct.schedule import low_pass_of
-from gsbench.reconstruct.targets import pixel_words, scaled_cameras, target_planes
+from gsbench.reconstruct.targets import low_pass_of, pixel_words, scaled_cameras, target_planes
 from gsbench.render.splats import cpu as splats_cpu
 from gsbench.render.splats import rasterize
 from tests.render.splat_reference import random_gaussians, rig
@@ -26,7 +25,7 @@ RADIUS = 0.7
 
 
 def ball(count: int, size: int = 64, phase: float = 0.0) -> Views:
-    """Analytic views of a ball with smooth bands of colour, 16 rays a pixel."""
+    """Analytic views of a ball with smooth bands of color, 16 rays a pixel."""
     cameras = spiral_rig(count, 2.8, 45.0, 3.3, -40.0, 70.0, size, size, phase)
     eyes, rotations = camera_centers(cameras.viewmats), cameras.viewmats[:, :3, :3]
     y, x = np.meshgrid(*[(np.arange(4 * size) + 0.5) / 4] * 2, indexing="ij")
@@ -35,9 +34,9 @@ def ball(count: int, size: int = 64, phase: float = 0.0) -> Views:
     along = -np.einsum("vhwi,vi->vhw", rays, eyes)
     inside = along**2 - (np.sum(eyes**2, -1) - RADIUS**2)[:, None, None]
     points = eyes[:, None, None] + (along - np.sqrt(np.maximum(inside, 0)))[..., None] * rays
-    colour = 0.5 + 0.3 * np.sin(5 * points + np.array([0, 1, 2]))
+    color = 0.5 + 0.3 * np.sin(5 * points + np.array([0, 1, 2]))
     hit = (inside > 0)[..., None]
-    boxes = np.concatenate([colour * hit, hit], -1).reshape(count, size, 4, size, 4, 4).mean((2, 4))
+    boxes = np.concatenate([color * hit, hit], -1).reshape(count, size, 4, size, 4, 4).mean((2, 4))
     straight = boxes / np.where(boxes[..., 3:] > 0, boxes[..., 3:], 1)
     straight[..., 3] = boxes[..., 3]
     return Views((straight * 255 + 0.5).astype(np.uint8), cameras)
@@ -71,7 +70,7 @@ def test_reaches_the_object(fitted):
     np.testing.assert_allclose(np.linalg.norm(gaussians.quats, axis=1), 1, atol=1e-5)
     assert (gaussians.scales > 0).all()
     visible = gaussians.opacities > 0.3
-    # A disc's centre sits under the surface that it makes up with its neighbours.
+    # A disc's center sits under the surface that it makes up with its neighbors.
     assert RADIUS - 0.06 < np.median(np.linalg.norm(gaussians.means[visible], axis=1)) < RADIUS
 
 
@@ -143,9 +142,9 @@ def test_hull_lies_on_the_surface(views):
     normals = quats_to_matrices(start.quats)[:, :, 2]
     outward = np.einsum("ni,ni->n", normals, start.means / distances[:, None])
     assert np.median(outward) > 0.97
-    colours = start.sh[:, 0] * 0.28209479 + 0.5
+    colors = start.sh[:, 0] * 0.28209479 + 0.5
     expected = 0.5 + 0.3 * np.sin(5 * start.means + np.array([0, 1, 2]))
-    assert np.median(np.abs(colours - expected)) < 0.06
+    assert np.median(np.abs(colors - expected)) < 0.06
 
 
 def test_more_start_where_the_hull_is_thin():
@@ -166,7 +165,7 @@ def test_more_start_where_the_hull_is_thin():
 
 @pytest.mark.parametrize(("size", "thin"), [(128, 0.025), (600, 0.004)])
 def test_hull_keeps_what_is_thinner_than_a_coarse_voxel(size, thin):
-    """A big ball and, out on its own, one between the centres of the first, coarse grid, or of the last one."""
+    """A big ball and, out on its own, one between the centers of the first, coarse grid, or of the last one."""
     cameras = spiral_rig(24, 2.9, 45.0, 3.3, -40.0, 70.0, size, size)
     y, x = np.meshgrid(*[np.arange(size) + 0.5] * 2, indexing="ij")
     rgba = np.zeros((24, size, size, 4), np.uint8)
@@ -183,7 +182,7 @@ def test_hull_keeps_what_is_thinner_than_a_coarse_voxel(size, thin):
 
 @pytest.mark.parametrize("block", [1, 3, 4])
 def test_masks_of_large_pixels(block):
-    """A large pixel is set where one of its pixels or of its neighbours' is; the last ones hang over the edge."""
+    """A large pixel is set where one of its pixels or of its neighbors' is; the last ones hang over the edge."""
     rng = np.random.default_rng(block)
     alpha = np.where(rng.random((5, 22, 31)) < 0.03, rng.integers(100, 256, (5, 22, 31)), 0).astype(np.uint8)
     rgba = np.concatenate([rng.integers(0, 256, (5, 22, 31, 3)).astype(np.uint8), alpha[..., None]], -1)
@@ -196,8 +195,8 @@ def test_masks_of_large_pixels(block):
     expected = np.any(near, axis=0)
     views = Views(rgba, spiral_rig(5, 2.8, 45.0, 1.0, 0.0, 30.0, 31, 22))
     masks, wide = np.full((2, 5, rows, columns), 7, np.uint8)
-    mask_kernels.fill_silhouettes(pixel_words(views), order, block, masks)
-    mask_kernels.fill_wide((alpha[order] > 127).view(np.uint8), block, wide)
+    hull_kernels.fill_silhouettes(pixel_words(views), order, block, masks)
+    hull_kernels.fill_wide((alpha[order] > 127).view(np.uint8), block, wide)
     np.testing.assert_array_equal(masks, expected)
     np.testing.assert_array_equal(wide, expected)
 

@@ -1,4 +1,4 @@
-"""The published optimisation on CPU: its start, its schedule, what it reaches, and its presets."""
+"""The published optimization on CPU: its start, its schedule, what it reaches, and its presets."""
 
 import dataclasses
 
@@ -10,8 +10,15 @@ from gsbench.core.parsing import parse
 from gsbench.core.types import Gaussians, Views
 from gsbench.produce.preset import load_preset
 from gsbench.reconstruct import ClassicRecipe, Fitted, fit
-from gsbench.reconstruct.classic.recipe import densifies_at, means_rate_at, resets_at, sh_degree_at
-from gsbench.reconstruct.classic.start import neighbour_squares, random_gaussians, scene_extent
+from gsbench.reconstruct.classic.recipe import (
+    densifies_at,
+    means_rate_at,
+    neighbor_squares,
+    random_gaussians,
+    resets_at,
+    scene_extent,
+    sh_degree_at,
+)
 
 PUBLISHED = ClassicRecipe()
 # Everything of the published schedule, in 240 iterations.
@@ -76,7 +83,7 @@ def test_published_schedule():
 
 
 @pytest.mark.parametrize("kind", ["cube", "plane", "clusters", "coincident", "four"])
-def test_neighbours(kind):
+def test_neighbors(kind):
     rng = np.random.default_rng(0)
     points = rng.uniform(-1, 1, (4 if kind == "four" else 400, 3))
     if kind == "plane":
@@ -88,7 +95,7 @@ def test_neighbours(kind):
     points = points.astype(np.float32)
     squares = np.sum((points[:, None].astype(np.float64) - points) ** 2, -1)
     expected = np.sort(squares, axis=1)[:, 1:4].mean(1)
-    np.testing.assert_allclose(neighbour_squares(points), expected, rtol=1e-4, atol=1e-12)
+    np.testing.assert_allclose(neighbor_squares(points), expected, rtol=1e-4, atol=1e-12)
 
 
 def test_start_is_grey_balls_all_over_the_cube():
@@ -100,7 +107,7 @@ def test_start_is_grey_balls_all_over_the_cube():
     assert len(np.unique(start.sh[:, 0])) > 5000
     np.testing.assert_allclose(start.means.min(0), -1.5, atol=0.02)
     np.testing.assert_allclose(start.means.max(0), 1.5, atol=0.02)
-    np.testing.assert_allclose(start.scales, np.sqrt(neighbour_squares(start.means))[:, None].repeat(3, 1), rtol=1e-6)
+    np.testing.assert_allclose(start.scales, np.sqrt(neighbor_squares(start.means))[:, None].repeat(3, 1), rtol=1e-6)
     assert (start.opacities == np.float32(0.1)).all()
 
 

@@ -1,4 +1,4 @@
-"""The published optimisation on CUDA: with a dense rasteriser in gsplat's place everywhere, with gsplat on a GPU."""
+"""The published optimization on CUDA: with a dense rasterizer in gsplat's place everywhere, with gsplat on a GPU."""
 
 import dataclasses
 from typing import Any
@@ -27,7 +27,7 @@ def dense(means, quats, scales, opacities, colors, viewmats, Ks, width, height, 
     radii, centers, depths, conics, _ = _fully_fused_projection(means, covariances, viewmats, Ks, width, height)
     centers.retain_grad() if centers.requires_grad else None
     eye = torch.linalg.inv(viewmats)[0, :3, 3]
-    colours = (_spherical_harmonics(options["sh_degree"], means - eye, colors) + 0.5).clamp(min=0)
+    colors = (_spherical_harmonics(options["sh_degree"], means - eye, colors) + 0.5).clamp(min=0)
     order = torch.argsort(depths[0])
     y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
     dx, dy = x - centers[0, order, 0, None, None], y - centers[0, order, 1, None, None]
@@ -36,7 +36,7 @@ def dense(means, quats, scales, opacities, colors, viewmats, Ks, width, height, 
     alpha = torch.where(alpha < 1 / 255, 0, alpha.clamp(max=0.999))
     before = torch.cat([torch.ones_like(alpha[:1]), torch.cumprod(1 - alpha, dim=0)[:-1]])
     weights = alpha * before
-    image = torch.einsum("nhw,nc->hwc", weights, colours[order])
+    image = torch.einsum("nhw,nc->hwc", weights, colors[order])
     image = image + (1 - weights.sum(0))[..., None] * options["backgrounds"][0]
     info = {"means2d": centers, "radii": radii, "width": width, "height": height, "n_cameras": 1, "gaussian_ids": None}
     return image[None], weights.sum(0)[None, ..., None], info
@@ -55,12 +55,12 @@ def views() -> Views:
 
 def start(module, views: Views, recipe: ClassicRecipe, seed: int = 0):
     device = {"device": "cpu"} if module is cuda else {}
-    return module.optimise(views, recipe, np.random.default_rng(seed), **device)
+    return module.optimize(views, recipe, np.random.default_rng(seed), **device)
 
 
 @pytest.mark.usefixtures("without_gpu")
 class TestStandIn:
-    """gsplat's own strategy and optimisers, driven by our loop."""
+    """gsplat's own strategy and optimizers, driven by our loop."""
 
     def test_few_steps_equal_the_cpu(self, views):
         """The same random start, views, losses and steps of Adam, before any Gaussian comes or goes."""

@@ -10,12 +10,12 @@ from gsbench.core.geometry import normalize_quats, quats_to_matrices, spiral_rig
 from gsbench.core.types import Cameras, Gaussians
 from gsbench.reconstruct import ClassicRecipe
 from gsbench.reconstruct.classic import cuda
+from gsbench.reconstruct.classic.cpu import ImageLoss
 from gsbench.reconstruct.classic.density import Population
-from gsbench.reconstruct.classic.loss import ImageLoss
 from gsbench.render.splats import cpu as splats_cpu
 from gsbench.render.splats import layout, rasterize
 
-from .test_fit_classic_loss import colours
+from .test_fit_classic_loss import colors
 
 PUBLISHED = ClassicRecipe()
 
@@ -53,7 +53,7 @@ def test_gradient_is_by_position_in_image_halves():
     one = Gaussians(*(np.array(field, np.float32) for field in fields))
     target = np.full((4, 32, 48), 255, np.uint8)
     target[:3, 4:11, 9:20] = 0
-    wanted = colours(target[:, :height, :width])
+    wanted = colors(target[:, :height, :width])
 
     def loss_at(dx: float, dy: float) -> float:
         Ks = cameras.Ks.copy()

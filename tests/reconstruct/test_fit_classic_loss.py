@@ -6,12 +6,12 @@ import torch
 
 from gsbench.core.image_metrics import ssim
 from gsbench.reconstruct.classic import cuda
-from gsbench.reconstruct.classic.loss import ImageLoss
+from gsbench.reconstruct.classic.cpu import ImageLoss
 from gsbench.render.splats import cpu as splats_cpu
 
 
-def colours(target: np.ndarray) -> torch.Tensor:
-    """The colour planes of bytes as one view in 0..1."""
+def colors(target: np.ndarray) -> torch.Tensor:
+    """The color planes of bytes as one view in 0..1."""
     return torch.from_numpy(np.moveaxis(target[:3], 0, -1)[None] / 255)
 
 
@@ -28,9 +28,9 @@ def test_loss_gradient_is_that_of_autograd(height, width, weight):
     loss.gradient(planes[::-1].copy(), target, weight)  # buffers that are used again start afresh
     ours = loss.gradient(planes, target, weight)
     image = torch.from_numpy(np.moveaxis(planes[:3, :height, :width], 0, -1)[None].astype(np.float64)).requires_grad_()
-    cuda.loss(image, colours(target[:, :height, :width]), weight).backward()
+    cuda.loss(image, colors(target[:, :height, :width]), weight).backward()
     expected = np.moveaxis(image.grad[0].numpy(), -1, 0)
-    # Where a colour is reached, |x| has no derivative: 0 is ours and torch's.
+    # Where a color is reached, |x| has no derivative: 0 is ours and torch's.
     assert np.abs(ours[:3, :height, :width] - expected).max() < 1e-5 * np.abs(expected).max()
     assert not ours[3:].any()
     assert not ours[:, height:].any()

@@ -7,10 +7,9 @@ import pytest
 
 from gsbench.core.geometry import quats_to_matrices
 from gsbench.core.types import Gaussians
-from gsbench.reconstruct.hull.cpu import optimise
-from gsbench.reconstruct.hull.relocation import APART, contribution_views, contributions, relocate
+from gsbench.reconstruct.hull.cpu import APART, contribution_views, contributions, optimize, relocate
 from gsbench.reconstruct.hull.visual_hull import hull_gaussians
-from gsbench.reconstruct.schedule import relocates_before
+from gsbench.reconstruct.targets import relocates_before
 from gsbench.render.splats import cpu as splats_cpu
 from gsbench.render.splats import layout, rasterize
 from tests.reconstruct.test_fit import RECIPE, ball
@@ -74,14 +73,14 @@ def test_contributions_are_the_weights_in_the_image():
 
 
 def test_hidden_gaussians_come_out():
-    """Some start at the centre of a solid ball, where they are never seen and no gradient reaches them."""
+    """Some start at the center of a solid ball, where they are never seen and no gradient reaches them."""
     views = ball(24)
     start = hull_gaussians(views, RECIPE, np.random.default_rng(0))
     hidden = np.arange(len(start)) % 4 == 0
     start.means[hidden] *= 0.05
     inside = []
     for recipe in (dataclasses.replace(RECIPE, relocate_at=()), RECIPE):
-        fitted = optimise(start, views, recipe, np.random.default_rng(0))
+        fitted = optimize(start, views, recipe, np.random.default_rng(0))
         inside.append(np.mean(np.linalg.norm(fitted.means[hidden], axis=1) < 0.4))
     assert inside[0] > 0.9
     assert inside[1] < 0.3

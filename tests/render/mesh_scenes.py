@@ -7,19 +7,19 @@ from gsbench.core.types import Cameras, Mesh
 from gsbench.render.mesh import RenderSetup
 
 SETUP = RenderSetup()
-# One grey without texture, lit from above only: shades are ambient sideways, 1 on top and below.
+# One gray without texture, lit from above only: shades are ambient sideways, 1 on top and below.
 PLAIN = RenderSetup((0.8, 0.8, 0.8), (0.8, 0.8, 0.8), 0.0, 0.25, ((0.0, 0.0, 2.0, 0.75),), 1)
 
 
-def cube(centre: tuple[float, float, float], half: float) -> Mesh:
+def cube(center: tuple[float, float, float], half: float) -> Mesh:
     corners = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], np.float32)
     quads = [(0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3)]
     faces = [face for a, b, c, d in quads for face in ((a, b, c), (a, c, d))]
-    return Mesh((corners * half + centre).astype(np.float32), np.array(faces, np.int32))
+    return Mesh((corners * half + center).astype(np.float32), np.array(faces, np.int32))
 
 
 def cameras_at(eye: tuple[float, float, float], width: int, height: int, focal: tuple[float, float]) -> Cameras:
-    """One camera that looks at the origin, its principal point off the centre."""
+    """One camera that looks at the origin, its principal point off the center."""
     K = np.array([[[focal[0], 0, 0.4 * width], [0, focal[1], 0.55 * height], [0, 0, 1]]], np.float32)
     return Cameras(look_at(np.array([eye], np.float64), np.zeros(3), np.array([0.0, 0.0, 1.0])), K, width, height)
 

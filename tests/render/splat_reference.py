@@ -1,4 +1,4 @@
-"""A plain float64 torch rasteriser, every Gaussian at every pixel, differentiable: what the fast ones must equal.
+"""A plain float64 torch rasterizer, every Gaussian at every pixel, differentiable: what the fast ones must equal.
 
 Projection, covariance and spherical harmonics are gsplat's own torch code; the compositing is written from the paper.
 """
@@ -76,7 +76,7 @@ def _view(scene, cameras, background, antialiased, sh_degree, low_pass):
     )
     opacities = scene["opacities"] * (compensations[0] if antialiased else 1)
     directions = scene["means"] - torch.from_numpy(camera_centers(cameras.viewmats)).to(dtype)
-    colours = (_spherical_harmonics(sh_degree, directions, scene["sh"]) + 0.5).clamp(min=0)
+    colors = (_spherical_harmonics(sh_degree, directions, scene["sh"]) + 0.5).clamp(min=0)
     order = torch.argsort(depths[0], stable=True)
     order = order[(radii[0] > 0).all(-1)[order]]
     y, x = torch.meshgrid(torch.arange(cameras.height) + 0.5, torch.arange(cameras.width) + 0.5, indexing="ij")
@@ -91,6 +91,6 @@ def _view(scene, cameras, background, antialiased, sh_degree, low_pass):
     before = torch.cat([torch.ones_like(alpha[:1]), torch.cumprod(1 - alpha, dim=0)[:-1]])
     weights = alpha * before
     total = weights.sum(0)
-    rgb = torch.einsum("nhw,nc->hwc", weights, colours[order])
+    rgb = torch.einsum("nhw,nc->hwc", weights, colors[order])
     depth = torch.einsum("nhw,n->hw", weights, depths[0, order]) / total.clamp(min=1e-10)
     return rgb + (1 - total)[..., None] * torch.tensor(background, dtype=dtype), total, depth

@@ -10,14 +10,14 @@ from gsbench.render.splats.difference import VIEWS, render_psnr
 from tests.formats.samples import random_gaussians
 
 
-def opaque_ball(colour: float) -> Gaussians:
+def opaque_ball(color: float) -> Gaussians:
     """One Gaussian that fills every view, of one gray."""
     return Gaussians(
         np.zeros((1, 3), np.float32),
         np.array([[1, 0, 0, 0]], np.float32),
         np.full((1, 3), 0.3, np.float32),
         np.array([0.999], np.float32),
-        np.full((1, 1, 3), (colour - 0.5) / 0.28209479, np.float32),
+        np.full((1, 1, 3), (color - 0.5) / 0.28209479, np.float32),
     )
 
 

@@ -1,4 +1,4 @@
-"""The software rasteriser where coordinates are extreme: cameras inside a mesh, huge and tiny sizes, bad meshes."""
+"""The software rasterizer where coordinates are extreme: cameras inside a mesh, huge and tiny sizes, bad meshes."""
 
 import dataclasses
 
@@ -18,7 +18,7 @@ def wide(eye: tuple[float, float, float], target: tuple[float, float, float], si
 
 
 def rays(cameras: Cameras) -> tuple[np.ndarray, np.ndarray]:
-    """World directions `[h w 3]` of depth 1 through the pixel centres, and the eye."""
+    """World directions `[h w 3]` of depth 1 through the pixel centers, and the eye."""
     viewmat, K = cameras.viewmats[0].astype(np.float64), cameras.Ks[0].astype(np.float64)
     rows, columns = np.indices((cameras.height, cameras.width)) + 0.5
     local = np.stack([(columns - K[0, 2]) / K[0, 0], (rows - K[1, 2]) / K[1, 1], np.ones_like(rows)], -1)
@@ -79,8 +79,8 @@ def test_clipped_triangles_still_meet_without_holes_or_double_hits() -> None:
 
 
 def test_behind_and_beside_the_camera_nothing_is_drawn() -> None:
-    for centre in ((0, 0, -3), (50, 0, 3), (-50, 0, 3), (0, 50, 3), (0, -50, 3)):
-        assert not render_views(cube(centre, 0.5), straight(40, 40, 20.0), SETUP).rgba.any()
+    for center in ((0, 0, -3), (50, 0, 3), (-50, 0, 3), (0, 50, 3), (0, -50, 3)):
+        assert not render_views(cube(center, 0.5), straight(40, 40, 20.0), SETUP).rgba.any()
 
 
 @pytest.mark.parametrize("scale", [2.0**-40, 2.0**-10, 2.0**20, 2.0**60])
@@ -125,7 +125,7 @@ def test_faces_without_area_draw_nothing() -> None:
         assert not render_depth(mesh, straight(64, 64, 40.0)).any()
 
 
-def test_slivers_keep_depth_and_colour_in_bounds() -> None:
+def test_slivers_keep_depth_and_color_in_bounds() -> None:
     rng = np.random.default_rng(5)
     ends = rng.uniform(0, 64, (300, 2, 2))
     middle = ends.mean(1) + rng.normal(size=(300, 2)) * 10.0 ** rng.uniform(-7, -1, (300, 1))

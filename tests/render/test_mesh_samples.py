@@ -1,4 +1,4 @@
-"""The software rasteriser: which samples a triangle covers, what hides what, and that nothing else decides."""
+"""The software rasterizer: which samples a triangle covers, what hides what, and that nothing else decides."""
 
 import dataclasses
 import os
@@ -13,7 +13,7 @@ import pytest
 from gsbench.core.geometry import spiral_rig
 from gsbench.core.types import Mesh
 from gsbench.meshes.shapes import make_shape
-from gsbench.meshes.surface import normalise
+from gsbench.meshes.surface import normalize
 from gsbench.render.mesh import render_depth, render_views, software
 from tests.render.mesh_scenes import PLAIN, SETUP, cube, on_image, rectangle, straight
 
@@ -72,7 +72,7 @@ def test_triangles_that_share_edges_leave_neither_holes_nor_double_hits(samples:
 
 
 def test_a_fan_about_a_sample_covers_it_once() -> None:
-    # Pixel centres are samples of the depth's pattern, and here the hub of every fan.
+    # Pixel centers are samples of the depth's pattern, and here the hub of every fan.
     rng = np.random.default_rng(3)
     for turns in range(3, 12):
         angles = np.sort(rng.uniform(0, 2 * np.pi, 2)) if turns == 3 else np.arange(turns) * 2 * np.pi / turns
@@ -138,7 +138,7 @@ def test_surfaces_that_cross_are_cut_where_they_do() -> None:
 @pytest.mark.parametrize("supersample", [1, 2])
 def test_order_winding_and_repetition_of_faces_change_nothing(supersample: int) -> None:
     setup, rng = dataclasses.replace(SETUP, supersample=supersample), np.random.default_rng(1)
-    shape = normalise(make_shape("chair", 3))
+    shape = normalize(make_shape("chair", 3))
     for mesh in (soup(400), shape):
         faces = rng.permutation(np.concatenate([mesh.faces, mesh.faces[::3]]))
         faces = rng.permuted(faces, axis=1)
@@ -159,13 +159,13 @@ def test_a_view_does_not_depend_on_the_others_nor_on_chunks(monkeypatch: pytest.
 
 
 def test_when_no_more_planes_fit_blocks_are_written_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    mesh = normalise(make_shape("sofa", 1))
+    mesh = normalize(make_shape("sofa", 1))
     images, depths = render_views(mesh, RIG, SETUP).rgba, render_depth(mesh, RIG)
     monkeypatch.setattr(software, "_PLANES", 3)
     again = render_views(mesh, RIG, SETUP).rgba
     np.testing.assert_array_equal(depths, render_depth(mesh, RIG))
     np.testing.assert_array_equal(images[..., 3], again[..., 3])
-    assert np.abs(images.astype(int) - again).max() <= 1  # the mean of the samples' 1/z, in place of the centre's
+    assert np.abs(images.astype(int) - again).max() <= 1  # the mean of the samples' 1/z, in place of the center's
 
 
 def test_what_is_drawn_before_changes_nothing() -> None:

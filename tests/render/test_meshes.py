@@ -1,4 +1,4 @@
-"""Views of meshes: where points land, what alpha and colour say."""
+"""Views of meshes: where points land, what alpha and color say."""
 
 import dataclasses
 from pathlib import Path
@@ -10,13 +10,13 @@ from gsbench.core.geometry import spiral_rig
 from gsbench.core.types import Cameras, Mesh, Views
 from gsbench.meshes.load import load_mesh
 from gsbench.meshes.split import list_meshes
-from gsbench.meshes.surface import normalise
+from gsbench.meshes.surface import normalize
 from gsbench.render.mesh import render_views
 from tests.render.mesh_scenes import PLAIN, SETUP, cameras_at, cube
 
 
 def _centroid(views: Views) -> np.ndarray:
-    """The alpha-weighted mean position, in pixels with the first pixel's centre at (.5, .5)."""
+    """The alpha-weighted mean position, in pixels with the first pixel's center at (.5, .5)."""
     alpha = views.rgba[0, ..., 3].astype(np.float64)
     rows, columns = np.indices(alpha.shape) + 0.5
     return np.array([(alpha * columns).sum(), (alpha * rows).sum()]) / alpha.sum()
@@ -34,9 +34,9 @@ def test_points_land_where_the_cameras_say(point: tuple[float, float, float], su
 
 def test_views_are_upright_and_not_mirrored() -> None:
     cameras = cameras_at((0, -3, 0), 100, 100, (100.0, 100.0))
-    centre = _centroid(render_views(cube((0, 0, 0), 0.05), cameras, SETUP))
-    above = _centroid(render_views(cube((0, 0, 0.5), 0.05), cameras, SETUP)) - centre
-    right = _centroid(render_views(cube((0.5, 0, 0), 0.05), cameras, SETUP)) - centre
+    center = _centroid(render_views(cube((0, 0, 0), 0.05), cameras, SETUP))
+    above = _centroid(render_views(cube((0, 0, 0.5), 0.05), cameras, SETUP)) - center
+    right = _centroid(render_views(cube((0.5, 0, 0), 0.05), cameras, SETUP)) - center
     np.testing.assert_allclose(above, [0, -100 * 0.5 / 3], atol=0.2)
     np.testing.assert_allclose(right, [100 * 0.5 / 3, 0], atol=0.2)
 
@@ -90,20 +90,20 @@ def test_the_texture_is_a_function_of_the_position_alone() -> None:
 def test_lights_tell_the_three_directions_of_a_box_apart() -> None:
     flat = dataclasses.replace(SETUP, frequency=0.0)
     views = render_views(cube((0, 0, 0), 0.5), cameras_at((2, -2, 2), 200, 200, (200.0, 200.0)), flat)
-    colours, counts = np.unique(views.rgba[0][views.rgba[0, ..., 3] == 255][:, 1], return_counts=True)
-    faces = np.sort(colours[counts > 500].astype(int))
+    colors, counts = np.unique(views.rgba[0][views.rgba[0, ..., 3] == 255][:, 1], return_counts=True)
+    faces = np.sort(colors[counts > 500].astype(int))
     assert len(faces) == 3
     assert np.diff(faces).min() > 15
 
 
-def test_alpha_is_coverage_and_colour_is_straight() -> None:
+def test_alpha_is_coverage_and_color_is_straight() -> None:
     mesh = cube((0, 0, 0), 0.4)
     views = render_views(mesh, cameras_at((0, -3, 0), 120, 120, (119.0, 119.0)), PLAIN)
     image = views.rgba[0]
     assert (image[image[..., 3] == 0] == 0).all()
     edge = (image[..., 3] > 0) & (image[..., 3] < 255)
     assert edge.sum() > 20
-    assert np.abs(image[edge][:, 0].astype(int) - 51).max() <= 2  # the colour inside, not mixed with the background
+    assert np.abs(image[edge][:, 0].astype(int) - 51).max() <= 2  # the color inside, not mixed with the background
     area = (119 * 0.8 / (3 - 0.4)) ** 2
     assert image[..., 3].sum() / 255 == pytest.approx(area, rel=0.01)
 
@@ -161,7 +161,7 @@ def test_a_set_up_that_saturates_or_makes_no_sense_is_refused(change: dict, mess
 def test_real_meshes_are_seen_whole_from_every_side(modelnet10: Path) -> None:
     rig = spiral_rig(6, 2.6, 50.0, 1.0, -30.0, 75.0, 128, 128)
     for file in list_meshes(modelnet10)[::10]:
-        alpha = render_views(normalise(load_mesh(file.path)), rig, SETUP).rgba[..., 3]
+        alpha = render_views(normalize(load_mesh(file.path)), rig, SETUP).rgba[..., 3]
         assert ((alpha > 0).mean((1, 2)) > 0.01).all(), file.object_id
         border = np.concatenate([alpha[:, [0, -1]].reshape(6, -1), alpha[:, :, [0, -1]].reshape(6, -1)], 1)
         assert not border.any(), file.object_id

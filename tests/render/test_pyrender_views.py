@@ -16,7 +16,7 @@ from gsbench.core.types import Cameras, Mesh
 from gsbench.meshes.load import load_mesh
 from gsbench.meshes.shapes import LABELS, make_shape
 from gsbench.meshes.split import list_meshes
-from gsbench.meshes.surface import normalise
+from gsbench.meshes.surface import normalize
 from gsbench.render.mesh import render_views
 from tests.render.mesh_scenes import SETUP
 
@@ -29,22 +29,22 @@ def over_white(rgba: np.ndarray) -> np.ndarray:
 
 
 def difference(mesh: Mesh, cameras: Cameras) -> tuple[float, float]:
-    """Mean absolute difference of colours over white and of alpha, in grey levels, over whole images."""
+    """Mean absolute difference of colors over white and of alpha, in gray levels, over whole images."""
     try:
         referee = render_views(mesh, cameras, REFEREE).rgba
     except ValueError as error:
         pytest.skip(str(error))
     ours = render_views(mesh, cameras, SETUP).rgba
-    colours = np.abs(over_white(ours) - over_white(referee)).mean()
-    return float(colours), float(np.abs(ours[..., 3].astype(int) - referee[..., 3]).mean())
+    colors = np.abs(over_white(ours) - over_white(referee)).mean()
+    return float(colors), float(np.abs(ours[..., 3].astype(int) - referee[..., 3]).mean())
 
 
 @pytest.mark.parametrize("label", LABELS)
 def test_procedural_objects_look_as_pyrender_draws_them(label: str) -> None:
-    mesh = normalise(make_shape(label, 7))
+    mesh = normalize(make_shape(label, 7))
     for size, views in ((224, 3), (800, 1)):
-        colours, alpha = difference(mesh, spiral_rig(views + 1, 3.0, 40.0, 1.0, -20.0, 70.0, size, size)[:views])
-        assert colours < 0.6
+        colors, alpha = difference(mesh, spiral_rig(views + 1, 3.0, 40.0, 1.0, -20.0, 70.0, size, size)[:views])
+        assert colors < 0.6
         assert alpha < 0.6
 
 
@@ -53,7 +53,7 @@ def test_procedural_objects_look_as_pyrender_draws_them(label: str) -> None:
 def test_real_objects_look_as_pyrender_draws_them(modelnet10: Path) -> None:
     files = list_meshes(modelnet10)
     differences = [
-        difference(normalise(load_mesh(file.path)), spiral_rig(2, 3.0, 40.0, 0.3, 10.0, 40.0, size, size))
+        difference(normalize(load_mesh(file.path)), spiral_rig(2, 3.0, 40.0, 0.3, 10.0, 40.0, size, size))
         for file in files[:: max(len(files) // 40, 1)]
         for size in (224, 800)
     ]

@@ -1,4 +1,4 @@
-"""The CPU rasteriser against a dense float64 composite on gsplat's torch code, and its gradients against autograd."""
+"""The CPU rasterizer against a dense float64 composite on gsplat's torch code, and its gradients against autograd."""
 
 import numpy as np
 import pytest
@@ -71,13 +71,13 @@ def analytic_gradients(gaussians, cameras, background, antialiased, degree, d_rg
     params = splats_cpu.pack(gaussians)
     d_params = np.zeros_like(params)
     workspace = splats_cpu.Workspace(params.shape, cameras.width, cameras.height)
-    colour = np.float32(background)
+    color = np.float32(background)
     for view, camera in enumerate(splats_cpu.camera_vectors(cameras)):
         d_planes = np.zeros((5, splats_cpu.padded(cameras.height), splats_cpu.padded(cameras.width)), np.float32)
         parts = (*np.moveaxis(d_rgb[view], -1, 0), d_alpha[view], d_weighted_depth[view])
         d_planes[:, : cameras.height, : cameras.width] = np.stack(parts)
         workspace.project(params, camera, degree, antialiased)
-        workspace.backward(params, colour, d_planes, True, d_params)
+        workspace.backward(params, color, d_planes, True, d_params)
     return splats_cpu.unpack(d_params, len(gaussians))
 
 

@@ -1,4 +1,4 @@
-"""The CUDA rasteriser against the CPU one, in images and gradients."""
+"""The CUDA rasterizer against the CPU one, in images and gradients."""
 
 import numpy as np
 import pytest
@@ -49,7 +49,7 @@ def test_gradients_match_the_cpu(antialiased):
 
 
 def test_a_batch_is_its_scenes():
-    """Two scenes of two cameras each in one call, against each alone, colours of all bands over a background."""
+    """Two scenes of two cameras each in one call, against each alone, colors of all bands over a background."""
     scenes, cameras = [random_gaussians(150, 3, seed) for seed in (0, 1)], rig(2, 90, 70)
     batch = [torch.from_numpy(np.stack([getattr(each, name) for each in scenes])).cuda() for name in FIELDS]
     views = [torch.from_numpy(np.stack([array] * 2)).cuda() for array in (cameras.viewmats, cameras.Ks)]

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from gsbench.meshes.official import IDENTICAL_FILES, official_split
+from gsbench.meshes.split import IDENTICAL_FILES, official_split
 from gsbench.store.audit import LEVELS, Audit, NearPair, Official, Thresholds, load_audit, save_audit
-from gsbench.store.audit_text import audit_text
 from gsbench.store.folder import open_folder
 from gsbench.store.leaks import audit_of, leaked_objects, leaks_of, shipped_audit
 from gsbench.store.origin import MODELNET10, Origin
+from gsbench.store.quality import audit_text
 from tests.store.conftest import TWINS
 
 NONE = Audit(1, {"gsbench": "9"}, "", {"train": 0, "test": 0}, "ab" * 32, Thresholds(0.001, 0.02, 1e-6))

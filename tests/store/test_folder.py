@@ -216,14 +216,14 @@ ODD_NAMES = [
 def test_a_path_is_that_path_whatever_its_characters(
     made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """A neighbour that a pattern would find as well holds other data, which must not be taken."""
+    """A neighbor that a pattern would find as well holds other data, which must not be taken."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     for each, version in (("run1", "other"), (name, "wanted")):
         shutil.copytree(made, each)
         save_manifest(dataclasses.replace(load_manifest(Path(each)), version=version), Path(each))
-    for neighbour in ("run1", "axb", "c", "exf"):  # what a pattern finds
-        for shard in Path(neighbour).glob("*/*.parquet") if neighbour != name else ():
+    for neighbor in ("run1", "axb", "c", "exf"):  # what a pattern finds
+        for shard in Path(neighbor).glob("*/*.parquet") if neighbor != name else ():
             shard.write_bytes(b"")
     for written in (f"./{name}", f"./{name}/", f"{tmp_path}/{name}", f"../{tmp_path.name}/{name}", Path(name)):
         folder = open_folder(resolve(written))

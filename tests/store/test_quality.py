@@ -5,7 +5,7 @@ import pytest
 
 from gsbench.store.create import Contents, create_folder
 from gsbench.store.folder import open_folder
-from gsbench.store.quality import distribution, read_scores, summarise
+from gsbench.store.quality import distribution, read_scores, summarize
 from tests.store.conftest import ABOUT, OBJECTS, rows_of_everything
 
 
@@ -34,4 +34,4 @@ def test_without_gaussians_there_is_nothing_to_say(tmp_path: Path) -> None:
     rows = {key: of_split for key, of_split in rows_of_everything().items() if key[0] == "points"}
     manifest = create_folder(tmp_path / "points", Contents(ABOUT, OBJECTS), rows)
     assert manifest.quality == {}
-    assert summarise(read_scores(open_folder(tmp_path / "points"))) == {}
+    assert summarize(read_scores(open_folder(tmp_path / "points"))) == {}

@@ -10,7 +10,7 @@ from gsbench.store.webp import MAX_METHOD, decode_image, encode_webp
 
 
 def picture(height: int, width: int, channels: int) -> np.ndarray:
-    """Noise with a part that is clear and yet has colours."""
+    """Noise with a part that is clear and yet has colors."""
     image = np.random.default_rng(height).integers(0, 256, (height, width, channels), np.uint8)
     image[: height // 2, :, 3:] = 0
     return image
@@ -35,6 +35,6 @@ def test_damaged_files_are_told() -> None:
 
 
 @pytest.mark.parametrize("shape", [(4, 4, 1), (4, 4, 2)])
-def test_what_is_no_colour_image_is_refused(shape: tuple[int, ...]) -> None:
+def test_what_is_no_color_image_is_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="must be"):
         encode_webp(np.zeros(shape, np.uint8), 0)

@@ -2,7 +2,7 @@
 
 from gsbench.learn.data.clouds import most_points
 from gsbench.learn.data.images import open_images, views_of
-from gsbench.learn.data.objects import Objects
+from gsbench.learn.data.objects import Objects, check_pairs, draw_pairs
 from gsbench.learn.data.opening import (
     check_data,
     check_views,
@@ -12,7 +12,6 @@ from gsbench.learn.data.opening import (
     render_psnr,
     training_ids,
 )
-from gsbench.learn.data.pairs import check_pairs, draw_pairs
 
 __all__ = [
     "Objects",

@@ -1,4 +1,4 @@
-"""Points and Gaussians of a task's objects: which of them, with which channels, normalised."""
+"""Points and Gaussians of a task's objects: which of them, with which channels, normalized."""
 
 import hashlib
 from collections.abc import Mapping

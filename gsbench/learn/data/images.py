@@ -10,7 +10,7 @@ import pyarrow as pa
 import torch
 from jaxtyping import UInt8
 
-from gsbench.core.memory import available_cores, free_memory
+from gsbench.core.environment import available_cores, free_memory
 from gsbench.core.parsing import InputError
 from gsbench.core.tasks import CamerasOf, ViewsFrom
 from gsbench.core.types import Array
@@ -48,7 +48,7 @@ def open_images(
         size: width and height that images are resized to, by a triangle as wide as a pixel of the smaller image
             (bilinear with antialiasing); None leaves them as they are stored.
         cameras: where they were taken from; meshes are seen from `train` alone.
-        progress: told of images read and images in all.
+        progress: called with images read and images in all.
 
     Raises:
         InputError: an object without images or with fewer than asked for, one that is damaged or of another size than

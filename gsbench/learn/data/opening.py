@@ -54,7 +54,7 @@ def open_objects(
     """Reads the objects of a task: of `train` those of its regime, of `test` all.
 
     An object gives the first `num_points` of its furthest-point order, or as many drawn uniformly without replacement,
-    the same ones each time. Those are centred on their mean and scaled into the unit sphere; a Gaussian's log-scales
+    the same ones each time. Those are centerd on their mean and scaled into the unit sphere; a Gaussian's log-scales
     move with them, by minus the log of the radius, and its quaternion takes the sign with w >= 0. An object with fewer
     points is padded. Of images it gives `num_views`, evenly spaced along the rig; only test images may be of other
     cameras than those that Gaussians were fitted to.
@@ -64,7 +64,7 @@ def open_objects(
         task: what is fed to the model.
         split: `train` or `test`.
         how: the images' size, to which they are resized with antialiasing; None leaves it as it is stored.
-        progress: told of images read and images in all.
+        progress: called with images read and images in all.
         min_opacity: Gaussians that are less opaque are left out before any are chosen; surface points have no opacity.
         sampling_draw: 0 for the points described above; another number for other points: a uniform draw of its own, or
             a furthest-point order from a start that is drawn. How much a score depends on them is told so.

@@ -26,7 +26,7 @@ class Data:
         self._job = job
         self._read: dict[tuple[Task, str], Objects] = {}
 
-    def labelled(self) -> Objects:
+    def labeled(self) -> Objects:
         """The training objects of the regime."""
         return self._kept(training_task(self._job.task), "train")
 
@@ -46,5 +46,5 @@ class Data:
 
     def _open(self, task: Task, split: str, sampling_draw: int = 0) -> Objects:
         job, recipe = self._job, self._job.recipe
-        how = (recipe.images, job.watch.reading, recipe.points.min_opacity, sampling_draw)
+        how = (recipe.images, job.callbacks.reading, recipe.points.min_opacity, sampling_draw)
         return open_objects(job.folder, task, split, *how).to(job.device)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from jaxtyping import Float32, Int64
 from torch import nn
 
@@ -14,10 +15,40 @@ from gsbench.core.files import write_atomic
 from gsbench.core.parsing import InputError
 from gsbench.core.tasks import Task
 from gsbench.core.types import Array
+from gsbench.learn.calls import check_finite, features_of
 from gsbench.learn.checkpoints import weights_sha256
 from gsbench.learn.data import Objects, most_inputs
-from gsbench.learn.features import extract
+from gsbench.learn.precision import exact_float32
 from gsbench.store.folder import Folder, read_labels
+
+_BATCH = 64
+
+
+@exact_float32()
+@torch.no_grad()
+def extract(
+    net: nn.Module, objects: Objects, progress: Callable[[int, int], None] | None = None
+) -> Float32[Array, "n d"]:
+    """What a model makes of each object by `embed`, in evaluation mode and float32 arithmetic.
+
+    Args:
+        net: a Baseline or PairBaseline.
+        objects: of one modality, on the model's device.
+        progress: called with objects done and objects in all.
+
+    Raises:
+        InputError: the model raises, or its features are no floats of one width, or not finite.
+    """
+    net.eval()
+    parts: list[Float32[torch.Tensor, "b d"]] = []
+    for index in torch.arange(len(objects), device=objects.labels.device).split(_BATCH):
+        width = parts[0].shape[1] if parts else None
+        parts.append(features_of(net, objects.batch(index), width).float())
+        if progress:
+            progress(int(index[-1]) + 1, len(objects))
+    features = torch.cat(parts).cpu().numpy()
+    check_finite(net, "embed", features, objects.ids)
+    return features
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +100,7 @@ def embed_once(
         task: how they are shown to the encoder.
         objects: reads them.
         sampling_draw: which of the ways to choose their points.
-        progress: told of objects done and objects in all.
+        progress: called with objects done and objects in all.
 
     Raises:
         InputError: a file of features is damaged, or of other objects or labels than the data's.

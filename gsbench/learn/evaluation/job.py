@@ -10,10 +10,11 @@ import torch
 
 from gsbench.core.parsing import InputError, check_range
 from gsbench.core.recipe import Recipe
+from gsbench.core.results import Result
 from gsbench.core.tasks import CamerasOf, Features, Modality, Protocol, Sampling, Task, ViewsFrom
 from gsbench.learn.data import most_inputs, most_points
 from gsbench.learn.precision import Precision
-from gsbench.learn.train import Progress
+from gsbench.learn.train import EpochDone, Progress
 from gsbench.store.folder import Folder
 
 DEFAULT_POINTS, DEFAULT_VIEWS = 1024, 12
@@ -23,24 +24,28 @@ MOST_SEED = 2**32 - 1
 
 
 @dataclass(frozen=True, slots=True)
-class Watch:
-    """What is told of a run while it goes on; None of it is told nobody.
+class Callbacks:
+    """What is called while a run goes on; None is not.
 
     Attributes:
         progress: of each training step.
         reading: of images read and images in all, of one split after the other.
         extracting: of objects, or views, whose features are taken, and how many there are.
-        notice: of what somebody should know, such as that an encoder was not trained but found; one sentence.
+        note: of what somebody should know, such as that an encoder was not trained but found; one sentence.
+        epoch: of each epoch of a training.
+        saved: of each Result and the file that it was written to.
     """
 
     progress: Progress | None = None
     reading: Callable[[int, int], None] | None = None
     extracting: Callable[[int, int], None] | None = None
-    notice: Callable[[str], None] | None = None
+    note: Callable[[str], None] | None = None
+    epoch: EpochDone | None = None
+    saved: Callable[[Path, Result], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class Request:
     """What of a data set is to be scored, and how: the arguments of `evaluate`, which describes them.
 
     None is what was not given, so that what a model never sees can be told from a default.
@@ -93,7 +98,7 @@ class Job:
         device: where to run.
         precision: of the products in training; None is the recipe's.
         checkpoints: where checkpoints are, or None.
-        watch: who is told of what.
+        callbacks: called while it goes on.
     """
 
     model: str
@@ -106,7 +111,7 @@ class Job:
     device: torch.device
     precision: Precision | None
     checkpoints: Path | None
-    watch: Watch = field(default_factory=Watch)
+    callbacks: Callbacks = field(default_factory=Callbacks)
 
     @property
     def num_classes(self) -> int:
@@ -154,7 +159,7 @@ def choose_protocol(protocol: Protocol | None, recipe: Recipe) -> Protocol:
     return protocol
 
 
-def check_given(modality: Modality, wanted: Wanted, recipe: Recipe) -> None:
+def check_given(modality: Modality, wanted: Request, recipe: Recipe) -> None:
     """Raises an InputError where an argument is given that says how to show what the model never sees."""
     images, pairs = modality == "images", recipe.supervision == "pairs"
     unseen = [] if images else ["num_views", "views_from", "cameras"]

@@ -10,9 +10,10 @@ from pathlib import Path
 import torch
 
 import gsbench
+from gsbench.core.environment import give_back_memory
 from gsbench.core.parsing import InputError
 from gsbench.core.results import RunInfo
-from gsbench.learn.train import Trained, give_back_memory
+from gsbench.learn.train import Trained
 
 
 def choose_device(name: str) -> torch.device:
@@ -79,7 +80,7 @@ def run_info(
         seed: of the training.
         device: where it ran.
         trained: what training by labels took.
-        train_objects: labelled objects.
+        train_objects: labeled objects.
         eval_seconds: that scoring took.
         peak_memory_mb: of this run alone; None where that is unknown.
     """

@@ -17,10 +17,10 @@ from gsbench.learn.calls import ModelError
 from gsbench.learn.data import check_data, check_views, render_psnr, training_ids
 from gsbench.learn.evaluation.data import Data, training_task
 from gsbench.learn.evaluation.job import (
+    Callbacks,
     Job,
     Pairs,
-    Wanted,
-    Watch,
+    Request,
     check_given,
     check_seeds,
     check_writable,
@@ -30,8 +30,7 @@ from gsbench.learn.evaluation.job import (
 )
 from gsbench.learn.evaluation.machine import PeakMemory, choose_device, run_info
 from gsbench.learn.evaluation.pretext import Encoder, plan, pretext_training, pretrain
-from gsbench.learn.evaluation.protocols import Scored, finetune, probe, supervised
-from gsbench.learn.evaluation.scores import find_reported
+from gsbench.learn.evaluation.protocols import Scored, find_reported, finetune, probe, supervised
 from gsbench.learn.precision import Precision, training_precision
 from gsbench.learn.probe import check_classes
 from gsbench.store.folder import Folder, default_data, open_folder, read_labels, resolve
@@ -59,12 +58,12 @@ def evaluate(
     precision: Precision | None = None,
     out: str | Path | None = None,
     checkpoints: str | Path | None = None,
-    watch: Watch | None = None,
+    callbacks: Callbacks | None = None,
 ) -> list[Result]:
     """Trains a baseline once a seed, scores each last epoch on the test split, and writes a Result file each.
 
     A recipe of pairs is trained on all training objects without labels; the regime is that of the probe's labels, or of
-    fine-tuning. Where it is scored on images, `features`, `sampling` and `num_points` say what it learnt from. What is
+    fine-tuning. Where it is scored on images, `features`, `sampling` and `num_points` say what it learned from. What is
     given of an input that the model never sees is refused.
 
     Args:
@@ -89,26 +88,33 @@ def evaluate(
         out: folder for the Result files, named for their task, model and seed, or None. One that another recipe or
             other code made stays, and the new one's name then has a hash of both.
         checkpoints: folder from which an interrupted run goes on, and where trained models are kept and found, or None.
-        watch: told of the run while it goes on.
+        callbacks: called while the run goes on.
 
     Raises:
         InputError: what is not as it must be, before training where it can be; or what training raises.
     """
-    wanted = Wanted(
+    wanted = Request(
         modality, regime, draw, features, sampling, num_points, num_views, views_from, cameras, protocol, pretext_views
     )
-    watch = watch or Watch()
-    source = data if data is not None else _default_data(watch)
+    callbacks = callbacks or Callbacks()
+    source = data if data is not None else _default_data(callbacks)
     kept = Path(checkpoints) if checkpoints else None
-    job = _make_job(model, source, revision, wanted, seeds, device, precision, kept, watch)
+    job = _make_job(model, source, revision, wanted, seeds, device, precision, kept, callbacks)
     for folder in (out, checkpoints):
         check_writable(folder)
     results = []
     for result in _results(job, seeds):
         if out is not None:
-            save_result(result, _choose_path(Path(out), job, result))
+            _save(result, Path(out), job)
         results.append(result)
     return results
+
+
+def _save(result: Result, out: Path, job: Job) -> None:
+    path = _choose_path(out, job, result)
+    save_result(result, path)
+    if job.callbacks.saved:
+        job.callbacks.saved(path, result)
 
 
 def _choose_path(out: Path, job: Job, result: Result) -> Path:
@@ -118,8 +124,8 @@ def _choose_path(out: Path, job: Job, result: Result) -> Path:
         return path
     name, _, seed = path.stem.rpartition("-s")
     apart = path.with_name(f"{name}-{result.model.recipe_sha256[:8]}-{job.code[:8]}-s{seed}.json")
-    if job.watch.notice:
-        job.watch.notice(f"{path} is of another recipe or by other code, and stays; this Result is {apart}.")
+    if job.callbacks.note:
+        job.callbacks.note(f"{path} is of another recipe or by other code, and stays; this Result is {apart}.")
     return apart
 
 
@@ -132,11 +138,11 @@ def _made_alike(path: Path, result: Result) -> bool:
     return (model.name, model.recipe_sha256, model.code_sha256) == (ours.name, ours.recipe_sha256, ours.code_sha256)
 
 
-def _default_data(watch: Watch) -> str:
+def _default_data(callbacks: Callbacks) -> str:
     """The default data set; that it is not the real one is told, or warned of where nobody listens."""
     source, fallback = default_data()
-    if fallback and watch.notice:
-        watch.notice(fallback)
+    if fallback and callbacks.note:
+        callbacks.note(fallback)
     elif fallback:
         warnings.warn(fallback, stacklevel=3)
     return source
@@ -146,16 +152,16 @@ def _make_job(
     model: str,
     data: str | Path,
     revision: str | None,
-    wanted: Wanted,
+    wanted: Request,
     seeds: Sequence[int],
     device: str,
     precision: Precision | None,
     checkpoints: Path | None,
-    watch: Watch,
+    callbacks: Callbacks,
 ) -> Job:
     check_seeds(seeds)
     recipe, path = find_recipe(model)
-    folder = open_folder(resolve(data, revision, notify=watch.notice or warnings.warn))
+    folder = open_folder(resolve(data, revision, notify=callbacks.note or warnings.warn))
     inputs: tuple[str, ...] = load_class(recipe, path).inputs  # type: ignore[attr-defined]
     modality = choose_modality(wanted.modality, inputs, folder, recipe)
     protocol = choose_protocol(wanted.protocol, recipe)
@@ -174,8 +180,8 @@ def _make_job(
             return any(pretext_training(recipe, code, seed, pairs).is_begun(checkpoints) for seed in seeds)
 
         pairs = plan(folder, recipe, inputs, wanted, begun)
-    check_data(folder, (task, training_task(task), *((pairs.points, pairs.images) if pairs else ())), watch.notice)
-    return Job(model, recipe, path, code, folder, task, pairs, where, precision, checkpoints, watch)
+    check_data(folder, (task, training_task(task), *((pairs.points, pairs.images) if pairs else ())), callbacks.note)
+    return Job(model, recipe, path, code, folder, task, pairs, where, precision, checkpoints, callbacks)
 
 
 def _check_inputs(folder: Folder, task: Task) -> None:

@@ -12,8 +12,8 @@ from jaxtyping import Float32
 from torch import nn
 
 from gsbench.core.baseline import build_model
+from gsbench.core.environment import free_memory
 from gsbench.core.files import write_atomic
-from gsbench.core.memory import free_memory
 from gsbench.core.parsing import InputError, parse, read_json
 from gsbench.core.recipe import Recipe
 from gsbench.core.results import Pretext
@@ -21,18 +21,18 @@ from gsbench.core.tasks import Modality, Task
 from gsbench.core.types import Array
 from gsbench.learn.checkpoints import Checkpoint, weights_sha256
 from gsbench.learn.data import Objects, check_views, open_objects, open_pairs, training_ids, views_of
+from gsbench.learn.evaluation.cached import Training, train_once, without_labels
 from gsbench.learn.evaluation.embedding import embed_once
-from gsbench.learn.evaluation.job import Job, Pairs, Wanted, are_drawn, make_task
-from gsbench.learn.evaluation.kept import Training, train_once, without_labels
+from gsbench.learn.evaluation.job import Job, Pairs, Request, are_drawn, make_task
 from gsbench.learn.evaluation.machine import PeakMemory
-from gsbench.learn.evaluation.matching import SCORE_KEYS, pretext_scores
+from gsbench.learn.evaluation.pretext_metrics import SCORE_KEYS, pretext_scores
 from gsbench.store.folder import Folder
 
 SCORES = "pretext.json"
 """File of the pretext scores in a checkpoint."""
 
 PAIR_VIEWS = 16
-"""Of how many views of a test object pairs are drawn, whatever an encoder learnt from; of all, if there are fewer."""
+"""Of how many views of a test object pairs are drawn, whatever an encoder learned from; of all, if there are fewer."""
 
 _DEFINITION = 2
 """Of the pretext scores, one more whenever they change: kept ones of another are made anew."""
@@ -47,7 +47,7 @@ class Encoder:
 
     Attributes:
         net: the model.
-        about: what it learnt from.
+        about: what it learned from.
         folder: its checkpoint, or None where none is kept.
         peak_memory_mb: of its training and its scores, or of finding them; None where that is unknown.
     """
@@ -81,7 +81,7 @@ def plan(
     folder: Folder,
     recipe: Recipe,
     inputs: Sequence[str],
-    wanted: Wanted,
+    wanted: Request,
     begun: Callable[[Pairs], bool],
 ) -> Pairs:
     """What an encoder is to be trained on.
@@ -162,7 +162,9 @@ def pretext_training(recipe: Recipe, code: str, seed: int, pairs: Pairs) -> Trai
 def _open(job: Job, split: str, images: Task) -> Objects:
     assert job.pairs is not None, "a job of pairs has them"
     points, recipe = job.pairs.points, job.recipe
-    return open_pairs(job.folder, points, images, split, recipe.images, job.watch.reading, recipe.points.min_opacity)
+    return open_pairs(
+        job.folder, points, images, split, recipe.images, job.callbacks.reading, recipe.points.min_opacity
+    )
 
 
 def _pair_images(folder: Folder, images: Task) -> Task:
@@ -181,7 +183,7 @@ def _point_features(job: Job, net: nn.Module, folder: Path | None, sampling_draw
         return drawn.to(job.device)
 
     kept = folder and features_folder(folder)
-    return embed_once(job.folder, net, kept, "test", task, objects, sampling_draw, job.watch.extracting).features
+    return embed_once(job.folder, net, kept, "test", task, objects, sampling_draw, job.callbacks.extracting).features
 
 
 def _scores(job: Job, net: nn.Module, test: Callable[[], Objects], folder: Path | None) -> dict[str, float]:
@@ -197,7 +199,9 @@ def _scores(job: Job, net: nn.Module, test: Callable[[], Objects], folder: Path 
     assert job.pairs is not None, "a job of pairs has them"
     drawn = are_drawn(job, job.pairs.points)
     points = functools.cache(functools.partial(_point_features, job, net, folder))
-    metrics = pretext_scores(net, test(), lambda draw: points(draw if drawn else 0), job.device, job.watch.extracting)
+    metrics = pretext_scores(
+        net, test(), lambda draw: points(draw if drawn else 0), job.device, job.callbacks.extracting
+    )
     if path is not None:
         record = dataclasses.asdict(_Scores(weights, metrics, _DEFINITION))
         write_atomic(path, (json.dumps(record, indent=1, allow_nan=False) + "\n").encode())

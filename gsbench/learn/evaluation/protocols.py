@@ -13,20 +13,80 @@ from torch import nn
 
 from gsbench.core.baseline import build_model
 from gsbench.core.metrics import knn_accuracy, mean_and_std, retrieval_map
+from gsbench.core.recipe import Recipe, Reported
+from gsbench.core.results import PROBABILITY_DIGITS, Pretext
 from gsbench.core.tasks import Task
 from gsbench.core.types import Array
-from gsbench.learn.calls import features_of
+from gsbench.learn.calls import Classifier, check_finite, features_of, logits_of
 from gsbench.learn.checkpoints import weights_sha256
-from gsbench.learn.classifier import Classifier
 from gsbench.learn.data import Objects, training_ids
+from gsbench.learn.evaluation.cached import Training, train_once
 from gsbench.learn.evaluation.data import Data, of_all, training_task
 from gsbench.learn.evaluation.embedding import Embedded, embed, embed_once
 from gsbench.learn.evaluation.job import Job, are_drawn
-from gsbench.learn.evaluation.kept import Training, train_once
 from gsbench.learn.evaluation.pretext import Encoder
-from gsbench.learn.evaluation.scores import as_predictions, predict
+from gsbench.learn.precision import exact_float32
 from gsbench.learn.probe import fit_probe
 from gsbench.learn.train import Trained
+
+_EVAL_BATCH = 32
+
+
+@exact_float32()
+@torch.no_grad()
+def predict(model: nn.Module, objects: Objects, num_classes: int | None = None) -> Float64[Array, "n c"]:
+    """Class probabilities of all objects, in float32 arithmetic, rounded as a Result file rounds them.
+
+    Args:
+        model: a Baseline, on the objects' device.
+        objects: of one modality.
+        num_classes: that there must be; None takes as many as the model has.
+
+    Raises:
+        InputError: the model raises, or its logits are no floats of that shape, or not finite.
+    """
+    model.eval()
+    parts: list[torch.Tensor] = []
+    for part in torch.arange(len(objects), device=objects.labels.device).split(_EVAL_BATCH):
+        width = parts[0].shape[1] if parts else num_classes
+        parts.append(logits_of(model, objects.batch(part), width))
+    logits = torch.cat(parts).double().cpu()
+    check_finite(model, "logits", logits.numpy(), objects.ids)
+    return as_predictions(torch.softmax(logits, 1).numpy())
+
+
+def as_predictions(probabilities: Float64[Array, "n c"]) -> Float64[Array, "n c"]:
+    """Probabilities rounded as a Result file rounds them; each row still sums to 1 and has its largest where it was."""
+    rows, largest = np.arange(len(probabilities)), probabilities.argmax(1)
+    rounded = probabilities.round(PROBABILITY_DIGITS)
+    # What rounding took from the sum goes to the largest; what would then be its equal gives way to it.
+    rounded[rows, largest] += 1 - rounded.sum(1)
+    equals = rounded >= rounded[rows, largest][:, None]
+    equals[rows, largest] = False
+    rounded -= equals * 10.0**-PROBABILITY_DIGITS
+    rounded[rows, largest] += equals.sum(1) * 10.0**-PROBABILITY_DIGITS
+    return np.asarray(rounded.round(PROBABILITY_DIGITS))
+
+
+def find_reported(recipe: Recipe, task: Task, of_data: str | None, pretext: Pretext | None = None) -> Reported | None:
+    """The published figure of the recipe that a task's score stands beside.
+
+    `of_data` is the data set whose figures these may be, as `gsbench.store.origin.published_name` tells it. A figure
+    of images that names features means those of the Gaussians that the encoder learned from. None is published on novel
+    cameras.
+    """
+    features = task.features or (pretext and pretext.features)
+    for figure in recipe.reported:
+        shape = (figure.modality, figure.regime, figure.protocol, "train")
+        same_features = features in (None, figure.features)
+        published = (figure.sampling, figure.num_views, figure.views_from)
+        ours = (task.sampling, task.num_views, task.views_from)
+        same_inputs = all(theirs in (None, own) for theirs, own in zip(published, ours, strict=True))
+        scored = (task.modality, task.regime, task.protocol, task.cameras)
+        if figure.dataset == of_data and same_features and same_inputs and shape == scored:
+            return figure
+    return None
+
 
 SAMPLING_DRAWS = 5
 """How many ways to choose the points of the test objects are scored: one moves an accuracy by a point."""
@@ -39,7 +99,7 @@ class Scored:
     Attributes:
         net: the model.
         trained: what training by labels took.
-        train_objects: labelled objects.
+        train_objects: labeled objects.
         ids: of the test objects.
         labels: `[n]` their class indices.
         probabilities: `[n c]` as a Result file has them.
@@ -108,17 +168,17 @@ def probe(job: Job, seed: int, data: Data, encoder: Encoder | None) -> Scored:
     if encoder is None:
         net, trained = _train(job, seed, data)
         start = time.perf_counter()
-        labelled = embed(net, data.labelled(), job.watch.extracting)
+        labeled = embed(net, data.labeled(), job.callbacks.extracting)
     else:
         net, trained, start = encoder.net, Trained(0, 0.0, "fp32"), time.perf_counter()
         everything = _embed_once(job, encoder, "train", training_task(job.task), data.training)
-        labelled = everything.of(training_ids(job.folder, job.task.regime, job.task.draw))
-    fitted = fit_probe(labelled.features, labelled.labels, job.num_classes)
+        labeled = everything.of(training_ids(job.folder, job.task.regime, job.task.draw))
+    fitted = fit_probe(labeled.features, labeled.labels, job.num_classes)
     trained = dataclasses.replace(trained, seconds=trained.seconds + time.perf_counter() - start)
 
     def ask(draw: int) -> tuple[Embedded, Float64[Array, "n c"]]:
         if encoder is None:
-            seen = embed(net, data.test(draw), job.watch.extracting)
+            seen = embed(net, data.test(draw), job.callbacks.extracting)
         else:
             seen = _embed_once(job, encoder, "test", job.task, lambda: data.test(draw), draw)
         return seen, as_predictions(fitted.probabilities(seen.features))
@@ -126,26 +186,26 @@ def probe(job: Job, seed: int, data: Data, encoder: Encoder | None) -> Scored:
     start = time.perf_counter()
     seen, probabilities = ask(0)
     seconds = time.perf_counter() - start
-    first = _scores(labelled, seen, probabilities)
+    first = _scores(labeled, seen, probabilities)
     stated = {key: first[key] for key in first if key != "accuracy"}
-    stated |= _over_draws(job, first, lambda draw: _scores(labelled, *ask(draw)))
-    return Scored(net, trained, len(labelled.ids), seen.ids, seen.labels, probabilities, seconds, stated)
+    stated |= _over_draws(job, first, lambda draw: _scores(labeled, *ask(draw)))
+    return Scored(net, trained, len(labeled.ids), seen.ids, seen.labels, probabilities, seconds, stated)
 
 
 def _embed_once(
     job: Job, encoder: Encoder, split: str, task: Task, objects: Callable[[], Objects], sampling_draw: int = 0
 ) -> Embedded:
     """The features of all of a split's objects, whatever the regime."""
-    watched = job.watch.extracting
+    for_cell = job.callbacks.extracting
     shown = of_all(task)
-    return embed_once(job.folder, encoder.net, encoder.features, split, shown, objects, sampling_draw, watched)
+    return embed_once(job.folder, encoder.net, encoder.features, split, shown, objects, sampling_draw, for_cell)
 
 
-def _scores(labelled: Embedded, seen: Embedded, probabilities: Float64[Array, "n c"]) -> dict[str, float]:
+def _scores(labeled: Embedded, seen: Embedded, probabilities: Float64[Array, "n c"]) -> dict[str, float]:
     """What features, and a probe's predictions from them, score; retrieval where an object has others of its class."""
     return {
         "accuracy": _accuracy(probabilities, seen.labels),
-        "knn_accuracy": knn_accuracy(labelled.features, labelled.labels, seen.features, seen.labels),
+        "knn_accuracy": knn_accuracy(labeled.features, labeled.labels, seen.features, seen.labels),
         **({"retrieval_map": retrieval_map(seen.features, seen.labels)} if np.bincount(seen.labels).max() > 1 else {}),
     }
 
@@ -183,10 +243,10 @@ def _trained(
 ) -> tuple[nn.Module, Trained]:
     """A model trained by the regime's labels, and what that took."""
 
-    def labelled() -> Objects:
-        objects = data.labelled()
+    def labeled() -> Objects:
+        objects = data.labeled()
         data.test()  # what is wrong with them is said before the training
         return objects
 
-    net, about = train_once(job, training, labelled, build)
+    net, about = train_once(job, training, labeled, build)
     return net, Trained(about.epochs, about.seconds, about.precision)

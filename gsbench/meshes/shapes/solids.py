@@ -40,7 +40,7 @@ Ring = Float64[Array, "k 3"]
 
 
 def loft(rings: Sequence[Ring]) -> Mesh:
-    """Joins rings of k points each, in order, and closes the first and the last by a fan about their centres."""
+    """Joins rings of k points each, in order, and closes the first and the last by a fan about their centers."""
     stack = np.stack(list(rings))
     count, size = stack.shape[:2]
     grid = np.arange(count * size).reshape(count, size)
@@ -92,7 +92,7 @@ def tilt(solid: Mesh, degrees: float, y: float, z: float) -> Mesh:
 
 
 def block(x: float, y: float, z: float, width: float, depth: float, height: float) -> Mesh:
-    """A box centred at (x, y) that stands at height `z`."""
+    """A box centerd at (x, y) that stands at height `z`."""
     corners = np.array([[-1, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0]]) * [width / 2, depth / 2, 0]
     return loft([shift(corners, x, y, z), shift(corners, x, y, z + height)])
 
@@ -112,7 +112,7 @@ def stack_rings(ring: Ring, levels: Sequence[tuple[float, float]]) -> list[Ring]
 
 
 def cushion(x: float, y: float, z: float, width: float, depth: float, height: float, roundness: float = 0.2) -> Mesh:
-    """A box with rounded edges, centred at (x, y), standing at `z`; `roundness` is relative to the height."""
+    """A box with rounded edges, centerd at (x, y), standing at `z`; `roundness` is relative to the height."""
     inset = roundness * height
     outer = outline(width, depth, 7.0)
     inner = outline(max(width - 2 * inset, 0.1 * width), max(depth - 2 * inset, 0.1 * depth), 7.0)
@@ -200,10 +200,10 @@ def drawers(
     for share in shares:
         cell_height = height * share / sum(shares)
         for column_index in range(columns):
-            centre = x - width / 2 + (column_index + 0.5) * cell
+            center = x - width / 2 + (column_index + 0.5) * cell
             out = relief + (draw.between(0.05, 0.2) if draw.chance(0.02) else 0.0)
-            parts.append(block(centre, front - out / 2, bottom + gap / 2, cell - gap, out, cell_height - gap))
-            parts += handle(style, centre, front - out, bottom + 0.55 * cell_height, cell)
+            parts.append(block(center, front - out / 2, bottom + gap / 2, cell - gap, out, cell_height - gap))
+            parts += handle(style, center, front - out, bottom + 0.55 * cell_height, cell)
         bottom += cell_height
     return parts
 

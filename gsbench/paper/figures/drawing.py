@@ -32,12 +32,12 @@ def camera_at(
     Args:
         towards: unit vector from the target to the camera.
         size: width and height in pixels.
-        target: centre of the ball; None is the origin.
+        target: center of the ball; None is the origin.
         extent: radius of the ball.
         distance: from the target to the camera.
     """
-    centre = np.zeros(3) if target is None else np.asarray(target, np.float64)
-    viewmats = look_at((centre + distance * np.asarray(towards))[None], centre, _UP)
+    center = np.zeros(3) if target is None else np.asarray(target, np.float64)
+    viewmats = look_at((center + distance * np.asarray(towards))[None], center, _UP)
     fov = 2 * float(np.degrees(np.arcsin(extent / distance)))
     return Cameras(viewmats, intrinsics(1, fov, size, size), size, size)
 
@@ -61,16 +61,16 @@ def project(points: Float[Array, "*n 3"], camera: Cameras) -> Float[Array, "*n 3
 
 
 def picture(gaussians: Gaussians, camera: Cameras) -> Float32[Array, "h w 3"]:
-    """What one camera sees, over white, by the rasteriser that scores Gaussians."""
+    """What one camera sees, over white, by the rasterizer that scores Gaussians."""
     return rasterize(gaussians, camera).rgb[0].clip(0, 1)
 
 
 def shrunk(gaussians: Gaussians, factor: float) -> Gaussians:
-    """The Gaussians at a part of their size, so that each can be told from its neighbours."""
+    """The Gaussians at a part of their size, so that each can be told from its neighbors."""
     return replace(gaussians, scales=(factor * gaussians.scales).astype(np.float32))
 
 
-def dots(positions: Float[Array, "n 3"], colours: Float[Array, "n 3"], radius: float) -> Gaussians:
+def dots(positions: Float[Array, "n 3"], colors: Float[Array, "n 3"], radius: float) -> Gaussians:
     """Opaque balls of one size, for where Gaussians are rather than what they look like; nearer ones hide others."""
     count = len(positions)
     return Gaussians(
@@ -78,14 +78,14 @@ def dots(positions: Float[Array, "n 3"], colours: Float[Array, "n 3"], radius: f
         np.tile(np.array([1, 0, 0, 0], np.float32), (count, 1)),
         np.full((count, 3), radius / 2, np.float32),
         np.full(count, 0.999, np.float32),
-        rgb_to_dc(np.asarray(colours, np.float32))[:, None].astype(np.float32),
+        rgb_to_dc(np.asarray(colors, np.float32))[:, None].astype(np.float32),
     )
 
 
 def faded(
     positions: Float[Array, "n 3"], towards: Float[Array, "3"], ink: tuple[float, float, float]
 ) -> Float[Array, "n 3"]:
-    """A colour for each position: ink in front, paler the further it is from the viewer."""
+    """A color for each position: ink in front, paler the further it is from the viewer."""
     depth = -positions @ np.asarray(towards)
     share = (depth - depth.min()) / max(float(np.ptp(depth)), 1e-9)
     return np.asarray(ink) + (0.9 - np.asarray(ink)) * 0.7 * share[:, None]
@@ -99,7 +99,7 @@ def drawn_box(*images: Float[Array, "h w 3"]) -> tuple[slice, slice]:
         return slice(0, size), slice(0, size)
     rows, columns = (np.flatnonzero(drawn.any(axis=axis)) for axis in (1, 0))
     half = min(size / 2, max(np.ptp(rows), np.ptp(columns)) / 2 + 1 + 0.03 * size)
-    centres = ((values[0] + values[-1] + 1) / 2 for values in (rows, columns))
-    starts = [round(float(np.clip(centre - half, 0, size - 2 * half))) for centre in centres]
+    centers = ((values[0] + values[-1] + 1) / 2 for values in (rows, columns))
+    starts = [round(float(np.clip(center - half, 0, size - 2 * half))) for center in centers]
     side = int(2 * half)
     return slice(starts[0], starts[0] + side), slice(starts[1], starts[1] + side)

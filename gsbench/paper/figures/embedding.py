@@ -28,7 +28,7 @@ class Panel:
 
 
 def draw_embedding(panels: Sequence[Panel], labels: Int[Array, " n"], classes: Sequence[str], about: str) -> Sheet:
-    """Panels side by side, coloured by class, each above its silhouette scores.
+    """Panels side by side, colored by class, each above its silhouette scores.
 
     Args:
         panels: up to four, of the same objects in the same order.
@@ -86,7 +86,7 @@ def lay_out(features: Float[Array, "n d"]) -> Float[Array, "n 2"]:
 
 
 def _perplexity(count: int) -> float:
-    """The usual one, or less where there are fewer than three times as many neighbours."""
+    """The usual one, or less where there are fewer than three times as many neighbors."""
     return min(PERPLEXITY, (count - 1) // 3)
 
 
@@ -98,7 +98,7 @@ def silhouette(features: Float[Array, "n d"], labels: Int[Array, " n"]) -> float
 
 
 def _style(index: int) -> dict[str, Any]:
-    """Colour and shape of a class: both tell ten of them apart."""
+    """Color and shape of a class: both tell ten of them apart."""
     return {
         "color": f"C{index % 10}",
         "marker": _MARKERS[index % len(_MARKERS)],

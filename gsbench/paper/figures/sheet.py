@@ -11,8 +11,8 @@ from jaxtyping import Float, UInt8
 from gsbench.core.files import atomic_path
 from gsbench.core.parsing import InputError
 from gsbench.core.types import Array
+from gsbench.paper.figures import SUFFIXES
 
-SUFFIXES = (".png", ".pdf", ".svg")
 TIMES = "\N{MULTIPLICATION SIGN}"
 INSTALL = "pip install 'gsbench-3d[figures]'"
 
@@ -98,13 +98,13 @@ class Sheet:
             self.text(left + width / 2, top + width + 0.13, note, ha="center", va="baseline", size=7)
         return axes
 
-    def text(self, left: float, top: float, words: str, **how: Any) -> None:
+    def text(self, left: float, top: float, words: str, **settings: Any) -> None:
         """Words at a place of the page."""
         with self._style(_STYLE):
-            self.figure.text(left / self._width, 1 - top / self._height, words, parse_math=False, **how)
+            self.figure.text(left / self._width, 1 - top / self._height, words, parse_math=False, **settings)
 
     def legend(self, top: float, styles: Sequence[dict[str, Any]], names: Sequence[str], columns: int) -> None:
-        """Names of markers in rows, centred below a height of the page."""
+        """Names of markers in rows, centerd below a height of the page."""
         from matplotlib.lines import Line2D
 
         handles = [Line2D([], [], **{**style, "markersize": 5}) for style in styles]
@@ -122,8 +122,8 @@ class Sheet:
                 labelspacing=0.35,
             )
 
-    def colour_bar(self, box: tuple[float, float, float, float], mappable: Any, label: str) -> Any:
-        """A vertical bar of a mappable's colours, in a box of left, top, width and height."""
+    def color_bar(self, box: tuple[float, float, float, float], mappable: Any, label: str) -> Any:
+        """A vertical bar of a mappable's colors, in a box of left, top, width and height."""
         with self._style(_STYLE):
             bar = self.figure.colorbar(mappable, cax=self.axes(*box))
             bar.set_label(label)

@@ -5,14 +5,14 @@ from typing import Any
 
 from gsbench.core.recipe import Recipe
 from gsbench.core.results import Result
-from gsbench.paper.reproduce.holdings import Holdings
+from gsbench.paper.reproduce.data_facts import DataFacts
 from gsbench.paper.reproduce.tables import Cell, PublishedData, Table, Training, Variant
 
 _UNKNOWN = "unknown"
 
 
 def differences(
-    table: Table, cell: Cell, recipe: Recipe, holdings: Holdings, variant: Variant, results: Sequence[Result]
+    table: Table, cell: Cell, recipe: Recipe, facts: DataFacts, variant: Variant, results: Sequence[Result]
 ) -> tuple[str, ...]:
     """Clauses that say where ours differs, the heaviest first, and what the published figure does not say.
 
@@ -20,7 +20,7 @@ def differences(
         table: that the cell is of.
         cell: the published figure.
         recipe: that ours is made by.
-        holdings: the data set.
+        facts: the data set.
         variant: how much of the published training ours takes.
         results: of the cell, none where there are none yet.
     """
@@ -28,37 +28,37 @@ def differences(
     training = model.published
     pairs = recipe.supervision == "pairs"
     if cell.published is None:
-        return (*_of_data(table.data, holdings), *_ours(cell, recipe, results), "nothing is published")
+        return (*_of_data(table.data, facts), *_our_run(cell, recipe, results), "nothing is published")
     hides = ", and ".join((*cell.hides, *table.hides))
-    clauses = [*_of_data(table.data, holdings)]
+    clauses = [*_of_data(table.data, facts)]
     if variant == "smoke":
         clauses.append("a smoke run: far from the published training")
     clauses += [*_of_training(training, recipe), *_of_precision(results), *_of_points(cell, results)]
     if pairs or cell.modality == "gaussians":
-        clauses += _of_gaussians(table.data, training, holdings, results)
+        clauses += _of_gaussians(table.data, training, facts, results)
         if cell.features == "xyz+geo+sh" and recipe.name != model.full_sh:
-            clauses += _of_harmonics(training, holdings)
+            clauses += _of_harmonics(training, facts)
     if pairs or cell.modality == "images":
-        clauses += _of_images(table.data, training, recipe, holdings, results)
+        clauses += _of_images(table.data, training, recipe, facts, results)
     return (*clauses, f"the published figure hides {hides}")
 
 
-def _of_data(published: PublishedData, holdings: Holdings) -> Iterator[str]:
-    train, test = holdings.objects("train"), holdings.objects("test")
-    if not holdings.is_of(published):
-        yield f"{holdings.name} ({train:,} training, {test:,} test objects) is no {published.name}: they do not compare"
+def _of_data(published: PublishedData, facts: DataFacts) -> Iterator[str]:
+    train, test = facts.objects("train"), facts.objects("test")
+    if not facts.is_of(published):
+        yield f"{facts.name} ({train:,} training, {test:,} test objects) is no {published.name}: they do not compare"
     elif (train, test) != (published.train, published.test):
         yield f"{train:,} training and {test:,} test objects, published {published.train:,} and {published.test:,}"
 
 
-def _ours(cell: Cell, recipe: Recipe, results: Sequence[Result]) -> Iterator[str]:
+def _our_run(cell: Cell, recipe: Recipe, results: Sequence[Result]) -> Iterator[str]:
     """What is to be known of a run that stands beside nothing."""
     yield _many(_epochs(recipe), "epoch")
     yield from _of_precision(results)
     if recipe.supervision == "pairs" or cell.modality == "images":
         yield f"images of {recipe.images.size} pixels"
     if views := _pretext_views(results):
-        yield f"learnt from {min(views)} views an object"
+        yield f"learned from {min(views)} views an object"
     if cell.protocol == "finetune" and recipe.finetune is not None:
         yield f"then {_many(recipe.finetune.epochs, 'epoch')} of fine-tuning"
 
@@ -94,22 +94,22 @@ def _of_points(cell: Cell, results: Sequence[Result]) -> Iterator[str]:
 
 
 def _of_gaussians(
-    data: PublishedData, published: Training, holdings: Holdings, results: Sequence[Result]
+    data: PublishedData, published: Training, facts: DataFacts, results: Sequence[Result]
 ) -> Iterator[str]:
-    manifest = holdings.folder.manifest
+    manifest = facts.folder.manifest
     fit: dict[str, Any] = manifest.recipe.get("fit", {})
     if "gaussians" in manifest.counts:
         quality = f" at {manifest.quality['psnr']:.1f} dB" if "psnr" in manifest.quality else ""
         by = f" by the fit '{fit['method']}'" if "method" in fit else ""
-        most = holdings.points("gaussians")
+        most = facts.points("gaussians")
         yield f"objects of {most:,} Gaussians{by}{quality}, published {data.gaussians:,} by {data.fit}"
     seen = {_points_of(result) for result in results} - {None}
     if published.num_points is not None and seen and seen != {published.num_points}:
         yield f"{min(filter(None, seen)):,} of them reach the network, published {published.num_points:,}"
 
 
-def _of_harmonics(published: Training, holdings: Holdings) -> Iterator[str]:
-    ours = 3 * holdings.folder.manifest.sh_coefficients
+def _of_harmonics(published: Training, facts: DataFacts) -> Iterator[str]:
+    ours = 3 * facts.folder.manifest.sh_coefficients
     if published.sh_channels not in (None, ours):
         yield f"{ours} numbers of spherical harmonics, published {published.sh_channels}"
 
@@ -119,16 +119,16 @@ def _points_of(result: Result) -> int | None:
 
 
 def _of_images(
-    data: PublishedData, published: Training, recipe: Recipe, holdings: Holdings, results: Sequence[Result]
+    data: PublishedData, published: Training, recipe: Recipe, facts: DataFacts, results: Sequence[Result]
 ) -> Iterator[str]:
     if published.image_size != recipe.images.size:
         yield f"images of {recipe.images.size} pixels, published {published.image_size or _UNKNOWN}"
-    store: dict[str, Any] = holdings.folder.manifest.recipe.get("store", {})
+    store: dict[str, Any] = facts.folder.manifest.recipe.get("store", {})
     if store.get("view_size", data.image_size) != data.image_size:
         yield f"drawn at {store['view_size']} pixels, published {data.image_size}"
     views = _pretext_views(results)
     if published.pretext_views is not None and views and views != {published.pretext_views}:
-        yield f"learnt from {min(views)} views an object, published {published.pretext_views}"
+        yield f"learned from {min(views)} views an object, published {published.pretext_views}"
     if published.epochs is None and recipe.supervision == "labels":
         yield f"starts from {recipe.pretrained or 'random weights'}"
 

@@ -13,15 +13,15 @@ from gsbench.core.results import Result
 from gsbench.core.tasks import Task
 from gsbench.learn.checkpoints import CONFIG, Checkpoint, from_pretrained, load_checkpoint
 from gsbench.learn.data import Objects, open_objects
-from gsbench.learn.evaluation import Watch, evaluate
+from gsbench.learn.evaluation import Callbacks, evaluate
+from gsbench.learn.evaluation.cached import without_labels
 from gsbench.learn.evaluation.embedding import Embedded, embed_once
-from gsbench.learn.evaluation.kept import without_labels
 from gsbench.learn.evaluation.machine import choose_device
 from gsbench.learn.evaluation.pretext import features_folder
 from gsbench.paper.figures.embedding import Panel, draw_embedding
 from gsbench.paper.figures.sheet import Sheet, require
-from gsbench.paper.reproduce.holdings import Holdings
-from gsbench.paper.reproduce.run import How
+from gsbench.paper.reproduce.data_facts import DataFacts
+from gsbench.paper.reproduce.run import Settings
 from gsbench.paper.reproduce.tables import load_models
 from gsbench.store.folder import Folder, open_folder, resolve
 
@@ -31,33 +31,37 @@ VIEWS = (1, 4, 64)
 _MODEL = "F_p"
 
 
-def draw_figure7(data: str | Path, how: How, encoder: str | Path | None = None, watch: Watch | None = None) -> Sheet:
+def draw_figure7(
+    data: str | Path, settings: Settings, encoder: str | Path | None = None, callbacks: Callbacks | None = None
+) -> Sheet:
     """t-SNE of test objects' features: of images from 1, 4 and 64 views, or the most there are, and of Gaussians.
 
     Args:
         data: as `gsbench.evaluate` takes it.
-        how: the encoder's run, and where; of several seeds, the first.
+        settings: the encoder's run, and where; of several seeds, the first.
         encoder: folder of a checkpoint, or its `ORG/NAME` on the Hub; or a recipe of pairs, whose encoder is found in
-            `how.checkpoints` or trained; None is the variant of F_p.
-        watch: told of the run while it goes on.
+            `settings.checkpoints` or trained; None is the variant of F_p.
+        callbacks: called while the run goes on.
 
     Raises:
         InputError: no such data set, checkpoint or recipe, or one that learns from no pairs; a data set without images
             or Gaussians; or a package that the figure needs is not installed.
     """
     require("matplotlib", "openTSNE")
-    holdings, watch = Holdings(open_folder(resolve(data))), watch or Watch()
-    place = choose_device(how.device)
+    facts, callbacks = DataFacts(open_folder(resolve(data))), callbacks or Callbacks()
+    place = choose_device(settings.device)
     for config in ("views", "gaussians"):
-        holdings.folder.manifest.schema(config)  # one that is not there is named
+        facts.folder.manifest.schema(config)  # one that is not there is named
     with tempfile.TemporaryDirectory() as unkept:
         if encoder is not None and _is_checkpoint(str(encoder)):
             (net, about), kept = from_pretrained(encoder), Path(unkept)
             if about.recipe.supervision != "pairs" or len(about.tasks) != 2:
                 raise InputError(f"{encoder}: of {about.recipe.name}, no encoder of pairs (figure7 needs one)")
         else:
-            net, about, kept = _trained(holdings, how, str(encoder or ""), how.checkpoints or Path(unkept), watch)
-        return _draw(holdings, net.to(place), about, kept, watch)
+            net, about, kept = _trained(
+                facts, settings, str(encoder or ""), settings.checkpoints or Path(unkept), callbacks
+            )
+        return _draw(facts, net.to(place), about, kept, callbacks)
 
 
 def _is_checkpoint(encoder: str) -> bool:
@@ -66,25 +70,25 @@ def _is_checkpoint(encoder: str) -> bool:
 
 
 def _trained(
-    holdings: Holdings, how: How, encoder: str, checkpoints: Path, watch: Watch
+    facts: DataFacts, settings: Settings, encoder: str, checkpoints: Path, callbacks: Callbacks
 ) -> tuple[nn.Module, Checkpoint, Path]:
     """A recipe's encoder, from `checkpoints` or trained into it, and where its features are kept there."""
     published = load_models().models[_MODEL]
-    name = encoder or published.recipe(how.variant)
+    name = encoder or published.recipe(settings.variant)
     recipe, path = find_recipe(name)
     if recipe.supervision != "pairs":
         raise InputError(f"{path}: supervision is {recipe.supervision} (figure7 needs an encoder of pairs)")
     (result,) = evaluate(
         name,
-        holdings.folder.path,
+        facts.folder.path,
         modality="gaussians",
         protocol="probe",
-        num_points=how.points(published, recipe, holdings, "gaussians"),
-        pretext_views=how.pretext_views,
-        seeds=how.seeds[:1],
-        device=how.device,
+        num_points=settings.points(published, recipe, facts, "gaussians"),
+        pretext_views=settings.pretext_views,
+        seeds=settings.seeds[:1],
+        device=settings.device,
         checkpoints=checkpoints,
-        watch=watch,
+        callbacks=callbacks,
     )
     for config in sorted(checkpoints.glob(f"*-pretext-*/{CONFIG}")):
         if _is_of(load_checkpoint(config.parent), recipe, result):
@@ -94,7 +98,7 @@ def _trained(
 
 def _is_of(checkpoint: Checkpoint, recipe: Recipe, result: Result) -> bool:
     """Whether a checkpoint is of the encoder behind a recipe's Result."""
-    assert result.pretext is not None, "a Result of pairs says what its encoder learnt from"
+    assert result.pretext is not None, "a Result of pairs says what its encoder learned from"
     points, images = checkpoint.tasks
     task, pretext = result.task, result.pretext
     ours = (points.fingerprint, points.features, points.sampling, points.num_points, images.num_views)
@@ -105,9 +109,9 @@ def _is_of(checkpoint: Checkpoint, recipe: Recipe, result: Result) -> bool:
     return ours == theirs and same_recipe and checkpoint.seed == result.run.seed
 
 
-def _draw(holdings: Holdings, net: nn.Module, about: Checkpoint, kept: Path, watch: Watch) -> Sheet:
-    (points, images), folder = about.tasks, holdings.folder
-    most = holdings.views("meshes", "train")
+def _draw(facts: DataFacts, net: nn.Module, about: Checkpoint, kept: Path, callbacks: Callbacks) -> Sheet:
+    (points, images), folder = about.tasks, facts.folder
+    most = facts.views("meshes", "train")
     counts = list(dict.fromkeys(min(count, most) for count in VIEWS))
     manifest = folder.manifest
     here = {"dataset": manifest.name, "revision": manifest.version, "fingerprint": manifest.fingerprint()}
@@ -116,9 +120,9 @@ def _draw(holdings: Holdings, net: nn.Module, about: Checkpoint, kept: Path, wat
 
     def embedded(task: Task) -> Embedded:
         def read() -> Objects:
-            return open_objects(folder, task, "test", images_how, watch.reading, least).to(place)
+            return open_objects(folder, task, "test", images_how, callbacks.reading, least).to(place)
 
-        return embed_once(folder, net, kept, "test", task, read, progress=watch.extracting)
+        return embed_once(folder, net, kept, "test", task, read, progress=callbacks.extracting)
 
     # From the most views on: those of fewer come with them.
     by_count = {count: embedded(_seen(images, here, count)) for count in reversed(counts)}
@@ -137,11 +141,11 @@ def _seen(task: Task, here: dict[str, str], views: int | None) -> Task:
 def _describe(folder: Folder, about: Checkpoint, most: int) -> str:
     """Data and encoder in words."""
     manifest, points = folder.manifest, about.tasks[0]
-    learnt = "" if points.fingerprint == manifest.fingerprint() else f" on {points.dataset} {points.revision}"
+    learned = "" if points.fingerprint == manifest.fingerprint() else f" on {points.dataset} {points.revision}"
     epochs = f"{about.epochs} epoch{'' if about.epochs == 1 else 's'}"
     fewer = f" The data has {most} views an object, the published figure shows {VIEWS[-1]}." if most < VIEWS[-1] else ""
     return (
         f"{manifest.name} {manifest.version} ({manifest.fingerprint()[:8]}); encoder {about.recipe.name}, "
-        f"trained{learnt} without labels for {epochs}, seed {about.seed}, from images of {about.recipe.images.size} "
+        f"trained{learned} without labels for {epochs}, seed {about.seed}, from images of {about.recipe.images.size} "
         f"pixels and Gaussians' {points.features}.{fewer}"
     )

@@ -12,9 +12,9 @@ from gsbench.core.parsing import InputError
 from gsbench.core.recipe import Recipe
 from gsbench.core.results import Result, load_scored
 from gsbench.core.tasks import Task
-from gsbench.learn.evaluation import DEFAULT_POINTS, Watch, evaluate, make_task
+from gsbench.learn.evaluation import DEFAULT_POINTS, Callbacks, evaluate, make_task
+from gsbench.paper.reproduce.data_facts import DataFacts
 from gsbench.paper.reproduce.differences import differences
-from gsbench.paper.reproduce.holdings import Holdings
 from gsbench.paper.reproduce.tables import Cell, Model, Table, Variant, load_table
 from gsbench.store.folder import open_folder, resolve
 
@@ -60,7 +60,7 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class How:
+class Settings:
     """How the cells of a table are scored.
 
     Attributes:
@@ -84,30 +84,30 @@ class How:
     pretext_views: int | None = None
     found_only: bool = False
 
-    def points(self, model: Model, recipe: Recipe, holdings: Holdings, modality: Literal["points", "gaussians"]) -> int:
+    def points(self, model: Model, recipe: Recipe, facts: DataFacts, modality: Literal["points", "gaussians"]) -> int:
         """Points or Gaussians an object that a run takes: as many as wanted, or the most that there are."""
         published = model.published.num_points if self.variant == "full" else None
         opaque = recipe.points.min_opacity if modality == "gaussians" else 0.0
-        return min(self.num_points or published or DEFAULT_POINTS, holdings.points(modality, opaque))
+        return min(self.num_points or published or DEFAULT_POINTS, facts.points(modality, opaque))
 
 
 def reproduce(
     table: str,
     data: str | Path,
-    how: How,
+    settings: Settings,
     cells: Sequence[int] | None = None,
     extras: bool = False,
-    watch: Callable[[int, int, Cell], Watch] | None = None,
+    callbacks: Callable[[int, int, Cell], Callbacks] | None = None,
 ) -> list[Line]:
     """Scores a published table again on a data set.
 
     Args:
         table: one of `TABLES`.
         data: as `gsbench.evaluate` takes it.
-        how: the runs.
+        settings: the runs.
         cells: numbers of the cells wanted, from 1; None is all that are published.
         extras: whether None also means those that are not.
-        watch: asked at the start of each cell, with how many cells are done and how many there are, for who is told.
+        callbacks: gives those of a cell, by how many cells are done, how many there are, and the cell.
 
     Returns:
         The cells wanted, in the order of the table.
@@ -123,31 +123,31 @@ def reproduce(
     for number in numbers:
         if not 1 <= number <= len(published.cells):
             raise InputError(f"cells: no cell {number} in {table} (allowed: 1 to {len(published.cells)})")
-    holdings = Holdings(open_folder(resolve(data)))
+    facts = DataFacts(open_folder(resolve(data)))
     lines: dict[int, Line] = {}
     # Most views first: the features of fewer come with them.
     for number in sorted(numbers, key=lambda number: -(published.cells[number - 1].num_views or 0)):
-        watched = watch(len(lines), len(numbers), published.cells[number - 1]) if watch else Watch()
-        lines[number] = _line(published, number, holdings, how, watched)
+        for_cell = callbacks(len(lines), len(numbers), published.cells[number - 1]) if callbacks else Callbacks()
+        lines[number] = _line(published, number, facts, settings, for_cell)
     return [lines[number] for number in numbers]
 
 
-def _line(table: Table, number: int, holdings: Holdings, how: How, watch: Watch) -> Line:
+def _line(table: Table, number: int, facts: DataFacts, settings: Settings, callbacks: Callbacks) -> Line:
     cell = table.cells[number - 1]
     model = table.models[cell.model]
-    recipe, path = find_recipe(model.recipe(how.variant, holdings.has_published_sh(cell, table.data)))
-    lacks = holdings.lacks(cell, pairs=recipe.supervision == "pairs")
+    recipe, path = find_recipe(model.recipe(settings.variant, facts.has_published_sh(cell, table.data)))
+    lacks = facts.lacks(cell, pairs=recipe.supervision == "pairs")
     results: list[Result] = []
     code = code_sha256(recipe, path)
     if lacks is None:
-        points = how.points(model, recipe, holdings, "points" if cell.modality == "points" else "gaussians")
-        results = _score(_Run(cell, recipe, code, points), holdings, how, watch)
+        points = settings.points(model, recipe, facts, "points" if cell.modality == "points" else "gaussians")
+        results = _score(_Run(cell, recipe, code, points), facts, settings, callbacks)
         lacks = _missing(cell, results)
-    differs = differences(table, cell, recipe, holdings, how.variant, results)
+    differs = differences(table, cell, recipe, facts, settings.variant, results)
     kept = tuple(results if lacks is None else ())
     others = sum(result.model.code_sha256 != code for result in kept)
     by_others = (f"{others} of {len(kept)} results by other code than this gsbench's",) if others else ()
-    return Line(number, cell, recipe, holdings.name, kept, lacks, holdings.is_of(table.data), (*differs, *by_others))
+    return Line(number, cell, recipe, facts.name, kept, lacks, facts.is_of(table.data), (*differs, *by_others))
 
 
 def _missing(cell: Cell, results: Sequence[Result]) -> str | None:
@@ -170,27 +170,27 @@ class _Run:
     code: str
     points: int
 
-    def task(self, holdings: Holdings) -> Task:
+    def task(self, facts: DataFacts) -> Task:
         """What is scored."""
         cell = self.cell
         assert cell.modality is not None, "a table fills in its cells' modality"
         assert cell.protocol is not None, "a table fills in its cells' protocol"
         count = cell.num_views if cell.modality == "images" else self.points
         shape = (cell.features, cell.sampling, count, cell.views_from, cell.cameras, cell.protocol)
-        return make_task(holdings.folder, cell.modality, cell.regime, 0, *shape)
+        return make_task(facts.folder, cell.modality, cell.regime, 0, *shape)
 
 
-def _score(run: _Run, holdings: Holdings, how: How, watch: Watch) -> list[Result]:
+def _score(run: _Run, facts: DataFacts, settings: Settings, callbacks: Callbacks) -> list[Result]:
     """The Results of a cell, one a seed: those in `out`, and the others by `evaluate`."""
-    cell, task = run.cell, run.task(holdings)
+    cell, task = run.cell, run.task(facts)
     images, pairs = cell.modality == "images", run.recipe.supervision == "pairs"
     results = []
-    for seed in how.seeds:
-        found = _find(run, task, seed, holdings, how, watch)
-        if found is None and not how.found_only:
+    for seed in settings.seeds:
+        found = _find(run, task, seed, facts, settings, callbacks)
+        if found is None and not settings.found_only:
             (found,) = evaluate(
                 run.recipe.name,
-                holdings.folder.path,
+                facts.folder.path,
                 modality=cell.modality,
                 regime=cell.regime,
                 features=cell.features if pairs or not images else None,
@@ -200,36 +200,38 @@ def _score(run: _Run, holdings: Holdings, how: How, watch: Watch) -> list[Result
                 views_from=cell.views_from if images else None,
                 cameras=cell.cameras if images else None,
                 protocol=cell.protocol,
-                pretext_views=how.pretext_views if pairs else None,
+                pretext_views=settings.pretext_views if pairs else None,
                 seeds=(seed,),
-                device=how.device,
-                out=how.out,
-                checkpoints=how.checkpoints,
-                watch=watch,
+                device=settings.device,
+                out=settings.out,
+                checkpoints=settings.checkpoints,
+                callbacks=callbacks,
             )
         if found is not None:
             results.append(found)
     return results
 
 
-def _find(run: _Run, task: Task, seed: int, holdings: Holdings, how: How, watch: Watch) -> Result | None:
-    """A Result of this very run below `out`, its metrics recomputed: of several, the one whose encoder learnt from the
+def _find(
+    run: _Run, task: Task, seed: int, facts: DataFacts, settings: Settings, callbacks: Callbacks
+) -> Result | None:
+    """A Result of this very run below `out`, its metrics recomputed: of several, the one whose encoder learned from the
     most images. One by other code is taken only where nothing may be trained, and then said to be."""
-    if how.out is None:
+    if settings.out is None:
         return None
     digest, found = run.recipe.sha256(), []
-    for path in sorted(how.out.rglob("*.json")):
-        if task.slug() not in str(path.relative_to(how.out)):
+    for path in sorted(settings.out.rglob("*.json")):
+        if task.slug() not in str(path.relative_to(settings.out)):
             continue
         result, probabilities = load_scored(path)
         same = result.task == task and (result.model.recipe_sha256, result.run.seed) == (digest, seed)
-        if same and _same_pretext(result, run, how.pretext_views):
-            verify(result, probabilities, holdings.truth, str(path))
+        if same and _same_pretext(result, run, settings.pretext_views):
+            verify(result, probabilities, facts.truth, str(path))
             found.append((path, result))
     ours = [result for _, result in found if result.model.code_sha256 == run.code]
-    if found and not ours and not how.found_only and watch.notice:
-        watch.notice(f"{found[0][0]} is by other code than this gsbench's, and stays; scored anew.")
-    taken = ours or [result for _, result in found if how.found_only]
+    if found and not ours and not settings.found_only and callbacks.note:
+        callbacks.note(f"{found[0][0]} is by other code than this gsbench's, and stays; scored anew.")
+    taken = ours or [result for _, result in found if settings.found_only]
     return max(taken, key=lambda result: result.pretext.num_views if result.pretext else 0, default=None)
 
 

@@ -57,7 +57,7 @@ class Training:
         optimizer: its name.
         image_size: of the network's images, in pixels.
         num_points: Gaussians an object.
-        pretext_views: images an object that it learnt from.
+        pretext_views: images an object that it learned from.
         min_opacity: Gaussians that are less opaque were left out.
         sh_channels: numbers of spherical harmonics a Gaussian.
     """

@@ -4,9 +4,7 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from tabulate import tabulate
-
-from gsbench.board.table import NONE, percent, stated_means, stated_score
+from gsbench.board.table import NONE, compact_table, percent, unverified_means, unverified_score
 from gsbench.core.metrics import mean_and_std
 from gsbench.paper.reproduce.run import Line
 from gsbench.paper.reproduce.tables import DISTANCES, SOURCE, Table, Variant
@@ -17,15 +15,28 @@ _MINUS = "\N{MINUS SIGN}"
 def as_markdown(table: Table, lines: Sequence[Line], variant: Variant) -> str:
     """A heading, a row a cell, and below them where the two differ, a line for all cells that differ alike."""
     shares = not any(line.cell.metric in DISTANCES for line in lines)
-    rows = [_row(table, line, variant) for line in lines]
-    body = tabulate(rows, headers="keys", tablefmt="github", disable_numparse=True)
+    scored = [line for line in lines if line.lacks is None]
+    body = compact_table([_row(table, line, variant) for line in scored or lines])
     unit = "Per cent, differences in percentage points. " if shares else ""
     ours = "Ours is the mean over n seeds, ± sample standard deviation where n > 1, of the last epoch."
     notes = f"{unit}{ours} Published: {SOURCE}."
     data = " and ".join(dict.fromkeys(line.dataset for line in lines))
     number = table.name.replace("table", "Table ")
     heading = f"### {number}, published on {table.data.name}, ours on {data}: {table.title}"
-    return "\n".join([heading, "", body, "", notes, "", "Where the two differ:", "", *_reasons(lines)])
+    lacking = _lacking(lines) if scored else []
+    return "\n".join(
+        [heading, "", body, "", *lacking, notes, "", "Where the two differ:", "", *_reasons(scored or lines)]
+    )
+
+
+def _lacking(lines: Sequence[Line]) -> list[str]:
+    """A line for the cells without a score, by their reasons, and an empty one."""
+    reasons: dict[str, list[int]] = {}
+    for line in lines:
+        if line.lacks is not None:
+            reasons.setdefault(line.lacks, []).append(line.number)
+    found = [f"{_ranges(numbers)} ({reason})" for reason, numbers in reasons.items()]
+    return [f"Cells without a score: {', '.join(found)}.", ""] if found else []
 
 
 def _row(table: Table, line: Line, variant: Variant) -> dict[str, str]:
@@ -61,7 +72,7 @@ def _ours(line: Line) -> str:
 
 def _beside(line: Line) -> Iterator[str]:
     """What tells how much a figure means: means over the seeds."""
-    stated = stated_means(line.results) if line.results else {}
+    stated = unverified_means(line.results) if line.results else {}
     metric = line.cell.metric
     if metric == "cross_modality_accuracy":
         yield from _interval(stated, "{:.1f}", 100, metric)
@@ -73,7 +84,7 @@ def _beside(line: Line) -> Iterator[str]:
     else:
         draws = f"{stated['sampling_draws']:.0f} draws of points: " if "sampling_draws" in stated else ""
         words = {"accuracy": draws, "knn_accuracy": "kNN ", "retrieval_map": "mAP "}
-        scores = {before: stated_score(stated, key) for key, before in words.items()}
+        scores = {before: unverified_score(stated, key) for key, before in words.items()}
         yield from (before + score for before, score in scores.items() if score is not None)
         yield from _mean(stated, "renders of {:.1f} dB", 1, "psnr")
 
@@ -98,11 +109,14 @@ def _difference(line: Line) -> str:
 
 
 def _reasons(lines: Sequence[Line]) -> list[str]:
-    """A line for each set of differences, with the numbers of the cells that it is about."""
+    """What all cells share, and a line for each set of other differences, with the numbers of its cells."""
+    shared = [what for what in lines[0].differs if len(lines) > 1 and all(what in line.differs for line in lines)]
     alike: dict[tuple[str, ...], list[int]] = {}
     for line in lines:
-        alike.setdefault(line.differs, []).append(line.number)
-    return [f"- {_ranges(numbers)}: {'; '.join(differs)}." for differs, numbers in alike.items()]
+        if own := tuple(what for what in line.differs if what not in shared):
+            alike.setdefault(own, []).append(line.number)
+    each = [f"- {_ranges(numbers)}: {'; '.join(differs)}." for differs, numbers in alike.items()]
+    return [f"- All: {'; '.join(shared)}.", *each] if shared else each
 
 
 def _ranges(numbers: Iterable[int]) -> str:

@@ -3,13 +3,13 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from gsbench.core.memory import available_cores
+from gsbench.core.environment import available_cores
 from gsbench.core.parsing import InputError
 from gsbench.meshes.split import list_meshes
 from gsbench.produce.audit.objects import Inspected, inspect_mesh
 from gsbench.produce.audit.pairs import NEAR_DUPLICATE, find_candidates, measure
 from gsbench.produce.audit.pool import map_in_processes
-from gsbench.produce.audit.summary import geometry_groups, summarise
+from gsbench.produce.audit.summary import geometry_groups, summarize
 from gsbench.store.audit import Audit, NearPair
 
 
@@ -43,7 +43,7 @@ def audit(
         if progress:
             progress(len(inspected), len(files))
     pairs = _near_pairs(inspected, workers, progress)
-    return summarise(inspected, pairs, note)
+    return summarize(inspected, pairs, note)
 
 
 def _near_pairs(

@@ -1,7 +1,7 @@
 """What tells shapes apart cheaply: distances from fixed probes to the surface, and the points that verify a match.
 
 For any probe p, |d(p, A) - d(p, B)| is at most the Hausdorff distance of the surfaces A and B. So two shapes whose
-distances differ by more than a threshold at a single probe are further apart than it: looking for neighbours in this
+distances differ by more than a threshold at a single probe are further apart than it: looking for neighbors in this
 space, by the largest difference, loses no pair. The probes are closed under quarter turns about z, and sorting the four
 distances of an orbit, which no difference grows by, makes the descriptor blind to such turns.
 """
@@ -38,7 +38,7 @@ def probe_points() -> Float32[Array, "p 3"]:
 
 
 def describe(surface: Surface) -> Float32[Array, "4 m"]:
-    """`[4 m]` distances from the probes to a normalised surface, a row a quarter turn."""
+    """`[4 m]` distances from the probes to a normalized surface, a row a quarter turn."""
     return surface.distances(probe_points()).reshape(4, ORBITS).astype(np.float32)
 
 
@@ -65,7 +65,7 @@ def _spread(mesh: Mesh) -> Float32[Array, "n 3"]:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """A normalised mesh, ready to be compared."""
+    """A normalized mesh, ready to be compared."""
 
     surface: Surface
     queries: Float32[Array, "q 3"]

@@ -7,11 +7,9 @@ from typing import TypeVar
 
 from gsbench import __version__
 from gsbench.core.tasks import fingerprint
-from gsbench.meshes.official import CLASSES, IDENTICAL_FILES, official_ids, official_split
-from gsbench.meshes.split import SPLITS, MeshFile
-from gsbench.produce.audit.objects import Inspected
+from gsbench.meshes.split import CLASSES, IDENTICAL_FILES, SPLITS, MeshFile, official_ids, official_split
+from gsbench.produce.audit.objects import ZERO_HEIGHT, Inspected
 from gsbench.produce.audit.pairs import NEAR_DUPLICATE, SAME_SURFACE
-from gsbench.produce.audit.triangles import ZERO_HEIGHT
 from gsbench.store.audit import FORMAT_VERSION, Audit, Level, NearPair, Official, Thresholds
 from gsbench.store.leaks import leaked_objects
 from gsbench.store.origin import MODELNET10, known_objects
@@ -25,7 +23,7 @@ _DIGITS = 6
 _OFFICIAL_SHARE = 0.9
 
 
-def summarise(inspected: Sequence[Inspected], pairs: Sequence[NearPair], note: str) -> Audit:
+def summarize(inspected: Sequence[Inspected], pairs: Sequence[NearPair], note: str) -> Audit:
     """The audit of a folder.
 
     Args:

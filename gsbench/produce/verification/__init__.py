@@ -5,12 +5,10 @@ from pathlib import Path
 
 from gsbench.core.parsing import InputError
 from gsbench.produce.verification.across import Seen, check_split, check_totals, note
-from gsbench.produce.verification.alignment import alignment_problems, measure_alignment
-from gsbench.produce.verification.files import check_bytes, check_files
+from gsbench.produce.verification.alignment import MeshSurfaces, alignment_problems, measure_alignment
 from gsbench.produce.verification.report import Alignment, Images, Report
 from gsbench.produce.verification.sample import Sample
-from gsbench.produce.verification.surfaces import MeshSurfaces
-from gsbench.produce.verification.tables import check_table
+from gsbench.produce.verification.tables import check_bytes, check_files, check_table
 from gsbench.store.folder import Folder, open_folder
 from gsbench.store.hashes import HINT
 from gsbench.store.leaks import audit_of
@@ -35,7 +33,7 @@ def verify(
 
     Beyond what one value tells: the counts against the manifest; the objects against the collection that their meshes
     are of, such as ModelNet10's official split; the audit, where the folder has one of its own; the
-    Gaussians' centres and thin axes against the surfaces; and on a sample of objects that the stored Gaussians give
+    Gaussians' centers and thin axes against the surfaces; and on a sample of objects that the stored Gaussians give
     the stored reconstructions, and these their PSNR. Of all other images only the heads are read.
 
     Args:

@@ -1,20 +1,25 @@
 """Whether the Gaussians lie on the surfaces of their objects, and their discs in them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float32
 
 from gsbench.core.geometry import quats_to_matrices
 from gsbench.core.types import Array
+from gsbench.meshes.distance import make_surface
+from gsbench.meshes.load import load_mesh
+from gsbench.meshes.split import MeshFile, list_meshes, mesh_sha256
+from gsbench.meshes.surface import normalize
 from gsbench.produce.verification.report import Alignment
-from gsbench.produce.verification.rows import iterate_rows
+from gsbench.produce.verification.tables import iterate_rows
 from gsbench.store.folder import Folder
 from gsbench.store.schema import SPLITS
 
 MOST_DISTANCE = 0.01
-"""The largest mean distance of centres to the surface over many objects, in extents, which are the boxes' diagonals."""
+"""The largest mean distance of centers to the surface over many objects, in extents, which are the boxes' diagonals."""
 
 MOST_DISTANCE_OF_FEW = 0.05
 """The same over fewer, or of a single one: some have Gaussians where no camera sees that there is nothing."""
@@ -102,7 +107,7 @@ def _shapes(folder: Folder, config: str) -> dict[str, tuple[int, ...]]:
 
 
 def _measure(gaussians: dict[str, Array], samples: dict[str, Array], distances: Distances | None) -> _Measured:
-    from gsbench.produce.verification.surface_kernels import (  # here, since numba takes .4 s to load
+    from gsbench.produce.verification.kernels import (  # here, since numba takes .4 s to load
         mean_gap,
         nearest_discs,
     )
@@ -138,7 +143,7 @@ def alignment_problems(alignment: Alignment) -> Iterator[str]:
     most = MOST_DISTANCE if alignment.objects >= _MANY else MOST_DISTANCE_OF_FEW
     if not (mean <= most and largest <= MOST_DISTANCE_OF_FEW):
         yield (
-            f"gaussians: centres lie off the surfaces by {mean:.2%} of the extent on average (at most "
+            f"gaussians: centers lie off the surfaces by {mean:.2%} of the extent on average (at most "
             f"{most:.0%}, of one object {MOST_DISTANCE_OF_FEW:.0%}), worst: {worst}; are means shifted, "
             "scaled or in another frame?"
         )
@@ -150,3 +155,34 @@ def alignment_problems(alignment: Alignment) -> Iterator[str]:
                 f"gaussians: thin axes follow the surfaces' normals if quaternions are read as {best[0]} (mean "
                 f"|cosine| {best[1]:.2f}), not as {right[0]} ({right[1]:.2f})"
             )
+
+
+_NAMED = 10
+
+
+class MeshSurfaces:
+    """Gives the distances from an object's mesh, and remembers which meshes are not those of the data."""
+
+    def __init__(self, meshes: Path) -> None:
+        """Lists the meshes of a folder in the official layout; InputError if there are none."""
+        self._root = meshes
+        self._files: dict[str, MeshFile] = {file.object_id: file for file in list_meshes(meshes)}
+
+    def of(self, object_id: str) -> Distances | None:
+        """The distances from the object's surface in the world frame; None if there is no such mesh.
+
+        Raises:
+            InputError: the mesh cannot be read.
+            OSError: the file cannot be opened.
+        """
+        if object_id not in self._files:
+            return None
+        return make_surface(normalize(load_mesh(self._files[object_id].path))).distances
+
+    def problems(self, hashes: Mapping[str, str]) -> Iterator[str]:
+        """Objects without a mesh, or whose file is not the one that the data was made from; by object_id -> sha256."""
+        if lost := sorted(hashes.keys() - self._files.keys()):
+            yield f"{self._root}: no mesh of {len(lost)} objects, such as {', '.join(lost[:_NAMED])}"
+        here = hashes.keys() & self._files.keys()
+        if other := sorted(name for name in here if mesh_sha256(self._files[name].path) != hashes[name]):
+            yield f"{self._root}: {len(other)} meshes are not those of the data, such as {', '.join(other[:_NAMED])}"

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Alignment:
-    """How far the Gaussians' centres lie from the objects' surfaces, as shares of the extents, the boxes' diagonals.
+    """How far the Gaussians' centers lie from the objects' surfaces, as shares of the extents, the boxes' diagonals.
 
     Attributes:
         against: `points` (an estimate from the stored samples) or `meshes` (exact).

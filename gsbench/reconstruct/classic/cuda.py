@@ -1,4 +1,4 @@
-"""The published optimisation on CUDA, one object after another: gsplat's rasteriser and its DefaultStrategy.
+"""The published optimization on CUDA, one object after another: gsplat's rasterizer and its DefaultStrategy.
 
 A seed does not decide every bit, since gsplat adds gradients up by atomics, in no fixed order.
 """
@@ -14,18 +14,23 @@ from torch import Tensor
 from gsbench.core.geometry import normalize_quats
 from gsbench.core.parsing import InputError
 from gsbench.core.types import Array, Gaussians, Views
-from gsbench.reconstruct.classic.recipe import ClassicRecipe, means_rate_at, resets_at, sh_degree_at
-from gsbench.reconstruct.classic.start import random_gaussians, scene_extent
-from gsbench.reconstruct.cuda.scores import ssim
-from gsbench.reconstruct.schedule import view_order
-from gsbench.reconstruct.targets import target_planes
+from gsbench.reconstruct.classic.recipe import (
+    ClassicRecipe,
+    means_rate_at,
+    random_gaussians,
+    resets_at,
+    scene_extent,
+    sh_degree_at,
+)
+from gsbench.reconstruct.cuda.batch import ssim
+from gsbench.reconstruct.targets import target_planes, view_order
 from gsbench.render.splats.cuda import require_gsplat
 
 # gsplat has it as a constant.
 _SPLIT_SHRINK = 1.6
 
 
-def optimise(views: Views, recipe: ClassicRecipe, rng: np.random.Generator, device: str = "cuda") -> Gaussians:
+def optimize(views: Views, recipe: ClassicRecipe, rng: np.random.Generator, device: str = "cuda") -> Gaussians:
     """Gaussians that look like `views`, whose cameras all see the unit ball about the origin.
 
     Raises:
@@ -70,7 +75,7 @@ def loss(image: Float[Tensor, "v h w 3"], target: Float[Tensor, "v h w 3"], ssim
 def _strategy(gsplat: ModuleType, recipe: ClassicRecipe) -> Any:
     """gsplat's DefaultStrategy with a limit on the number of Gaussians.
 
-    In gsplat 1.5.3 it never resets opacities (`step % reset_every == 0 & step > 0` is never true), so `optimise` does.
+    In gsplat 1.5.3 it never resets opacities (`step % reset_every == 0 & step > 0` is never true), so `optimize` does.
     Where a later one does so as well nothing changes: with the published values both leave at most .01.
     """
 

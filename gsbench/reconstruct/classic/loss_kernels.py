@@ -36,7 +36,7 @@ def _window(array, place, step):
 
 @njit(cache=True, error_model="numpy")
 def loss_gradient(planes, target, width, height, ssim_weight, moments, slopes, rows, d_planes):
-    """Fills the colours of `d_planes` `[5 h w]` with the derivative by `planes` of (1 - s) L1 + s (1 - SSIM).
+    """Fills the colors of `d_planes` `[5 h w]` with the derivative by `planes` of (1 - s) L1 + s (1 - SSIM).
 
     Both terms are means over the `height` x `width` pixels and three channels; `target` `[4 h w]` is uint8. All three
     are padded to whole tiles, `d_planes` stays 0 there. `moments` `[4 h+10 w+32]`, `slopes` `[3 h+10 w+32]` and `rows`

@@ -1,10 +1,15 @@
-"""The published optimisation as values."""
+"""The published optimization as values."""
 
 from dataclasses import dataclass
 from typing import Literal
 
-from gsbench.core.geometry import MAX_SH_DEGREE
+import numpy as np
+from jaxtyping import Float32
+
+from gsbench.core.geometry import MAX_SH_DEGREE, camera_centers
 from gsbench.core.parsing import check_range
+from gsbench.core.types import Array, Cameras, Gaussians
+from gsbench.reconstruct.classic.density_kernels import mean_square_distances
 from gsbench.reconstruct.hull.recipe import MAX_GAUSSIANS, MAX_ITERATIONS
 
 _MOST = 1000
@@ -13,7 +18,7 @@ _MOST = 1000
 
 @dataclass(frozen=True, slots=True)
 class ClassicRecipe:
-    """Kerbl's optimisation: random initial points, Adam (eps 1e-15), adaptive density control; one view a step.
+    """Kerbl's optimization: random initial points, Adam (eps 1e-15), adaptive density control; one view a step.
 
     The defaults are the published ones. Iterations count from 1. Views are taken at their full resolution, over white.
     The extent is 1.1 times the largest distance of a camera from all cameras' mean. A Gaussian's gradient is the norm
@@ -27,8 +32,8 @@ class ClassicRecipe:
         init_points: how many points at first, uniform in a cube.
         init_cube: half the edge of that cube, in radii of the ball that all cameras see (the public Blender loader:
             1.3, where that ball measures 1.37).
-        init_dc: DC coefficients at first are uniform from 0 to this. (The loader takes its random colours for
-            coefficients: all come out mid grey.)
+        init_dc: DC coefficients at first are uniform from 0 to this. (The loader takes its random colors for
+            coefficients: all come out mid gray.)
         init_opacity: of every Gaussian at first.
         sh_degree: of the result, 0 to 3; training starts at 0.
         sh_every: the degree in use rises by one every so many iterations.
@@ -49,7 +54,7 @@ class ClassicRecipe:
         reset_opacity: the most that a reset leaves.
         reset_first: one more reset at `densify_from`, as in the public code over a white background.
         max_gaussians: densification stops here, largest gradients first. There is no such limit in the paper.
-        antialiased: fit for the antialiased rasteriser.
+        antialiased: fit for the antialiased rasterizer.
     """
 
     method: Literal["classic"] = "classic"
@@ -85,7 +90,7 @@ class ClassicRecipe:
 
     def __post_init__(self) -> None:
         check_range("sh_degree", self.sh_degree, 0, MAX_SH_DEGREE)
-        # Scales at first come from the distances to three neighbours.
+        # Scales at first come from the distances to three neighbors.
         check_range("max_gaussians", self.max_gaussians, 4, MAX_GAUSSIANS)
         check_range("init_points", self.init_points, 4, self.max_gaussians)
         for name in ("iterations", "sh_every", "densify_every", "reset_every"):
@@ -122,3 +127,42 @@ def resets_at(recipe: ClassicRecipe, iteration: int) -> bool:
     """Whether opacities are reset after this iteration's step."""
     first = recipe.reset_first and iteration == recipe.densify_from
     return iteration < recipe.densify_until and (first or iteration % recipe.reset_every == 0)
+
+
+# As in the public code: coinciding points get a small scale, not none.
+_LEAST_SQUARE = 1e-7
+
+
+def scene_extent(cameras: Cameras) -> float:
+    """1.1 times the largest distance of a camera from all cameras' mean, in world units."""
+    centers = camera_centers(cameras.viewmats)
+    return 1.1 * float(np.linalg.norm(centers - centers.mean(0), axis=1).max())
+
+
+def random_gaussians(recipe: ClassicRecipe, rng: np.random.Generator) -> Gaussians:
+    """Balls at uniform points of the cube about the origin, as wide as their three nearest neighbors are far.
+
+    Standard deviations are the root of the mean squared distance to those; `sh` is of the recipe's degree.
+    """
+    count = recipe.init_points
+    means = rng.uniform(-recipe.init_cube, recipe.init_cube, (count, 3)).astype(np.float32)
+    sh = np.zeros((count, (recipe.sh_degree + 1) ** 2, 3), np.float32)
+    sh[:, 0] = rng.uniform(0, recipe.init_dc, (count, 3))
+    quats = np.tile(np.array([1, 0, 0, 0], np.float32), (count, 1))
+    scales = np.sqrt(np.maximum(neighbor_squares(means), _LEAST_SQUARE))
+    return Gaussians(means, quats, np.tile(scales[:, None], 3), np.full(count, recipe.init_opacity, np.float32), sh)
+
+
+def neighbor_squares(points: Float32[Array, "n 3"]) -> Float32[Array, " n"]:
+    """The mean squared distance of each of at least four points to its three nearest neighbors."""
+    low, high = points.min(0), points.max(0)
+    # About two points a cell where they spread evenly.
+    cells = max(1, round((len(points) / 2) ** (1 / 3)))
+    edge = max(float((high - low).max()) / cells, 1e-12)
+    places = np.minimum(((points - low) / edge).astype(np.int32), cells - 1)
+    cell = (places[:, 0] * cells + places[:, 1]) * cells + places[:, 2]
+    order = np.argsort(cell, kind="stable").astype(np.int32)
+    starts = np.searchsorted(cell[order], np.arange(cells**3 + 1)).astype(np.int32)
+    squares = np.empty(len(points), np.float32)
+    mean_square_distances(points, places, order, starts, cells, edge, squares)
+    return squares

@@ -1,19 +1,53 @@
 """Many objects fitted at once on a GPU, as many as its memory holds."""
 
 import logging
+import math
 from collections.abc import Sequence
 
 import numpy as np
 import torch
+from jaxtyping import Float, Float32, Float64
+from torch import Tensor
 
+from gsbench.core.image_kernels import REACH, SIGMA
 from gsbench.core.parsing import InputError
 from gsbench.core.types import Gaussians, Views
-from gsbench.reconstruct.cuda.optimise import Rasterise, activated, optimise, to_raw
-from gsbench.reconstruct.cuda.prepared import Prepared, prepare
-from gsbench.reconstruct.cuda.scores import psnr, ssim
+from gsbench.reconstruct.cuda.hull import Prepared, prepare
+from gsbench.reconstruct.cuda.optimize import Rasterize, activated, optimize, to_raw
 from gsbench.reconstruct.hull.recipe import FitRecipe
 from gsbench.reconstruct.targets import Fitted, from_frame
 from gsbench.render.splats.cuda import rasterize_tensors, require_gsplat
+
+
+def psnr(a: Float32[Tensor, "v h w 3"], b: Float32[Tensor, "v h w 3"]) -> Float64[Tensor, " v"]:
+    """Peak signal-to-noise ratio in dB of each pair of images in 0..1; of identical ones it is infinite."""
+    return -10 * (a - b).square().mean((1, 2, 3), dtype=torch.float64).log10()
+
+
+def ssim(a: Float[Tensor, "v h w 3"], b: Float[Tensor, "v h w 3"]) -> Float64[Tensor, " v"]:
+    """Mean structural similarity of each pair of images in 0..1, as `gsbench.core.image_metrics.ssim` defines it.
+
+    Differentiable.
+    """
+    x, y = a.permute(0, 3, 1, 2), b.permute(0, 3, 1, 2)
+    down, across = (_band(size, a) for size in x.shape[2:])
+    # Products with band matrices keep all digits; a GPU's convolutions may not.
+    mean_x, mean_y, squares, product = (down @ image @ across for image in (x, y, x * x + y * y, x * y))
+    means, means_squared = mean_x * mean_y, mean_x.square() + mean_y.square()
+    c1, c2 = 0.01**2, 0.03**2
+    similarity = (2 * means + c1) * (2 * (product - means) + c2)
+    similarity /= (means_squared + c1) * (squares - means_squared + c2)
+    return similarity.mean((1, 2, 3), dtype=torch.float64)
+
+
+def _band(size: int, like: Tensor) -> Float[Tensor, "n n"]:
+    """The matrix that blurs along one axis: row i holds the window about i, cut off at the border."""
+    place = torch.arange(size, device=like.device)
+    offsets = place[:, None] - place
+    taps = torch.exp(-offsets.double().square() / (2 * SIGMA**2))
+    total = sum(math.exp(-(i * i) / (2 * SIGMA**2)) for i in range(-REACH, REACH + 1))
+    return torch.where(offsets.abs() <= REACH, taps / total, 0).to(like.dtype)
+
 
 MOST_OBJECTS = 64
 """Beyond as many, gsplat's own figures show no gain a scene."""
@@ -54,7 +88,7 @@ def free_bytes() -> int:
 _LOGGER = logging.getLogger(__name__)
 
 
-def fit_batch(objects: Sequence[Prepared], recipe: FitRecipe, rasterise: Rasterise) -> list[Fitted]:
+def fit_batch(objects: Sequence[Prepared], recipe: FitRecipe, rasterize: Rasterize) -> list[Fitted]:
     """Fits objects at once, or in halves and halves of halves where the device's memory does not hold them.
 
     Halving changes no object's result: it depends neither on the others nor on what a failed attempt did.
@@ -63,26 +97,26 @@ def fit_batch(objects: Sequence[Prepared], recipe: FitRecipe, rasterise: Rasteri
         torch.OutOfMemoryError: the device does not hold a single one.
     """
     try:
-        optimised = optimise(objects, recipe, rasterise)
+        optimized = optimize(objects, recipe, rasterize)
     except torch.OutOfMemoryError:
         if len(objects) == 1:
             raise
     else:
-        return [_score(each, gaussians, recipe, rasterise) for each, gaussians in zip(objects, optimised, strict=True)]
+        return [_score(each, gaussians, recipe, rasterize) for each, gaussians in zip(objects, optimized, strict=True)]
     # Only here has the exception let go of the failed attempt's tensors.
     torch.cuda.empty_cache()
     half = len(objects) // 2
     _LOGGER.warning("the GPU's memory does not hold %d objects at once, going on with %d", len(objects), half)
-    return [*fit_batch(objects[:half], recipe, rasterise), *fit_batch(objects[half:], recipe, rasterise)]
+    return [*fit_batch(objects[:half], recipe, rasterize), *fit_batch(objects[half:], recipe, rasterize)]
 
 
 @torch.no_grad()
-def _score(prepared: Prepared, gaussians: Gaussians, recipe: FitRecipe, rasterise: Rasterise) -> Fitted:
+def _score(prepared: Prepared, gaussians: Gaussians, recipe: FitRecipe, rasterize: Rasterize) -> Fitted:
     """Scores on the held-out views and goes back to the views' frame."""
     device, cameras = prepared.held_out.device, prepared.held_out_cameras
     raw, _ = to_raw([gaussians], device)
     viewmats, Ks = (torch.from_numpy(array).to(device)[None] for array in (cameras.viewmats, cameras.Ks))
-    images, _ = rasterise(
+    images, _ = rasterize(
         *(*activated(raw), viewmats, Ks, cameras.width, cameras.height, torch.ones(3, device=device)),
         *(recipe.antialiased, recipe.sh_degree),
     )

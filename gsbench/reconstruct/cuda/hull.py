@@ -1,5 +1,7 @@
 """What `gsbench.reconstruct.hull.visual_hull` does, on a torch device: many voxels in every view at once."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from jaxtyping import Bool, Float32, Float64, Int64, UInt8
@@ -7,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import max_pool2d, pad
 
 from gsbench.core.geometry import camera_centers
-from gsbench.core.types import Array, Cameras, Gaussians
+from gsbench.core.types import Array, Cameras, Gaussians, Views
 from gsbench.reconstruct.hull.recipe import FitRecipe
 from gsbench.reconstruct.hull.visual_hull import (
     COARSE,
@@ -20,6 +22,7 @@ from gsbench.reconstruct.hull.visual_hull import (
     unit_normals,
     widening,
 )
+from gsbench.reconstruct.targets import low_pass_of, scaled_cameras, to_frame, unit_frame, view_order
 from gsbench.render.splats.cpu import camera_vectors
 
 # Voxels times views at a time: about 50 bytes each.
@@ -32,7 +35,7 @@ def hull_gaussians(
 ) -> Gaussians:
     """`gsbench.reconstruct.hull.visual_hull.hull_gaussians`, with the images on a torch device.
 
-    The same voxels but for those whose centre falls within rounding of a pixel's edge; given the same voxels, the same
+    The same voxels but for those whose center falls within rounding of a pixel's edge; given the same voxels, the same
     Gaussians for the same `rng`.
 
     Raises:
@@ -45,8 +48,8 @@ def hull_gaussians(
     corners = chosen.cpu().numpy()
     means = (origin + (corners + rng.random(corners.shape)) * voxel).astype(np.float32)
     normals = unit_normals(_slopes_at(blurred, chosen).cpu().numpy())
-    colours = _observe(means, normals, rgba, cameras)
-    return discs(means, normals, colours, voxel * spacings, recipe)
+    colors = _observe(means, normals, rgba, cameras)
+    return discs(means, normals, colors, voxel * spacings, recipe)
 
 
 def carve(
@@ -72,7 +75,7 @@ def _projections(cameras: Cameras) -> Float64[Array, "v 3 4"]:
 
 
 def _silhouettes(rgba: UInt8[Tensor, "v h w 4"], block: int) -> Bool[Tensor, "v bh bw"]:
-    """Where alpha passes one half in a block of pixels or one of its 8 neighbours, or the block leaves the image."""
+    """Where alpha passes one half in a block of pixels or one of its 8 neighbors, or the block leaves the image."""
     _, height, width, _ = rgba.shape
     masks = torch.cat([_spread(_blocks(chunk[..., 3] > 127, block)) for chunk in rgba.split(_VIEWS)])
     masks[:, height // block :] = True
@@ -86,7 +89,7 @@ def _blocks(masks: Bool[Tensor, "v h w"], block: int) -> Bool[Tensor, "v bh bw"]
 
 
 def _spread(masks: Bool[Tensor, "v h w"]) -> Bool[Tensor, "v h w"]:
-    """The masks and the 8 neighbours of what they hold."""
+    """The masks and the 8 neighbors of what they hold."""
     return max_pool2d(masks.float(), 3, stride=1, padding=1) > 0
 
 
@@ -98,7 +101,7 @@ def _inside(
     voxel: float,
     shape: tuple[int, int, int],
 ) -> Bool[Tensor, "x y z"]:
-    """Whether a voxel's centre falls on the mask, of pixels `block` times as wide, of every view that has it inside."""
+    """Whether a voxel's center falls on the mask, of pixels `block` times as wide, of every view that has it inside."""
     views, height, width = masks.shape
     # From voxels' indices straight to pixels, composed in double.
     to_world = np.diag([voxel, voxel, voxel, 1.0])
@@ -128,7 +131,7 @@ def _shifted(volume: Tensor, axis: int) -> tuple[Tensor, Tensor]:
 
 
 def _surface(occupied: Bool[Tensor, "x y z"]) -> Bool[Tensor, "x y z"]:
-    """Occupied voxels with an empty neighbour across a face."""
+    """Occupied voxels with an empty neighbor across a face."""
     inner = occupied
     for axis in range(3):
         up, down = _shifted(occupied, axis)
@@ -156,7 +159,7 @@ def _slopes_at(blurred: Float32[Tensor, "x y z"], places: Int64[Tensor, "n 3"]) 
 def _observe(
     means: Float32[Array, "n 3"], normals: Float32[Array, "n 3"], rgba: UInt8[Tensor, "v h w 4"], cameras: Cameras
 ) -> Float32[Array, "n 3"]:
-    """Colours in 0..1: the mean over views that face the point, by the cosine squared."""
+    """Colors in 0..1: the mean over views that face the point, by the cosine squared."""
     _, height, width, _ = rgba.shape
 
     def on_device(array: Float64[Array, "..."]) -> Float64[Tensor, "..."]:
@@ -174,3 +177,80 @@ def _observe(
     weights = torch.where(visible & (pixels[..., 3] > 127), facing.square() / towards.square().sum(-1), 0)
     sums, total = (weights[..., None] * pixels[..., :3]).sum(0), weights.sum(0)[:, None]
     return torch.where(total > 0, sums / (255 * total), 0).float().cpu().numpy()
+
+
+# Views at a time: a chunk's integers take 16 bytes a pixel, five times over.
+_VIEWS_AT_ONCE = 8
+
+
+def target_images(rgba: UInt8[Tensor, "v fh fw 4"], factor: int) -> UInt8[Tensor, "v h w 4"]:
+    """Color over white and alpha, each the mean of `factor`^2 pixels: equal to `target_planes` bit for bit."""
+    views, height, width, _ = rgba.shape
+    images = torch.empty(views, height // factor, width // factor, 4, dtype=torch.uint8, device=rgba.device)
+    for start in range(0, views, _VIEWS_AT_ONCE):
+        images[start : start + _VIEWS_AT_ONCE] = _box_over_white(rgba[start : start + _VIEWS_AT_ONCE], factor)
+    return images
+
+
+def _box_over_white(rgba: UInt8[Tensor, "v fh fw 4"], factor: int) -> UInt8[Tensor, "v h w 4"]:
+    views, height, width, _ = rgba.shape
+    straight = rgba.int()
+    alpha = straight[..., 3:]
+    sums = torch.cat([straight[..., :3] * alpha, alpha], dim=-1)
+    if factor > 1:
+        boxes = sums.view(views, height // factor, factor, width // factor, factor, 4)
+        sums = boxes.sum((2, 4), dtype=torch.int32)
+    # Whole numbers, rounded as the CPU's kernel rounds: a target must not depend on the device that a fit runs on.
+    area = factor * factor
+    sums[..., :3] += 255 * (255 * area - sums[..., 3:]) + 255 * area // 2
+    sums[..., :3] //= 255 * area
+    sums[..., 3] = (2 * sums[..., 3] + area) // (2 * area)
+    return sums.to(torch.uint8)
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What the fit of one object starts from; tensors lie on the device.
+
+    Attributes:
+        start: Gaussians on the visual hull, in the fit's frame.
+        targets: of each stage `[v h w 4]`, color over white and alpha.
+        cameras: of each stage, in the fit's frame.
+        orders: of each stage, the view of each step.
+        low_passes: of each stage, what is added to variances in the image.
+        held_out: `[u h w 4]`, color over white and alpha.
+        held_out_cameras: in the fit's frame.
+        center: of the fit's frame, in the views'.
+        radius: its unit, in the views'.
+    """
+
+    start: Gaussians
+    targets: tuple[UInt8[Tensor, "v _ _ 4"], ...]
+    cameras: tuple[Cameras, ...]
+    orders: tuple[Int64[Array, "_"], ...]
+    low_passes: tuple[float, ...]
+    held_out: UInt8[Tensor, "u _ _ 4"]
+    held_out_cameras: Cameras
+    center: Array
+    radius: float
+
+
+def prepare(views: Views, held_out: Views, recipe: FitRecipe, seed: int, device: torch.device) -> Prepared:
+    """Uploads the views once and makes everything of them there; the random numbers are those of the fit on CPU.
+
+    Raises:
+        InputError: as `gsbench.reconstruct.fit`.
+        torch.OutOfMemoryError: the device is full.
+    """
+    center, radius = unit_frame(views)
+    cameras = to_frame(views, center, radius).cameras
+    scaled = tuple(scaled_cameras(cameras, stage.resolution) for stage in recipe.stages)
+    rng = np.random.default_rng(seed)
+    rgba = torch.from_numpy(np.ascontiguousarray(views.rgba)).to(device)
+    start = hull_gaussians(rgba, cameras, recipe, rng)
+    orders = tuple(np.array(view_order(len(views), stage.iterations, rng)) for stage in recipe.stages)
+    targets = tuple(target_images(rgba, cameras.width // each.width) for each in scaled)
+    kept = target_images(torch.from_numpy(np.ascontiguousarray(held_out.rgba)).to(device), 1)
+    held_out_cameras = to_frame(held_out, center, radius).cameras
+    low_passes = tuple(low_pass_of(stage, cameras.width) for stage in recipe.stages)
+    return Prepared(start, targets, scaled, orders, low_passes, kept, held_out_cameras, center, radius)

@@ -1,4 +1,4 @@
-"""Voxels that lie inside every silhouette, and the colours seen at points.
+"""Voxels that lie inside every silhouette, and the colors seen at points.
 
 Cameras as in `gsbench.render.splats.layout`.
 """
@@ -6,6 +6,7 @@ Cameras as in `gsbench.render.splats.layout`.
 import numpy as np
 from numba import njit
 
+from gsbench.reconstruct.fit_kernels import merge_rows
 from gsbench.render.splats import layout as at
 
 
@@ -21,7 +22,7 @@ def _homogeneous(camera, x, y, z):
 
 @njit(cache=True, error_model="numpy")
 def carve(masks, cameras, origin, voxel, occupied):
-    """Sets `occupied` `[x y z]` where the voxel's centre falls on the mask of every view that has it in its image."""
+    """Sets `occupied` `[x y z]` where the voxel's center falls on the mask of every view that has it in its image."""
     views, height, width = masks.shape
     depth = occupied.shape[2]
     alive = np.empty(depth, np.int64)
@@ -53,8 +54,8 @@ def carve(masks, cameras, origin, voxel, occupied):
 
 
 @njit(cache=True, error_model="numpy")
-def observe(points, normals, rgba, cameras, colours):
-    """Fills `colours` `[n 3]` in 0..1: the mean over views that face the point, by the cosine squared."""
+def observe(points, normals, rgba, cameras, colors):
+    """Fills `colors` `[n 3]` in 0..1: the mean over views that face the point, by the cosine squared."""
     views, height, width, _ = rgba.shape
     for i in range(len(points)):
         x, y, z = points[i]
@@ -74,4 +75,61 @@ def observe(points, normals, rgba, cameras, colours):
                 blue += weight * rgba[view, row, column, 2]
                 weights += weight
         scale = 1 / (255 * weights) if weights > 0 else 0.0
-        colours[i, 0], colours[i, 1], colours[i, 2] = red * scale, green * scale, blue * scale
+        colors[i, 0], colors[i, 1], colors[i, 2] = red * scale, green * scale, blue * scale
+
+
+@njit(cache=True, error_model="numpy")
+def fill_silhouettes(words, order, block, masks):
+    """Sets `masks` `[v h/block w/block]`, rounded up, where alpha passes one half in a block or one of its neighbors.
+
+    `words` are the views' pixels, alpha in the highest byte; `order` says which view's mask comes first, and so on.
+    """
+    views, rows, columns = masks.shape
+    _, height, width = words.shape
+    merged, found = np.zeros(columns * block, np.int32), np.empty((rows, columns), np.uint8)
+    signs = np.empty(len(merged), np.uint8)
+    for view in range(views):
+        image = words[order[view]]
+        for row in range(rows):
+            merge_rows(image, row * block, min((row + 1) * block, height), merged[:width])
+            for j in range(len(merged)):
+                # Alpha's highest bit is the sign.
+                signs[j] = merged[j] < 0
+            _merge_blocks(signs, block, found[row])
+        _spread(found, masks[view])
+
+
+@njit(cache=True, error_model="numpy")
+def fill_wide(masks, block, wide):
+    """Sets `wide` `[v h/block w/block]`, rounded up, where a block of `masks` or one of its neighbors has some."""
+    views, rows, columns = wide.shape
+    _, height, width = masks.shape
+    merged, found = np.zeros(columns * block, np.uint8), np.empty((rows, columns), np.uint8)
+    for view in range(views):
+        for row in range(rows):
+            merge_rows(masks[view], row * block, min((row + 1) * block, height), merged[:width])
+            _merge_blocks(merged, block, found[row])
+        _spread(found, wide[view])
+
+
+@njit(forceinline=True)
+def _merge_blocks(row, block, found):
+    """Fills `found` with the union of each `block` of a row."""
+    for column in range(len(found)):
+        found[column] = row[column * block]
+    for offset in range(1, block):
+        for column in range(len(found)):
+            found[column] |= row[column * block + offset]
+
+
+@njit(forceinline=True)
+def _spread(found, mask):
+    """Sets `mask` where a pixel or one of its 8 neighbors is set in `found`."""
+    rows, columns = found.shape
+    tall = np.zeros(columns + 2, np.uint8)
+    for row in range(rows):
+        inner = tall[1:-1]
+        merge_rows(found, max(row - 1, 0), min(row + 2, rows), inner)
+        left, right, target = tall[:-2], tall[2:], mask[row]
+        for j in range(columns):
+            target[j] = left[j] | inner[j] | right[j]

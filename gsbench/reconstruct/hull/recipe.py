@@ -40,13 +40,13 @@ class FitRecipe:
         lr_means, lr_scales, lr_quats, lr_opacities, lr_dc, lr_sh: at the first step; scales are in log, opacities in
             logit, `lr_sh` is for bands above 0.
         lr_decay: learning rates at the last step over those at the first.
-        huber: colour differences (0..1) beyond this count linearly, below it quadratically.
-        alpha_weight: of the absolute difference in alpha, beside the three channels' colour differences.
-        antialiased: fit for the antialiased rasteriser.
+        huber: color differences (0..1) beyond this count linearly, below it quadratically.
+        alpha_weight: of the absolute difference in alpha, beside the three channels' color differences.
+        antialiased: fit for the antialiased rasterizer.
         hull_resolution: voxels along the longest side of the object's box.
         init_opacity: of every Gaussian at first.
         init_radius, init_thickness: standard deviations of a Gaussian at first along the surface and across it, over
-            the distance to its neighbours.
+            the distance to its neighbors.
         init_detail: how much closer Gaussians stand at first where the hull is thin or has an edge: a plate as thin as
             a voxel gets 2 to this power times as many as a thick wall of the same area; 0 for equally many.
         relocate_at: the shares of all iterations after which Gaussians that hardly show move to where much shows.

@@ -6,7 +6,7 @@ from jaxtyping import Bool, Float, Float32, Float64, Int
 from gsbench.core.geometry import matrices_to_quats, rgb_to_dc
 from gsbench.core.parsing import InputError
 from gsbench.core.types import Array, Cameras, Gaussians, Views
-from gsbench.reconstruct.hull import hull_kernels, mask_kernels
+from gsbench.reconstruct.hull import hull_kernels
 from gsbench.reconstruct.hull.recipe import FitRecipe
 from gsbench.reconstruct.targets import pixel_words
 from gsbench.render.splats import layout as at
@@ -20,13 +20,13 @@ _SILHOUETTE_WIDTH = 200
 def hull_gaussians(views: Views, recipe: FitRecipe, rng: np.random.Generator) -> Gaussians:
     """`recipe.num_gaussians` flat discs on the surface of the visual hull of all silhouettes, within -1..1.
 
-    Positions are those of surface voxels, normals come from the blurred occupancy, colours from the views that face
+    Positions are those of surface voxels, normals come from the blurred occupancy, colors from the views that face
     them; bands of the spherical harmonics above 0 are zero.
 
     Raises:
         InputError: no voxel lies inside every silhouette.
     """
-    # Neighbouring views carve alike: a voxel outside is found sooner when consecutive views lie far apart.
+    # Neighboring views carve alike: a voxel outside is found sooner when consecutive views lie far apart.
     order = np.argsort(np.arange(len(views)) * 0.618034 % 1, kind="stable")
     cameras = camera_vectors(views.cameras)
     origin, voxel, occupied = _carve(*_silhouettes(views, order, cameras), recipe.hull_resolution)
@@ -36,9 +36,9 @@ def hull_gaussians(views: Views, recipe: FitRecipe, rng: np.random.Generator) ->
     # Voxels stand in rows: moved about within themselves, the discs do not.
     means = (origin + (chosen + rng.random(chosen.shape)) * voxel).astype(np.float32)
     normals = unit_normals(_slopes(blurred)[tuple(chosen.T)])
-    colours = np.empty_like(means)
-    hull_kernels.observe(means, normals, views.rgba, cameras, colours)
-    return discs(means, normals, colours, voxel * spacings, recipe)
+    colors = np.empty_like(means)
+    hull_kernels.observe(means, normals, views.rgba, cameras, colors)
+    return discs(means, normals, colors, voxel * spacings, recipe)
 
 
 def choose(
@@ -55,7 +55,7 @@ def choose(
         rng: shifts the choice, once.
 
     Returns:
-        Indices into `blurred`, and the distance from each Gaussian to its neighbours in voxels.
+        Indices into `blurred`, and the distance from each Gaussian to its neighbors in voxels.
     """
     weights = np.maximum(blurred.astype(np.float64) / 9**3, 1 / 3) ** -recipe.init_detail
     ends = np.cumsum(weights)
@@ -68,13 +68,13 @@ def choose(
 def discs(
     means: Float32[Array, "n 3"],
     normals: Float32[Array, "n 3"],
-    colours: Float32[Array, "n 3"],
+    colors: Float32[Array, "n 3"],
     spacings: Float64[Array, " n"],
     recipe: FitRecipe,
 ) -> Gaussians:
     """Gaussians that lie flat on a surface, `spacings` apart, of the recipe's SH degree: bands above 0 are zero."""
     sh = np.zeros((len(means), (recipe.sh_degree + 1) ** 2, 3), np.float32)
-    sh[:, 0] = rgb_to_dc(colours)
+    sh[:, 0] = rgb_to_dc(colors)
     radii = spacings[:, None] * np.array([recipe.init_radius, recipe.init_radius, recipe.init_thickness])
     return Gaussians(
         means,
@@ -90,12 +90,12 @@ def _silhouettes(
 ) -> tuple[Bool[Array, "v bh bw"], Float32[Array, "v 25"]]:
     """Where alpha passes one half, in `order`, and cameras for them: pixels of some 1/200 of the image's width.
 
-    A pixel is set where it or one of its 8 neighbours has some of the object, so that no part falls between the
-    centres of voxels, however thin; finer silhouettes would be of no use to voxels of that size.
+    A pixel is set where it or one of its 8 neighbors has some of the object, so that no part falls between the
+    centers of voxels, however thin; finer silhouettes would be of no use to voxels of that size.
     """
     block = silhouette_block(views.cameras)
     masks = np.empty((len(views), -(-views.cameras.height // block), -(-views.cameras.width // block)), bool)
-    mask_kernels.fill_silhouettes(pixel_words(views), order, block, masks.view(np.uint8))
+    hull_kernels.fill_silhouettes(pixel_words(views), order, block, masks.view(np.uint8))
     # What a pixel on the image's edge has beyond it is not known.
     masks[:, views.cameras.height // block :] = True
     masks[:, :, views.cameras.width // block :] = True
@@ -119,7 +119,7 @@ def _carve(
 ) -> tuple[Float64[Array, "3"], float, Bool[Array, "x y z"]]:
     """Origin, edge of a voxel and occupancy, `resolution` voxels along the longest side of the object's box."""
     occupied = np.empty((COARSE,) * 3, bool)
-    # Coarse voxels are tested at their centres only: with the masks as they are, thin legs and plates would be lost.
+    # Coarse voxels are tested at their centers only: with the masks as they are, thin legs and plates would be lost.
     hull_kernels.carve(*_widen(masks, cameras), np.full(3, -1.0), 2 / COARSE, occupied)
     origin, voxel, shape = fine_grid(np.argwhere(occupied), resolution)
     occupied = np.empty(shape, bool)
@@ -150,7 +150,7 @@ def too_coarse(resolution: int) -> InputError:
 
 
 def widening(cameras: Float32[Array, "v 25"]) -> int:
-    """How many pixels a coarse voxel reaches from its centre in any view, where it is nearest."""
+    """How many pixels a coarse voxel reaches from its center in any view, where it is nearest."""
     reach = np.sqrt(3) / COARSE
     nearest = np.linalg.norm(cameras[:, at.TRANSLATION : at.CENTER], axis=1) - 1
     focal = cameras[:, at.FX : at.CX].max(axis=1)
@@ -160,14 +160,14 @@ def widening(cameras: Float32[Array, "v 25"]) -> int:
 def _widen(
     masks: Bool[Array, "v h w"], cameras: Float32[Array, "v 25"]
 ) -> tuple[Bool[Array, "v bh bw"], Float32[Array, "v 25"]]:
-    """Masks of larger pixels, and their cameras, that hold whatever a coarse voxel with a centre there may touch.
+    """Masks of larger pixels, and their cameras, that hold whatever a coarse voxel with a center there may touch.
 
-    A larger pixel is as wide as `widening` says, and set where it or one of its 8 neighbours has some silhouette.
+    A larger pixel is as wide as `widening` says, and set where it or one of its 8 neighbors has some silhouette.
     """
     _, height, width = masks.shape
     block = widening(cameras)
     wide = np.empty((len(masks), -(-height // block), -(-width // block)), bool)
-    mask_kernels.fill_wide(masks.view(np.uint8), block, wide.view(np.uint8))
+    hull_kernels.fill_wide(masks.view(np.uint8), block, wide.view(np.uint8))
     return wide, scaled(cameras, block)
 
 
@@ -181,7 +181,7 @@ def _shifted(volume: Float[Array, "x y z"] | Bool[Array, "x y z"], axis: int, st
 
 
 def _surface(occupied: Bool[Array, "x y z"]) -> Bool[Array, "x y z"]:
-    """Occupied voxels with an empty neighbour across a face."""
+    """Occupied voxels with an empty neighbor across a face."""
     inner = occupied.copy()
     for axis in range(3):
         inner &= _shifted(occupied, axis, 1) & _shifted(occupied, axis, -1)

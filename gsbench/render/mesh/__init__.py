@@ -1,6 +1,6 @@
 """Views and depth of meshes: the one entry to both renderers.
 
-The software rasteriser draws by default. pyrender (extra `render`) draws the same picture by OpenGL, for who wants to
+The software rasterizer draws by default. pyrender (extra `render`) draws the same picture by OpenGL, for who wants to
 compare: `renderer = "pyrender"` of `RenderSetup`, whose module says what a surface looks like.
 """
 
@@ -25,7 +25,7 @@ def render_views(mesh: Mesh, cameras: Cameras, setup: RenderSetup) -> Views:
         setup: texture, lights, sampling, renderer.
 
     Returns:
-        The views, straight alpha; where alpha is 0 the colour is 0.
+        The views, straight alpha; where alpha is 0 the color is 0.
 
     Raises:
         InputError: a mesh without faces, with a vertex that is not finite or a face that names no vertex, images of
@@ -40,14 +40,14 @@ def render_views(mesh: Mesh, cameras: Cameras, setup: RenderSetup) -> Views:
 
 
 def render_depth(mesh: Mesh, cameras: Cameras) -> Float32[Array, "v h w"]:
-    """Depth of a mesh from every camera, by the software rasteriser.
+    """Depth of a mesh from every camera, by the software rasterizer.
 
     Args:
         mesh: in the frame of the cameras, both sides of every face.
         cameras: as for `render_views`.
 
     Returns:
-        z in the camera's frame at the centre of every pixel, in the mesh's units; 0 where nothing is.
+        z in the camera's frame at the center of every pixel, in the mesh's units; 0 where nothing is.
 
     Raises:
         InputError: as `render_views` by software.

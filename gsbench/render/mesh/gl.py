@@ -1,8 +1,8 @@
-"""pyrender without a window: one EGL context a process, our own shading, and colours read back alone.
+"""pyrender without a window: one EGL context a process, our own shading, and colors read back alone.
 
 pyrender brings the context, the buffers and the draw calls. Its shaders are left out: they are physically based, so
 what a surface looks like depends on the viewer, and they shade the two sides of a face differently. Here a fragment's
-colour is a function of its position and its face only. Import this module inside functions: it loads OpenGL.
+color is a function of its position and its face only. Import this module inside functions: it loads OpenGL.
 """
 
 import functools
@@ -109,7 +109,7 @@ def draw(
 
     Args:
         triangles: corners, world frame.
-        shades: factor on the texture's colour, 0..1, one a triangle.
+        shades: factor on the texture's color, 0..1, one a triangle.
         texture: the uniforms `light_colour`, `dark_colour` and `waves` of the fragment shader.
         poses: camera-to-world, OpenGL axes (x right, y up, z backward).
         projections: clip-space matrices, OpenGL convention.
@@ -125,10 +125,10 @@ def draw(
     renderer = _open_renderer(os.getpid())
     renderer.viewport_width, renderer.viewport_height = width, height
     renderer.texture = texture
-    colours = np.ones((3 * len(triangles), 4), np.float32)
-    colours[:, :3] = np.repeat(shades, 3)[:, None]
+    colors = np.ones((3 * len(triangles), 4), np.float32)
+    colors[:, :3] = np.repeat(shades, 3)[:, None]
     material = pyrender.MetallicRoughnessMaterial(doubleSided=True)
-    primitive = pyrender.Primitive(positions=triangles.reshape(-1, 3), color_0=colours, material=material)
+    primitive = pyrender.Primitive(positions=triangles.reshape(-1, 3), color_0=colors, material=material)
     scene = pyrender.Scene(bg_color=np.zeros(4))
     scene.add_node(pyrender.Node(mesh=pyrender.Mesh([primitive])))
     camera = _FixedCamera()

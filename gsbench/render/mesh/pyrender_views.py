@@ -1,6 +1,6 @@
 """Views of meshes by pyrender: four samples a pixel by OpenGL, `supersample` x `supersample` pixels drawn for each.
 
-The referee of the software rasteriser. Import this module inside functions: it loads OpenGL.
+The referee of the software rasterizer. Import this module inside functions: it loads OpenGL.
 """
 
 import numpy as np

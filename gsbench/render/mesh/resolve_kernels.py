@@ -1,6 +1,6 @@
-"""Samples to pixels: coverage, colour and depth, the texture computed once a pixel wherever that is enough.
+"""Samples to pixels: coverage, color and depth, the texture computed once a pixel wherever that is enough.
 
-A pixel's colour is the mean of its covered samples, each shade(n) * mix(dark, light, t(p)). Where one triangle has the
+A pixel's color is the mean of its covered samples, each shade(n) * mix(dark, light, t(p)). Where one triangle has the
 whole block, or the samples lie at about one depth, t is computed once, in the middle of the pixel at their mean 1/z,
 and stands for all: t is smooth, so what is lost is of second order. Elsewhere, as where one part of an object hides
 another, every sample has its own.
@@ -86,7 +86,7 @@ def _reduce_block(frame, block, xs, ys, pixels, waves, thickness, sums, to):
 
 
 @inlined
-def _reduce_tile(frame, first, left, top, pattern, centres, pixels, waves, thickness, sums):
+def _reduce_tile(frame, first, left, top, pattern, centers, pixels, waves, thickness, sums):
     """Sums up the samples of a tile, block by block and pixel by pixel; `left`, `top`: its first block."""
     owner, _, near, _, planes, _, _ = frame
     whole = splat(np.float32(LANES // pixels))
@@ -96,7 +96,7 @@ def _reduce_tile(frame, first, left, top, pattern, centres, pixels, waves, thick
             store(sums, to, splat(_ZERO))
         elif owner[block] >= _ZERO:
             plane = int(owner[block])
-            x, y = load(centres, to) + np.float32(left), load(centres, LANES * pixels + LANES + to) + np.float32(top)
+            x, y = load(centers, to) + np.float32(left), load(centers, LANES * pixels + LANES + to) + np.float32(top)
             shade = splat(planes[plane * at.PLANE + at.P_SHADE])
             _keep(sums, to, whole, whole * shade, whole * plane_at(planes, plane, x, y), splat(np.float32(-1)))
         else:
@@ -106,7 +106,7 @@ def _reduce_tile(frame, first, left, top, pattern, centres, pixels, waves, thick
 
 
 @inlined
-def _colour_tile(left, top, centres, pixels, waves, colours, sums, image, first, stride):
+def _color_tile(left, top, centers, pixels, waves, colors, sums, image, first, stride):
     """Turns the sums into RGBA, straight alpha, and nothing at all where no sample is covered."""
     size, zero = sums.shape[1], splat(_ZERO)
     for start in range(0, LANES * pixels, LANES):
@@ -114,28 +114,28 @@ def _colour_tile(left, top, centres, pixels, waves, colours, sums, image, first,
         share = splat(_ONE) / maximum(covered, splat(_ONE))
         shade = load(sums, _SHADE * size + start)
         w = maximum(load(sums, _DEPTH * size + start) * share, splat(_TINY))
-        x = load(centres, start) + np.float32(left)
-        y = load(centres, LANES * pixels + LANES + start) + np.float32(top)
+        x = load(centers, start) + np.float32(left)
+        y = load(centers, LANES * pixels + LANES + start) + np.float32(top)
         texture = load(sums, _TEXTURE * size + start)
         texture = select(texture < zero, shade * _texture(x, y, w, waves), texture) * share
         shade, some = shade * share, covered > zero
-        red = select(some, _mix(colours, 0, shade, texture), zero)
-        green = select(some, _mix(colours, 1, shade, texture), zero)
-        blue = select(some, _mix(colours, 2, shade, texture), zero)
+        red = select(some, _mix(colors, 0, shade, texture), zero)
+        green = select(some, _mix(colors, 1, shade, texture), zero)
+        blue = select(some, _mix(colors, 2, shade, texture), zero)
         alpha = fma(covered, splat(np.float32(255 * pixels / 16)), splat(np.float32(0.5)))
         _store(image, first, stride, start, pixels, red, green, blue, alpha)
 
 
 @inlined
-def _colour_whole_tile(plane, planes, left, top, centres, pixels, waves, colours, image, first, stride):
+def _color_whole_tile(plane, planes, left, top, centers, pixels, waves, colors, image, first, stride):
     """The same of a tile that one triangle covers whole."""
     shade, opaque = splat(planes[plane * at.PLANE + at.P_SHADE]), splat(np.float32(255))
     for start in range(0, LANES * pixels, LANES):
-        x = load(centres, start) + np.float32(left)
-        y = load(centres, LANES * pixels + LANES + start) + np.float32(top)
+        x = load(centers, start) + np.float32(left)
+        y = load(centers, LANES * pixels + LANES + start) + np.float32(top)
         texture = shade * _texture(x, y, maximum(plane_at(planes, plane, x, y), splat(_TINY)), waves)
-        red, green = _mix(colours, 0, shade, texture), _mix(colours, 1, shade, texture)
-        _store(image, first, stride, start, pixels, red, green, _mix(colours, 2, shade, texture), opaque)
+        red, green = _mix(colors, 0, shade, texture), _mix(colors, 1, shade, texture)
+        _store(image, first, stride, start, pixels, red, green, _mix(colors, 2, shade, texture), opaque)
 
 
 @inlined
@@ -148,9 +148,9 @@ def _store(image, first, stride, start, pixels, red, green, blue, alpha):
 
 
 @inlined
-def _mix(colours, channel, shade, texture):
-    value = fma(broadcast(colours, channel), shade, splat(np.float32(0.5)))
-    return minimum(fma(broadcast(colours, 3 + channel), texture, value), splat(np.float32(255)))
+def _mix(colors, channel, shade, texture):
+    value = fma(broadcast(colors, channel), shade, splat(np.float32(0.5)))
+    return minimum(fma(broadcast(colors, 3 + channel), texture, value), splat(np.float32(255)))
 
 
 @inlined
@@ -163,7 +163,7 @@ def _empty_tile(frame, tile):
 
 
 @kernel
-def resolve(frame, box, patches_x, pattern, centres, pixels, waves, colours, thickness, sums, spare, image):
+def resolve(frame, box, patches_x, pattern, centers, pixels, waves, colors, thickness, sums, spare, image):
     """Writes the pixels of `box` to `image` (uint32 `[h w]`, zero before) and empties `frame`.
 
     Args:
@@ -171,10 +171,10 @@ def resolve(frame, box, patches_x, pattern, centres, pixels, waves, colours, thi
         box: the first and last block in x, and in y.
         patches_x: patches in a row.
         pattern: positions of samples, then of the blocks of a tile.
-        centres: x, then y of the pixels of a tile, block by block (in blocks, 16 more values behind each).
+        centers: x, then y of the pixels of a tile, block by block (in blocks, 16 more values behind each).
         pixels: 1 or 4 a block.
         waves: the texture on this image.
-        colours: the dark one, and what the light one has more, times 255.
+        colors: the dark one, and what the light one has more, times 255.
         thickness: difference of depths up to which a pixel's texture is computed once.
         sums: scratch `[4 16 pixels + 16]`.
         spare: scratch, uint32 `[s s]` of a tile's pixels.
@@ -194,12 +194,10 @@ def resolve(frame, box, patches_x, pattern, centres, pixels, waves, colours, thi
             target, first, stride = (image, y * width + x, width) if inner else (spare, 0, side)
             plane = owner[tile * LANES]
             if plane >= _ZERO and bits(load(owner, tile * LANES) == splat(plane)) == _ALL:
-                _colour_whole_tile(
-                    int(plane), planes, left, top, centres, pixels, waves, colours, target, first, stride
-                )
+                _color_whole_tile(int(plane), planes, left, top, centers, pixels, waves, colors, target, first, stride)
             else:
-                _reduce_tile(frame, tile * LANES, left, top, pattern, centres, pixels, waves, thickness, sums)
-                _colour_tile(left, top, centres, pixels, waves, colours, sums, target, first, stride)
+                _reduce_tile(frame, tile * LANES, left, top, pattern, centers, pixels, waves, thickness, sums)
+                _color_tile(left, top, centers, pixels, waves, colors, sums, target, first, stride)
             if not inner:
                 _copy_corner(spare, image, x, y)
             _empty_tile(frame, tile)

@@ -1,4 +1,4 @@
-"""What a sample-wise rasteriser needs of the 16-wide vectors beyond `lanes_kernels`: masks, rounding, folds, pixels.
+"""What a sample-wise rasterizer needs of the 16-wide vectors beyond `lanes_kernels`: masks, rounding, folds, pixels.
 
 Multiply-adds are written out as `fma` wherever a result decides which sample belongs to which triangle, so that a
 processor's choice of instructions decides nothing.

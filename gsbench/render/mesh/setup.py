@@ -2,7 +2,7 @@
 
 In sRGB values throughout:
 
-    colour(p, n) = shade(n) * mix(dark_colour, light_colour, 1/2 + (sin w1.p + sin w2.p + sin w3.p) / 6)
+    color(p, n) = shade(n) * mix(dark_colour, light_colour, 1/2 + (sin w1.p + sin w2.p + sin w3.p) / 6)
     shade(n)     = ambient + sum_i intensity_i (n . l_i)^2
 
 p is the position in the world frame, n the face's normal, l_i the directions of the lights. The texture is a soft 3-D

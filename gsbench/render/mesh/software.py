@@ -23,7 +23,7 @@ MAX_SIZE = 8192  # pixels of an image's side
 _CHUNK = 131_072  # faces laid out for the kernels at a time
 _DEPTH_BINS = 1024
 _PLANES = 131_072  # triangles that own whole blocks of an image, before they are written out
-# Depth differences within a pixel up to this many radians of the texture do not show: at most .1 grey levels.
+# Depth differences within a pixel up to this many radians of the texture do not show: at most .1 gray levels.
 _FLAT_PHASE = 0.25
 
 
@@ -49,8 +49,8 @@ class _Pattern:
         return np.array([f(axis) for axis in self.samples for f in (np.min, np.max)], np.float32)
 
     @cached_property
-    def centres(self) -> Float32[Array, " q"]:
-        """x, then y of the pixel centres of a tile, block by block (in blocks), 16 zeros behind each."""
+    def centers(self) -> Float32[Array, " q"]:
+        """x, then y of the pixel centers of a tile, block by block (in blocks), 16 zeros behind each."""
         block, pixel = np.divmod(np.arange(at.LANES * self.side**2), self.side**2)
         x, y = (f(block, at.TILE) + (f(pixel, self.side) + 0.5) / self.side for f in (np.mod, np.floor_divide))
         return np.concatenate([np.pad(x, (0, at.LANES)), np.pad(y, (0, at.LANES))]).astype(np.float32)
@@ -70,14 +70,14 @@ def _four_rooks() -> _Pattern:
     return _Pattern(2, ((samples[lanes // 4] + pixels[lanes % 4]).T / 2).astype(np.float32))
 
 
-def _centres() -> _Pattern:
-    """4x4 pixels, sampled at their centres."""
+def _centers() -> _Pattern:
+    """4x4 pixels, sampled at their centers."""
     row, column = np.divmod(np.arange(16), 4)
     return _Pattern(4, ((np.stack([column, row]) + 0.5) / 4).astype(np.float32))
 
 
 _PATTERNS = {1: _four_rooks(), 2: _sixteen_rooks()}
-_DEPTH_PATTERN = _centres()
+_DEPTH_PATTERN = _centers()
 
 
 class _Scene:
@@ -187,13 +187,13 @@ def draw_views(mesh: Mesh, cameras: Cameras, setup: RenderSetup) -> UInt8[Array,
     sums = np.zeros((4, at.LANES * pixels + at.LANES), np.float32)
     spare = np.zeros((at.TILE * pattern.side, at.TILE * pattern.side), np.uint32)
     dark, light = np.array(setup.dark_colour), np.array(setup.light_colour)
-    colours = (255 * np.concatenate([dark, light - dark])).astype(np.float32)
+    colors = (255 * np.concatenate([dark, light - dark])).astype(np.float32)
     thickness = np.float32(_FLAT_PHASE / max(2 * np.pi * setup.frequency * scene.unit, 1e-6))
     on_images = _waves_on_images(scene, setup)
     for view, box in scene.views():
         resolve_kernels.resolve(
-            *(scene.frame, box, scene.patches_x, pattern.layout, pattern.centres, pixels),
-            *(on_images[view], colours, thickness, sums, spare, images[view]),
+            *(scene.frame, box, scene.patches_x, pattern.layout, pattern.centers, pixels),
+            *(on_images[view], colors, thickness, sums, spare, images[view]),
         )
     return images.view(np.uint8).reshape(*images.shape, 4)
 
@@ -210,7 +210,7 @@ def _waves_on_images(scene: _Scene, setup: RenderSetup) -> Float32[Array, "v 12"
 
 
 def draw_depth(mesh: Mesh, cameras: Cameras) -> Float32[Array, "v h w"]:
-    """z of every pixel's centre; see `gsbench.render.mesh.render_depth`."""
+    """z of every pixel's center; see `gsbench.render.mesh.render_depth`."""
     scene = _Scene(mesh, cameras, _DEPTH_PATTERN, np.zeros((3, 3)))
     depth = np.zeros((len(cameras), cameras.height, cameras.width), np.float32)
     spare = np.zeros((4, 4), np.float32)

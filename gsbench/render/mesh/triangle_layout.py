@@ -1,4 +1,4 @@
-"""Where things stand in the arrays that the mesh rasteriser's kernels share."""
+"""Where things stand in the arrays that the mesh rasterizer's kernels share."""
 
 from numba import njit
 

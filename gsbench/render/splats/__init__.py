@@ -53,24 +53,24 @@ def rasterize(
         device: "cpu", or "cuda" (needs gsplat and a GPU).
 
     Raises:
-        InputError: unknown device, CUDA without a GPU or gsplat, a background that is no colour, or an `sh_degree`
+        InputError: unknown device, CUDA without a GPU or gsplat, a background that is no color, or an `sh_degree`
             beyond the Gaussians' own.
     """
     available = sh_degree_of(gaussians.sh.shape[1])
     degree = available if sh_degree is None else sh_degree
     if not 0 <= degree <= available:
         raise InputError(f"sh_degree: {sh_degree}, allowed 0 to {available} (what the Gaussians hold)")
-    colour = np.asarray(background, np.float32)
-    if colour.shape != (3,):
+    color = np.asarray(background, np.float32)
+    if color.shape != (3,):
         raise InputError(f"background: {background}, it must be three numbers: red, green, blue")
     if device == "cpu":
-        return Rendered(*splats_cpu.rasterize(gaussians, cameras, colour, antialiased, degree))
+        return Rendered(*splats_cpu.rasterize(gaussians, cameras, color, antialiased, degree))
     if device == "cuda":
-        return Rendered(*splats_cuda.rasterize(gaussians, cameras, colour, antialiased, degree))
+        return Rendered(*splats_cuda.rasterize(gaussians, cameras, color, antialiased, degree))
     raise InputError(f"device: {device!r}, allowed 'cpu' or 'cuda'")
 
 
-def colour_planes(
+def color_planes(
     gaussians: Gaussians, cameras: Cameras, antialiased: bool, device: str
 ) -> Iterator[Float32[Array, "3 h w"]]:
     """Red, green and blue over white, not clamped above, camera by camera; on CPU each in the memory of the last.

@@ -4,7 +4,7 @@ A tile is 4x4 blocks of 4x4 pixels, a block one vector of 16 lanes: most Gaussia
 blocks than rows of 16. `gather` picks from the tile's list the Gaussians that reach it, and for each the blocks where
 alpha can be 1/255 or more; only those (Gaussian, block) pairs are evaluated. `composite` keeps alpha and weight (alpha
 times transmittance) of each pair, so that `backward` needs neither division nor a second exponential: with B the
-gradient-weighted colour behind, d = c.g - B is the derivative by the weight, w d that by log(alpha), and B + alpha d
+gradient-weighted color behind, d = c.g - B is the derivative by the weight, w d that by log(alpha), and B + alpha d
 the next B.
 
 A tile's scratch: the records of the Gaussians that reach it and where those stand among all; which blocks each reaches;
@@ -32,8 +32,8 @@ from gsbench.render.simd16_kernels import (
     trailing_zeros,
 )
 from gsbench.render.splats import layout as at
+from gsbench.render.splats.binning_kernels import LOG2_ALPHA_MIN, blocks_inside, form_at, form_of, gather, words_of
 from gsbench.render.splats.block_kernels import columns, load_block, load_block_bytes, rows, store_block, totals
-from gsbench.render.splats.gather_kernels import LOG2_ALPHA_MIN, blocks_inside, form_at, form_of, gather, words_of
 
 ALPHA_MAX = 0.999
 TRANSMITTANCE_MIN = 1e-4
@@ -42,13 +42,13 @@ _PAIR, _PIXELS = 2 * WIDTH, at.PLANES * WIDTH
 
 @njit(forceinline=True)
 def _pixels_of(block, x0, y0):
-    """The centres of a block's pixels."""
+    """The centers of a block's pixels."""
     return columns() + (x0 + block % 4 * at.BLOCK + 0.5), rows() + (y0 + block // 4 * at.BLOCK + 0.5)
 
 
 @njit(forceinline=True)
 def _composite(x0, y0, count, keep, with_depth, scratch):
-    """Composites the `count` gathered Gaussians into `pixels`: colour, alpha and depth sums, 16 lanes a block.
+    """Composites the `count` gathered Gaussians into `pixels`: color, alpha and depth sums, 16 lanes a block.
 
     With `keep` also notes the pairs and, in `ends`, the first Gaussian that a block is closed to.
     """
@@ -85,7 +85,7 @@ def _composite(x0, y0, count, keep, with_depth, scratch):
                 pair = (member * at.BLOCKS + block) * _PAIR
                 store(pairs, pair, select(live, alpha, zero))
                 store(pairs, pair + WIDTH, weight)
-            r, g, b = _colour_of(local, base)
+            r, g, b = _color_of(local, base)
             red = fma(weight, r, red)
             green = fma(weight, g, green)
             blue = fma(weight, b, blue)
@@ -102,14 +102,14 @@ def _composite(x0, y0, count, keep, with_depth, scratch):
 
 
 @njit(forceinline=True)
-def _colour_of(local, base):
+def _color_of(local, base):
     first = base + at.R_RED
     return broadcast(local, first), broadcast(local, first + 1), broadcast(local, first + 2)
 
 
 @njit(forceinline=True)
 def _backward(x0, y0, count, with_depth, scratch, moments):
-    """Adds to `moments` what the gathered Gaussians get from `d_pixels`: by colour, minus B behind all, by depth."""
+    """Adds to `moments` what the gathered Gaussians get from `d_pixels`: by color, minus B behind all, by depth."""
     local, members, masks, _, ends, pairs, _, d_pixels = scratch
     zero = splat(0.0)
     closed = load(ends, 0)
@@ -119,7 +119,7 @@ def _backward(x0, y0, count, with_depth, scratch, moments):
             continue
         base = member * at.RECORD
         x, y = broadcast(local, base + at.R_X), broadcast(local, base + at.R_Y)
-        red, green, blue = _colour_of(local, base)
+        red, green, blue = _color_of(local, base)
         one, mx, my, mxx, mxy, myy = zero, zero, zero, zero, zero, zero
         d_red, d_green, d_blue, d_depth = zero, zero, zero, zero
         while mask != 0:
@@ -214,8 +214,8 @@ def _store_behind(d_pixels, place, d_alpha, background):
 def fit_tiles(records, listed, starts, width, height, background, scratch, target, huber, alpha_weight, moments):
     """Forward, loss and backward in one pass a tile; adds to `moments` `[n 16]`.
 
-    `target` is uint8 `[4 h w]` padded to whole tiles: the colour over the background, and alpha. The loss is the sum
-    over pixels of Huber(colour, `huber`) / `huber` a channel plus `alpha_weight` |alpha difference|.
+    `target` is uint8 `[4 h w]` padded to whole tiles: the color over the background, and alpha. The loss is the sum
+    over pixels of Huber(color, `huber`) / `huber` a channel plus `alpha_weight` |alpha difference|.
     """
     stride = target.shape[2]
     tiles_x, plane_size = stride // at.TILE, target.shape[1] * stride
@@ -241,8 +241,8 @@ def _loss_block(block, inside, background, scratch, target, position, stride, pl
     zero, limit = splat(0.0), splat(huber)
     opaque = load(pixels, place + 3 * WIDTH)
     for channel in range(3):
-        colour = fma(1.0 - opaque, background[channel], load(pixels, place + channel * WIDTH))
-        error = fma(load_block_bytes(target, position + channel * plane_size, stride), -1 / 255, colour)
+        color = fma(1.0 - opaque, background[channel], load(pixels, place + channel * WIDTH))
+        error = fma(load_block_bytes(target, position + channel * plane_size, stride), -1 / 255, color)
         slope = maximum(minimum(error, limit), -limit) * (1 / huber)
         store(d_pixels, place + channel * WIDTH, select(inside, slope, zero))
     error = fma(load_block_bytes(target, position + 3 * plane_size, stride), -1 / 255, opaque)

@@ -142,7 +142,7 @@ def scaled_in_double(typingctx, value, factor):
 
 
 def _fold(distance):
-    """Of two vectors one: groups of `distance` lanes added to their neighbours, first those of `a`, then of `b`."""
+    """Of two vectors one: groups of `distance` lanes added to their neighbors, first those of `a`, then of `b`."""
     near = [lane for lane in range(2 * WIDTH) if lane // distance % 2 == 0]
 
     @intrinsic

@@ -1,4 +1,4 @@
-"""The rasteriser on CPU: a workspace that projects, composites and differentiates one view at a time, single-threaded.
+"""The rasterizer on CPU: a workspace that projects, composites and differentiates one view at a time, single-threaded.
 
 The kernels work on structures of arrays (see `projection_kernels`); `pack` and `unpack` translate from and to
 `Gaussians`. A workspace owns every buffer and reuses it, view after view, to spare the page faults of fresh memory.
@@ -45,7 +45,7 @@ def unpack(params: Float32[Array, "p n"], count: int) -> Gaussians:
 
 
 def camera_vectors(cameras: Cameras, low_pass: float = LOW_PASS) -> Float32[Array, "v 25"]:
-    """Each camera as the kernels take it: rotation, translation, centre, intrinsics, limits of x/z, y/z, low-pass."""
+    """Each camera as the kernels take it: rotation, translation, center, intrinsics, limits of x/z, y/z, low-pass."""
     rotations, translations = cameras.viewmats[:, :3, :3].reshape(-1, 9), cameras.viewmats[:, :3, 3]
     fx, fy, cx, cy = (cameras.Ks[:, i, j] for i, j in ((0, 0), (1, 1), (0, 2), (1, 2)))
     # The Jacobian is not trusted beyond .15 of the image's size outside it (gsplat and INRIA: 1.3 tan(fov / 2)).
@@ -72,7 +72,7 @@ def aligned_empty(*shape: int) -> Float32[Array, "..."]:
 
 
 class Workspace:
-    """Buffers and state to rasterise `params` `[11 + 3 k, n]` from one camera after another.
+    """Buffers and state to rasterize `params` `[11 + 3 k, n]` from one camera after another.
 
     `project` comes first; it holds for the `composite`, `backward` and `fit` calls that follow it.
     """
@@ -112,7 +112,7 @@ class Workspace:
         binning_kernels.list_tiles(*listed, self._starts, self._ends, self._members)
 
     def composite(self, background: Float32[Array, "3"], planes: Float32[Array, "5 h w"]) -> None:
-        """Fills `planes` (padded to whole tiles): colour over the background, alpha, sum of weight x depth."""
+        """Fills `planes` (padded to whole tiles): color over the background, alpha, sum of weight x depth."""
         blend_kernels.render_tiles(
             self._records, self._members, self._starts, self.width, self.height, background, self._scratch, planes
         )
@@ -144,8 +144,8 @@ class Workspace:
     ) -> None:
         """Adds to `d_params` the derivatives of the fit's loss against `target`, all in one pass a tile.
 
-        `target` (padded to whole tiles) holds the colour over the background, and alpha. The loss is the sum over
-        pixels of Huber(colour difference, `huber`) / `huber` and `alpha_weight` |alpha difference|; tiles that no
+        `target` (padded to whole tiles) holds the color over the background, and alpha. The loss is the sum over
+        pixels of Huber(color difference, `huber`) / `huber` and `alpha_weight` |alpha difference|; tiles that no
         Gaussian reaches have no gradient and are skipped.
         """
         self._moments[:] = 0
@@ -189,7 +189,7 @@ class Workspace:
 def image_planes(
     gaussians: Gaussians, cameras: Cameras, background: Float32[Array, "3"], antialiased: bool, sh_degree: int
 ) -> Iterator[Float32[Array, "5 h w"]]:
-    """Colour over the background, alpha and sum of weight x depth, view after view in the same memory."""
+    """Color over the background, alpha and sum of weight x depth, view after view in the same memory."""
     params = pack(gaussians)
     workspace = Workspace(params.shape, cameras.width, cameras.height)
     planes = np.empty((layout.PLANES, padded(cameras.height), padded(cameras.width)), np.float32)
@@ -202,7 +202,7 @@ def image_planes(
 def rasterize(
     gaussians: Gaussians, cameras: Cameras, background: Float32[Array, "3"], antialiased: bool, sh_degree: int
 ) -> tuple[Float32[Array, "v h w 3"], Float32[Array, "v h w"], Float32[Array, "v h w"]]:
-    """Colour over the background, alpha and expected depth (0 where nothing is) of every view."""
+    """Color over the background, alpha and expected depth (0 where nothing is) of every view."""
     size = (len(cameras), cameras.height, cameras.width)
     rgb, alpha, depth = (np.empty((*size, *tail), np.float32) for tail in ((3,), (), ()))
     for view, planes in enumerate(image_planes(gaussians, cameras, background, antialiased, sh_degree)):

@@ -1,4 +1,4 @@
-"""The rasteriser on CUDA: gsplat, imported where it is used, for one scene or a batch of them."""
+"""The rasterizer on CUDA: gsplat, imported where it is used, for one scene or a batch of them."""
 
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -46,16 +46,16 @@ def rasterize_tensors(
     sh_degree: int,
     low_pass: float = LOW_PASS,
 ) -> "tuple[Float[Tensor, 'b v h w 3'], Float[Tensor, 'b v h w']]":
-    """Colour over the background and alpha of `b` scenes, `v` cameras each; differentiable.
+    """Color over the background and alpha of `b` scenes, `v` cameras each; differentiable.
 
     All tensors on one CUDA device; scales and opacities activated, quaternions of any length; `low_pass` in pixels^2 is
     added to variances in the image. The host waits once, for
     the number of intersections with tiles (gsplat 1.5.3, `Intersect.cpp`). Images are the same bits every time;
     gradients are not, since gsplat adds them up by atomics (`RasterizeToPixels3DGSBwd.cu`), each time in another order.
     """
-    colours = _colours(means, sh, viewmats, sh_degree)
+    colors = _colors(means, sh, viewmats, sh_degree)
     images, alphas, _ = require_gsplat().rasterization(
-        *(means, quats, scales, opacities, colours, viewmats, Ks, width, height),
+        *(means, quats, scales, opacities, colors, viewmats, Ks, width, height),
         packed=False,
         eps2d=low_pass,
         backgrounds=background.expand(*viewmats.shape[:2], 3).contiguous(),
@@ -64,24 +64,24 @@ def rasterize_tensors(
     return images, alphas[..., 0]
 
 
-def _colours(
+def _colors(
     means: "Float[Tensor, 'b n 3']",
     sh: "Float[Tensor, 'b n k 3']",
     viewmats: "Float[Tensor, 'b v 4 4']",
     sh_degree: int,
 ) -> "Float[Tensor, 'b v n 3']":
-    """Colours seen by each camera, as `gsplat.rasterization` makes them, whose inverse of `viewmats` stops the host."""
+    """Colors seen by each camera, as `gsplat.rasterization` makes them, whose inverse of `viewmats` stops the host."""
     rotations, translations = viewmats[..., :3, :3], viewmats[..., :3, 3]
     centers = -(rotations * translations[..., None]).sum(-2)
     coefficients = sh[:, None].expand(-1, viewmats.shape[1], -1, -1, -1)
-    colours = require_gsplat().spherical_harmonics(sh_degree, means[:, None] - centers[:, :, None], coefficients)
-    return (colours + 0.5).clamp_min(0)
+    colors = require_gsplat().spherical_harmonics(sh_degree, means[:, None] - centers[:, :, None], coefficients)
+    return (colors + 0.5).clamp_min(0)
 
 
 def rasterize(
     gaussians: Gaussians, cameras: Cameras, background: Float32[Array, "3"], antialiased: bool, sh_degree: int
 ) -> tuple[Float32[Array, "v h w 3"], Float32[Array, "v h w"], Float32[Array, "v h w"]]:
-    """Colour over the background, alpha and expected depth (0 where nothing is) of every view, on the host."""
+    """Color over the background, alpha and expected depth (0 where nothing is) of every view, on the host."""
     gsplat = require_gsplat()
     import torch
 
@@ -89,7 +89,7 @@ def rasterize(
         return torch.from_numpy(np.ascontiguousarray(array, np.float32)).cuda()
 
     scene = [on_device(getattr(gaussians, name)) for name in ("means", "quats", "scales", "opacities", "sh")]
-    viewmats, Ks, colour = on_device(cameras.viewmats), on_device(cameras.Ks), on_device(background)[None]
+    viewmats, Ks, color = on_device(cameras.viewmats), on_device(cameras.Ks), on_device(background)[None]
     views = []
     with torch.no_grad():
         for view in range(len(cameras)):
@@ -98,7 +98,7 @@ def rasterize(
                 *(*scene, viewmats[one], Ks[one], cameras.width, cameras.height),
                 sh_degree=sh_degree,
                 packed=False,
-                backgrounds=colour,
+                backgrounds=color,
                 render_mode="RGB+ED",
                 rasterize_mode="antialiased" if antialiased else "classic",
             )

@@ -24,7 +24,7 @@ def render_psnr(before: Gaussians, after: Gaussians, progress: Callable[[int, in
     Args:
         before: Gaussians of any extent; the cameras stand around nine tenths of them.
         after: the same object in the same frame.
-        progress: is told how many of how many views are done.
+        progress: called with how many of how many views are done.
 
     Returns:
         Infinity where no pixel differs.

@@ -12,8 +12,7 @@ from numba import njit
 
 from gsbench.render.simd16_kernels import WIDTH, load, maximum, minimum, select, splat, sqrt, store
 from gsbench.render.splats import layout as at
-from gsbench.render.splats.record_kernels import fill_derivatives
-from gsbench.render.splats.sh_kernels import accumulate, colours, colours_backward
+from gsbench.render.splats.record_kernels import accumulate, colors, colors_backward, fill_derivatives
 
 NEAR_PLANE = 0.01
 
@@ -130,7 +129,7 @@ def project(params, camera, sh_degree, antialiased, projected):
         store(projected, at.VAR_Y * n + i, yy + camera[at.LOW_PASS])
         store(projected, at.ALPHA * n + i, select(in_front, opacity, splat(0.0)))
         store(projected, at.DEPTH * n + i, z)
-        colours(params, n, i, camera, sh_degree, projected, basis)
+        colors(params, n, i, camera, sh_degree, projected, basis)
 
 
 @njit(cache=True, error_model="numpy")
@@ -151,7 +150,7 @@ def project_backward(params, camera, sh_degree, antialiased, projected, moments,
         store(gradients, i, load(derivatives, at.D_X * WIDTH))
         store(gradients, n + i, load(derivatives, at.D_Y * WIDTH))
         gx, gy, gz = _geometry_backward(params, n, i, camera, antialiased, projected, derivatives, d_params)
-        dx, dy, dz = colours_backward(params, n, i, camera, sh_degree, projected, derivatives, d_params, basis, sums)
+        dx, dy, dz = colors_backward(params, n, i, camera, sh_degree, projected, derivatives, d_params, basis, sums)
         dx = dx + gx * camera[0] + gy * camera[3] + gz * camera[6]
         dy = dy + gx * camera[1] + gy * camera[4] + gz * camera[7]
         dz = dz + gx * camera[2] + gy * camera[5] + gz * camera[8]

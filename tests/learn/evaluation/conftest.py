@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gsbench.learn.checkpoints import from_pretrained
-from gsbench.learn.evaluation import Watch, evaluate
+from gsbench.learn.evaluation import Callbacks, evaluate
 from tests.tiny_training import OBJECTS, make_folder, make_pairs_recipe
 
 
@@ -24,14 +24,14 @@ class Killed(Exception):
     """Stands for a kill in the middle of a training."""
 
 
-def kill_at(step: int) -> Watch:
+def kill_at(step: int) -> Callbacks:
     """Kills the training at a step."""
 
     def progress(done: int, total: int, loss: float) -> None:
         if done == step:
             raise Killed
 
-    return Watch(progress=progress)
+    return Callbacks(progress=progress)
 
 
 @pytest.fixture
@@ -41,8 +41,8 @@ def run(data, recipe, tmp_path):
     def evaluate_here(**changes):
         steps: list[int] = []
         arguments = {"num_points": 16, "checkpoints": tmp_path / "kept"} | changes
-        watch = Watch(progress=lambda done, total, loss: steps.append(done))
-        (result,) = evaluate(recipe, data, watch=watch, **arguments)
+        watch = Callbacks(progress=lambda done, total, loss: steps.append(done))
+        (result,) = evaluate(recipe, data, callbacks=watch, **arguments)
         return result, steps
 
     return evaluate_here

@@ -10,7 +10,7 @@ import pytest
 from gsbench.core.baseline import find_recipe
 from gsbench.core.parsing import InputError
 from gsbench.learn.checkpoints import from_pretrained, save_pretrained
-from gsbench.learn.evaluation import Watch, evaluate
+from gsbench.learn.evaluation import Callbacks, evaluate
 from tests.learn.evaluation.conftest import Killed, kept, kill_at
 from tests.tiny_training import LARGEST, OBJECTS, VIEWS, make_pairs_recipe
 
@@ -39,8 +39,8 @@ def test_an_encoder_is_trained_once_for_every_probe(run, tmp_path):
 
 def test_features_of_points_serve_the_pretext_scores_and_the_probe(recipe, data, tmp_path):
     taken: list[int] = []
-    watch = Watch(extracting=lambda done, total: taken.append(total) if done == total else None)
-    evaluate(recipe, data, num_points=16, checkpoints=tmp_path / "kept", watch=watch)
+    watch = Callbacks(extracting=lambda done, total: taken.append(total) if done == total else None)
+    evaluate(recipe, data, num_points=16, checkpoints=tmp_path / "kept", callbacks=watch)
     assert (taken.count(12), taken.count(24)) == (5, 1), "the test objects once a draw, the training objects once"
 
 
@@ -48,8 +48,8 @@ def test_where_all_points_go_in_they_are_one_draw(data, tmp_path):
     recipe = make_pairs_recipe(tmp_path / "opaque")
     recipe.write_text(recipe.read_text().replace("min_opacity = 0.1", "min_opacity = 0.0"))
     taken: list[int] = []
-    watch = Watch(extracting=lambda done, total: taken.append(total) if done == total else None)
-    evaluate(str(recipe), data, num_points=LARGEST, watch=watch)
+    watch = Callbacks(extracting=lambda done, total: taken.append(total) if done == total else None)
+    evaluate(str(recipe), data, num_points=LARGEST, callbacks=watch)
     assert taken.count(12) == 2, "once for the pretext scores, and, where nothing is kept, once for the probe"
 
 
@@ -58,7 +58,7 @@ def test_features_of_fewer_views_come_with_those_of_more(run, recipe, data, tmp_
         taken: set[int] = set()
         (result,) = evaluate(
             recipe, data, num_points=16, checkpoints=checkpoints, modality="images", num_views=num_views,
-            watch=Watch(extracting=lambda done, total: taken.add(total)),
+            callbacks=Callbacks(extracting=lambda done, total: taken.add(total)),
         )  # fmt: skip
         return taken, result.predictions
 
@@ -79,7 +79,7 @@ def test_features_of_fewer_views_come_with_those_of_more(run, recipe, data, tmp_
 def test_a_line_says_that_an_encoder_was_found(data, recipe, tmp_path):
     told: list[str] = []
     for _ in range(2):
-        evaluate(recipe, data, num_points=16, checkpoints=tmp_path / "kept", watch=Watch(notice=told.append))
+        evaluate(recipe, data, num_points=16, checkpoints=tmp_path / "kept", callbacks=Callbacks(note=told.append))
     assert told == [f"reused the encoder in {kept(tmp_path)}, trained for 3 epochs."]
 
 
@@ -107,7 +107,7 @@ def test_interrupted_fine_tuning_goes_on_but_not_from_another_encoder(run, recip
     run()
     arguments = {"num_points": 16, "checkpoints": tmp_path / "kept", "protocol": "finetune"}
     with pytest.raises(Killed):
-        evaluate(recipe, data, watch=kill_at(5), **arguments)
+        evaluate(recipe, data, callbacks=kill_at(5), **arguments)
     whole, steps = run(protocol="finetune")
     assert steps[0] == 4
     anew = evaluate(recipe, data, num_points=16, protocol="finetune")[0]
@@ -155,7 +155,7 @@ def test_scores_of_an_older_definition_are_made_anew(run, tmp_path):
 
 def test_an_interrupted_pretext_training_goes_on_and_leaves_one_folder(run, recipe, data, tmp_path):
     with pytest.raises(Killed):
-        evaluate(recipe, data, num_points=16, checkpoints=tmp_path / "kept", watch=kill_at(5))
+        evaluate(recipe, data, num_points=16, checkpoints=tmp_path / "kept", callbacks=kill_at(5))
     assert [path.suffix for path in (tmp_path / "kept").iterdir()] == [".pt"]
     result, steps = run()
     assert steps == [4, 5, 6, 7, 8, 9]
@@ -239,7 +239,7 @@ def test_fine_tuning_does_not_decide_which_encoder_it_is(data, recipe, tmp_path)
     evaluate(recipe, data, num_points=16, checkpoints=tmp_path / "kept")
     told: list[str] = []
     (result,) = evaluate(
-        str(other), data, num_points=16, checkpoints=tmp_path / "kept", watch=Watch(notice=told.append)
+        str(other), data, num_points=16, checkpoints=tmp_path / "kept", callbacks=Callbacks(note=told.append)
     )
     assert len(told) == 1
     assert result.model.recipe_sha256 == find_recipe(str(other))[0].sha256() != find_recipe(recipe)[0].sha256()
@@ -247,7 +247,7 @@ def test_fine_tuning_does_not_decide_which_encoder_it_is(data, recipe, tmp_path)
 
 def test_a_training_that_has_begun_keeps_its_number_of_images(run, data, recipe, tmp_path, monkeypatch):
     with pytest.raises(Killed):
-        evaluate(recipe, data, num_points=16, checkpoints=tmp_path / "kept", watch=kill_at(5))
+        evaluate(recipe, data, num_points=16, checkpoints=tmp_path / "kept", callbacks=kill_at(5))
     monkeypatch.setattr("gsbench.learn.evaluation.pretext.free_memory", lambda: 1)
     result, steps = run()
     assert (result.pretext.num_views, steps[0]) == (VIEWS, 4)

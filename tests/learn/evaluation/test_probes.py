@@ -14,8 +14,8 @@ from gsbench.core.tasks import regime_ids
 from gsbench.learn.checkpoints import from_pretrained, weights_sha256
 from gsbench.learn.data import most_points, open_objects, open_pairs
 from gsbench.learn.evaluation import evaluate, find_reported, make_task, predict
-from gsbench.learn.evaluation.matching import pretext_scores
-from gsbench.learn.features import extract
+from gsbench.learn.evaluation.embedding import extract
+from gsbench.learn.evaluation.pretext_metrics import pretext_scores
 from gsbench.learn.probe import fit_probe
 from gsbench.store.folder import open_folder
 from tests.learn.evaluation.conftest import kept, labels_of, trained
@@ -26,7 +26,7 @@ PRETEXT = ("mpd_positive", "mpd_negative", "mpd_ratio", "mpd_auc", "cross_modali
 
 
 def test_a_probe_is_that_of_the_encoders_features(run, recipe, data, tmp_path):
-    """Written out: all objects are learnt from, half of them have labels."""
+    """Written out: all objects are learned from, half of them have labels."""
     result, steps = run(regime=50, draw=1)
     assert steps == list(range(1, 10)), "3 epochs of 24 objects in batches of 8"
     assert (result.task.protocol, result.task.modality, result.task.regime) == ("probe", "gaussians", 50)
@@ -73,8 +73,8 @@ def test_memory_based_vision(run, data, recipe, tmp_path):
         result, _ = run(modality="images", num_views=views, views_from="gaussians", cameras=cameras)
         net = net or trained(kept(tmp_path), recipe)
         folder, size = open_folder(data), find_recipe(recipe)[0].images
-        learnt = dataclasses.replace(result.task, views_from="meshes", cameras="train")
-        train = open_objects(folder, learnt, "train", size)
+        learned = dataclasses.replace(result.task, views_from="meshes", cameras="train")
+        train = open_objects(folder, learned, "train", size)
         test = open_objects(folder, result.task, "test", size)
         probe = fit_probe(extract(net, train), labels_of("train", train.ids), 2)
         rows = np.array([result.predictions[object_id] for object_id in test.ids])

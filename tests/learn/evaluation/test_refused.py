@@ -4,7 +4,7 @@ import pytest
 
 from gsbench.core.baseline import find_recipe, load_class
 from gsbench.core.parsing import InputError
-from gsbench.learn.evaluation import Watch, evaluate
+from gsbench.learn.evaluation import Callbacks, evaluate
 from tests.tiny_training import OBJECTS, make_folder, make_pairs_recipe, make_recipe
 
 
@@ -49,7 +49,7 @@ from tests.tiny_training import OBJECTS, make_folder, make_pairs_recipe, make_re
     ],
 )
 def test_bad_arguments_are_refused_before_training(run, changes, message, monkeypatch):
-    monkeypatch.setattr("gsbench.learn.evaluation.kept.train", lambda *a, **k: pytest.fail("training began"))
+    monkeypatch.setattr("gsbench.learn.evaluation.cached.train", lambda *a, **k: pytest.fail("training began"))
     with pytest.raises(ValueError, match=message) as caught:
         run(**changes)
     assert "\n" not in str(caught.value)
@@ -69,7 +69,7 @@ def test_the_default_data_set_is_told_where_it_is_the_mini(recipe, monkeypatch):
         evaluate(recipe)
     told: list[str] = []
     with pytest.raises(InputError, match="nowhere"):
-        evaluate(recipe, watch=Watch(notice=told.append))
+        evaluate(recipe, callbacks=Callbacks(note=told.append))
     assert told == ["using the embedded one."]
 
 
@@ -79,12 +79,12 @@ def test_pairs_of_one_view(run):
 
 
 def test_labels_of_one_class(recipe, tmp_path, monkeypatch):
-    monkeypatch.setattr("gsbench.learn.evaluation.kept.train", lambda *a, **k: pytest.fail("training began"))
+    monkeypatch.setattr("gsbench.learn.evaluation.cached.train", lambda *a, **k: pytest.fail("training began"))
     one = {"train": dict.fromkeys(OBJECTS["train"], "ball"), "test": OBJECTS["test"]}
     monkeypatch.setattr("tests.tiny_training.OBJECTS", one)
     data = make_folder(tmp_path / "one", ("gaussians", "views"))
     for protocol in ("probe", "finetune"):
-        with pytest.raises(ValueError, match=r"one: regime 50, draw 0: a probe of 12 labelled .* of one class \(must"):
+        with pytest.raises(ValueError, match=r"one: regime 50, draw 0: a probe of 12 labeled .* of one class \(must"):
             evaluate(recipe, data, regime=50, num_points=8, protocol=protocol)
 
 

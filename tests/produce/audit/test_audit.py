@@ -2,8 +2,8 @@
 
 import pytest
 
-from gsbench.meshes.official import IDENTICAL_FILES
 from gsbench.meshes.shapes import LABELS, make_shape
+from gsbench.meshes.split import IDENTICAL_FILES
 from gsbench.produce.audit import audit
 from gsbench.store.audit import audit_json
 from tests.produce.audit.conftest import moved, subdivided

@@ -4,12 +4,10 @@ import numpy as np
 import pytest
 
 from gsbench.core.types import Mesh
-from gsbench.meshes.official import official_ids
 from gsbench.meshes.shapes import make_shape
-from gsbench.meshes.split import MeshFile, mesh_sha256
+from gsbench.meshes.split import MeshFile, mesh_sha256, official_ids
 from gsbench.produce.audit import audit
-from gsbench.produce.audit.objects import inspect_mesh
-from gsbench.produce.audit.triangles import Edges, count_edges, reduce_mesh
+from gsbench.produce.audit.objects import Edges, count_edges, inspect_mesh, reduce_mesh
 from gsbench.store.origin import Known
 from tests.produce.audit.conftest import moved, permuted, subdivided
 

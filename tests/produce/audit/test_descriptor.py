@@ -6,13 +6,13 @@ import pytest
 from gsbench.core.types import Mesh
 from gsbench.meshes.distance import make_surface
 from gsbench.meshes.shapes import make_shape
-from gsbench.meshes.surface import normalise
+from gsbench.meshes.surface import normalize
 from gsbench.produce.audit.descriptor import describe, probe_points, quarter_turns_within, query_points, turn
 from tests.produce.audit.conftest import moved, permuted
 
 
 def descriptor(mesh: Mesh):
-    return describe(make_surface(normalise(mesh)))
+    return describe(make_surface(normalize(mesh)))
 
 
 def sorted_orbits(mesh: Mesh):
@@ -42,7 +42,7 @@ def test_turned_shapes_have_one_sorted_descriptor_and_tell_the_turn(chair, quart
 
 def test_descriptors_differ_by_no_more_than_the_surfaces(chair):
     """Vertices that move by at most d move the surface by at most d."""
-    base = normalise(chair)
+    base = normalize(chair)
     rng = np.random.default_rng(0)
     for size in (0.001, 0.01, 0.1):
         steps = rng.normal(size=base.vertices.shape)

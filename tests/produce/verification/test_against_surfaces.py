@@ -69,7 +69,7 @@ def inverted(row: Row) -> Row:
     return moved(row, quats=row["quats"] * np.array([1, -1, -1, -1]))
 
 
-def plain_colour(row: Row) -> Row:
+def plain_color(row: Row) -> Row:
     return moved(row, sh=row["sh"] * 0.28209479 + 0.5)
 
 
@@ -89,13 +89,13 @@ RANGES = [
 GEOMETRY = [
     (
         shifted,
-        r"gaussians: centres lie off the surfaces by \d\.\d+% of the extent .*at most 5%, of one.*shifted",
+        r"gaussians: centers lie off the surfaces by \d\.\d+% of the extent .*at most 5%, of one.*shifted",
     ),
-    (scaled, r"gaussians: centres lie off the surfaces by \d\.\d+% .*worst: \w+_\d{4} \d"),
+    (scaled, r"gaussians: centers lie off the surfaces by \d\.\d+% .*worst: \w+_\d{4} \d"),
     (scalar_last, r"gaussians: thin axes follow the surfaces' normals if quaternions are read as x y z w .mean"),
     (inverted, r"gaussians: thin axes follow the surfaces' normals if quaternions are read as w x y z, inverted"),
 ]
-RENDERS = [shifted, scaled, scalar_last, inverted, activated_twice, plain_colour]
+RENDERS = [shifted, scaled, scalar_last, inverted, activated_twice, plain_color]
 
 
 @pytest.mark.parametrize(("change", "message"), RANGES + GEOMETRY)
@@ -196,7 +196,7 @@ def test_meshes_show_a_shift(tmp_path: Path, meshes: Path) -> None:
         return shifted(of_meshes(meshes)(row))
 
     report = verify(make(tmp_path / "tiny", change, ("gaussians", "points")), meshes)
-    assert re.search(r"centres lie off the surfaces by 6\.\d", report.problems[0])
+    assert re.search(r"centers lie off the surfaces by 6\.\d", report.problems[0])
 
 
 def test_other_and_lost_meshes_are_named(tmp_path: Path, meshes: Path) -> None:

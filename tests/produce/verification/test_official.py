@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gsbench.meshes.official import official_objects
+from gsbench.meshes.split import official_objects
 from gsbench.produce.verification import Report, verify
 from gsbench.store.create import Contents, create_folder
 from gsbench.store.folder import open_folder

@@ -1,6 +1,6 @@
-"""Objects, devices and rasterisers for the tests of the CUDA fit.
+"""Objects, devices and rasterizers for the tests of the CUDA fit.
 
-Each test that takes `device` runs on CPU tensors with a plain rasteriser, and on CUDA, marked `gpu`, with gsplat.
+Each test that takes `device` runs on CPU tensors with a plain rasterizer, and on CUDA, marked `gpu`, with gsplat.
 """
 
 import dataclasses
@@ -26,7 +26,7 @@ def device(request: pytest.FixtureRequest) -> torch.device:
 
 
 @pytest.fixture
-def rasterise(device: torch.device):
+def rasterize(device: torch.device):
     return rasterize_tensors if device.type == "cuda" else dense
 
 

@@ -5,11 +5,11 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from gsbench.reconstruct.cuda.optimize import activated, optimize, to_raw
 
 from gsbench.reconstruct import fit_many
 from gsbench.reconstruct.cuda.batch import fit_batch
-from gsbench.reconstruct.cuda.optimise import activated, optimise, to_raw
-from gsbench.reconstruct.cuda.prepared import prepare
+from gsbench.reconstruct.cuda.hull import prepare
 from gsbench.render.splats.cuda import rasterize_tensors
 from tests.render.splat_reference import FIELDS
 
@@ -53,12 +53,12 @@ def test_batches_on_cuda_do_not_change_an_object(views, flat, held_out):
 def test_the_host_waits_once_a_step(views, held_out):
     """For gsplat's number of intersections, and for nothing of ours."""
     objects = [prepare(views, held_out, RECIPE, seed, torch.device("cuda")) for seed in (0, 1)]
-    optimise(objects, RECIPE, rasterize_tensors)
+    optimize(objects, RECIPE, rasterize_tensors)
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         torch.cuda.set_sync_debug_mode("warn")
         try:
-            optimise(objects, RECIPE, rasterize_tensors)
+            optimize(objects, RECIPE, rasterize_tensors)
         finally:
             torch.cuda.set_sync_debug_mode("default")
     waits = sum("synchronizing CUDA operation" in str(each.message) for each in told)

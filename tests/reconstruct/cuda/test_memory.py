@@ -5,11 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from gsbench.reconstruct.cuda.optimize import to_raw
 
 from gsbench.reconstruct import FitRecipe, Stage
 from gsbench.reconstruct.cuda.batch import MOST_OBJECTS, fit_batch, objects_at_once
-from gsbench.reconstruct.cuda.optimise import to_raw
-from gsbench.reconstruct.cuda.prepared import prepare
+from gsbench.reconstruct.cuda.hull import prepare
 from tests.render.splat_reference import FIELDS
 
 from .conftest import RECIPE, SHORT, SIZE
@@ -38,14 +38,14 @@ def test_the_estimate_covers_what_an_object_holds(views, held_out):
         assert objects_at_once(views, held_out, RECIPE, int((shared + count * held) / 0.9)) <= count
 
 
-def test_a_batch_beyond_memory_is_halved(views, flat, held_out, device, rasterise, caplog):
+def test_a_batch_beyond_memory_is_halved(views, flat, held_out, device, rasterize, caplog):
     calls = []
 
     def small(means, *rest):
         calls.append(len(means))
         if len(means) > 1:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return rasterise(means, *rest)
+        return rasterize(means, *rest)
 
     objects = [prepare(each, held_out, SHORT, seed, device) for each, seed in ((views, 0), (flat, 1), (views, 2))]
     fitted = fit_batch(objects, SHORT, small)
@@ -55,7 +55,7 @@ def test_a_batch_beyond_memory_is_halved(views, flat, held_out, device, rasteris
         "the GPU's memory does not hold 2 objects at once, going on with 1",
     ]
     if device.type == "cpu":
-        (alone,) = fit_batch(objects[1:2], SHORT, rasterise)
+        (alone,) = fit_batch(objects[1:2], SHORT, rasterize)
         assert all(np.array_equal(getattr(fitted[1].gaussians, f), getattr(alone.gaussians, f)) for f in FIELDS)
         assert (fitted[1].psnr, fitted[1].ssim) == (alone.psnr, alone.ssim)
 

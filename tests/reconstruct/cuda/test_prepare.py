@@ -10,9 +10,9 @@ import torch
 from gsbench.core.image_metrics import psnr, ssim
 from gsbench.core.types import Cameras, Views
 from gsbench.reconstruct import Stage, fit
-from gsbench.reconstruct.cuda import hull, scores
+from gsbench.reconstruct.cuda import batch, hull
 from gsbench.reconstruct.cuda.batch import fit_batch
-from gsbench.reconstruct.cuda.prepared import prepare, target_images
+from gsbench.reconstruct.cuda.hull import prepare, target_images
 from gsbench.reconstruct.hull import cpu
 from gsbench.reconstruct.hull import visual_hull as cpu_hull
 from gsbench.reconstruct.targets import target_planes
@@ -51,7 +51,7 @@ def test_hull_is_that_of_the_cpu(device, count, size, factor):
     ours = hull.carve(torch.from_numpy(some.rgba).to(device), some.cameras, 40)
     np.testing.assert_array_equal(ours[0], origin)
     assert ours[1] == voxel
-    # A centre that falls on a pixel's edge may go either way.
+    # A center that falls on a pixel's edge may go either way.
     assert np.sum(ours[2].cpu().numpy() != occupied) <= 1e-4 * occupied.sum()
     expected = cpu_hull.hull_gaussians(some, RECIPE, np.random.default_rng(0))
     found = hull.hull_gaussians(torch.from_numpy(some.rgba).to(device), some.cameras, RECIPE, np.random.default_rng(0))
@@ -75,7 +75,7 @@ def test_preparing_refuses_what_the_cpu_refuses(views, held_out, device):
 def test_views_come_in_the_order_of_the_cpu(views, held_out, device, monkeypatch):
     orders = []
     monkeypatch.setattr(cpu, "view_order", lambda *args: orders.append(original(*args)) or orders[-1])
-    from gsbench.reconstruct.schedule import view_order as original
+    from gsbench.reconstruct.targets import view_order as original
 
     fit(views, RECIPE, 5, held_out)
     ours = prepare(views, held_out, RECIPE, 5, device).orders
@@ -87,17 +87,17 @@ def test_scores_are_those_of_the_cpu(device):
     a = rng.random((3, 40, 56, 3)).astype(np.float32)
     b = np.clip(a + 0.05 * rng.normal(size=a.shape), 0, 1).astype(np.float32)
     x, y = (torch.from_numpy(each).to(device) for each in (a, b))
-    assert scores.psnr(x, y).mean().item() == pytest.approx(psnr(a, b), abs=1e-4)
-    assert scores.ssim(x, y).mean().item() == pytest.approx(ssim(a, b), abs=1e-5)
-    assert scores.psnr(x, y).tolist() == pytest.approx([psnr(*pair) for pair in zip(a, b, strict=True)], abs=1e-4)
-    assert scores.psnr(x, x).tolist() == [math.inf] * 3
+    assert batch.psnr(x, y).mean().item() == pytest.approx(psnr(a, b), abs=1e-4)
+    assert batch.ssim(x, y).mean().item() == pytest.approx(ssim(a, b), abs=1e-5)
+    assert batch.psnr(x, y).tolist() == pytest.approx([psnr(*pair) for pair in zip(a, b, strict=True)], abs=1e-4)
+    assert batch.psnr(x, x).tolist() == [math.inf] * 3
 
 
-def test_score_is_that_of_the_stored_gaussians(views, held_out, device, rasterise):
-    from gsbench.render.splats import rasterize
+def test_score_is_that_of_the_stored_gaussians(views, held_out, device, rasterize):
+    from gsbench.render import splats
 
-    (fitted,) = fit_batch([prepare(views, held_out, RECIPE, 0, device)], RECIPE, rasterise)
-    seen = np.clip(rasterize(fitted.gaussians, held_out.cameras).rgb, 0, 1)
+    (fitted,) = fit_batch([prepare(views, held_out, RECIPE, 0, device)], RECIPE, rasterize)
+    seen = np.clip(splats.rasterize(fitted.gaussians, held_out.cameras).rgb, 0, 1)
     expected = np.moveaxis(target_planes(held_out, SIZE)[:, :3], 1, -1).astype(np.float32) / 255
     assert fitted.psnr == pytest.approx(psnr(seen, expected), abs=0.02)
     assert fitted.ssim == pytest.approx(ssim(seen, expected), abs=1e-3)

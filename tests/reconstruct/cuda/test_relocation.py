@@ -5,12 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from gsbench.reconstruct.cuda.optimize import activated, contributions, optimize, relocate, to_raw
 
 from gsbench.core.types import Gaussians
-from gsbench.reconstruct.cuda.optimise import activated, optimise, to_raw
-from gsbench.reconstruct.cuda.prepared import prepare
-from gsbench.reconstruct.cuda.relocation import contributions, relocate
-from gsbench.reconstruct.hull import relocation
+from gsbench.reconstruct.cuda.hull import prepare
+from gsbench.reconstruct.hull import cpu
 from gsbench.render.splats import cpu as splats_cpu
 from gsbench.render.splats import layout
 from tests.render.splat_reference import FIELDS, random_gaussians, rig
@@ -31,7 +30,7 @@ def on_cpu(gaussians: Gaussians, shown: np.ndarray) -> tuple[Gaussians, np.ndarr
     raw, moments = params.copy(), np.broadcast_to(np.arange(params.shape[1], dtype=np.float32), params.shape).copy()
     raw[layout.SCALE : layout.OPACITY] = np.log(np.maximum(params[layout.SCALE : layout.OPACITY], 1e-9))
     raw[layout.OPACITY] = np.log(np.maximum(params[layout.OPACITY], 1e-9) / (1 - params[layout.OPACITY]))
-    relocation.relocate(raw, params, [moments], shown, 0.1)
+    cpu.relocate(raw, params, [moments], shown, 0.1)
     return splats_cpu.unpack(params, len(gaussians)), moments[0, : len(gaussians)]
 
 
@@ -61,11 +60,9 @@ def test_same_as_on_cpu_in_a_batch_with_padding(device):
         assert torch.equal(tensor[1, 30:], before[name][1, 30:]), name
 
 
-def test_contributions_are_those_of_the_cpu(device, rasterise):
+def test_contributions_are_those_of_the_cpu(device, rasterize):
     gaussians, cameras = random_gaussians(30, 5), rig(3, 32, 32)
-    expected = relocation.contributions(
-        splats_cpu.pack(gaussians), 30, splats_cpu.camera_vectors(cameras), (32, 32), False
-    )
+    expected = cpu.contributions(splats_cpu.pack(gaussians), 30, splats_cpu.camera_vectors(cameras), (32, 32), False)
     raw, _ = to_raw([gaussians], device)
     white = torch.ones(3, device=device)
 
@@ -73,29 +70,29 @@ def test_contributions_are_those_of_the_cpu(device, rasterise):
         viewmats, Ks = (
             torch.from_numpy(array[view : view + 1]).to(device)[None] for array in (cameras.viewmats, cameras.Ks)
         )
-        return lambda *scene: rasterise(*scene, viewmats, Ks, 32, 32, white, False, 0)
+        return lambda *scene: rasterize(*scene, viewmats, Ks, 32, 32, white, False, 0)
 
     found = contributions(activated(raw)[:4], map(draw, range(3)))
     assert not found.requires_grad
     np.testing.assert_allclose(found[0].cpu(), expected, rtol=2e-3, atol=1e-3 * expected.max())
 
 
-def test_hidden_gaussians_come_out_during_the_fit(views, held_out, device, rasterise):
-    """Some start at the centre of a solid ball, where they are never seen and no gradient reaches them."""
+def test_hidden_gaussians_come_out_during_the_fit(views, held_out, device, rasterize):
+    """Some start at the center of a solid ball, where they are never seen and no gradient reaches them."""
     prepared = prepare(views, held_out, RECIPE, 0, device)
     means = prepared.start.means.copy()
     hidden = np.arange(len(means)) % 3 == 0
     means[hidden] *= 0.05
     start = Gaussians(means, *(getattr(prepared.start, name) for name in FIELDS if name != "means"))
     buried = dataclasses.replace(prepared, start=start)
-    (without,) = optimise([buried], dataclasses.replace(RECIPE, relocate_at=()), rasterise)
+    (without,) = optimize([buried], dataclasses.replace(RECIPE, relocate_at=()), rasterize)
     recipe = dataclasses.replace(RECIPE, relocate_below=0.5)
-    together = optimise([prepared, buried], recipe, rasterise)
+    together = optimize([prepared, buried], recipe, rasterize)
     inside = [np.linalg.norm(each.means, axis=1)[hidden] < 0.2 for each in (without, together[1])]
     assert inside[0].mean() > 0.8
     assert inside[1].mean() < 0.6
     if device.type == "cpu":
-        (alone,) = optimise([buried], recipe, rasterise)
+        (alone,) = optimize([buried], recipe, rasterize)
         np.testing.assert_allclose(together[1].means, alone.means, atol=2e-3)
 
 

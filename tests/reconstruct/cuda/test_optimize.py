@@ -9,8 +9,8 @@ import torch
 from gsbench.core.types import Cameras, Views
 from gsbench.reconstruct import fit
 from gsbench.reconstruct.cuda.batch import fit_batch
-from gsbench.reconstruct.cuda.optimise import activated, optimise, slopes, to_raw
-from gsbench.reconstruct.cuda.prepared import prepare, target_images
+from gsbench.reconstruct.cuda.hull import prepare, target_images
+from gsbench.reconstruct.cuda.optimize import activated, optimize, slopes, to_raw
 from gsbench.reconstruct.hull import visual_hull as cpu_hull
 from gsbench.reconstruct.targets import target_planes, to_frame, unit_frame
 from gsbench.render.splats import cpu as splats_cpu
@@ -19,8 +19,8 @@ from tests.render.splat_reference import FIELDS
 from .conftest import RECIPE, SHORT, SIZE
 
 
-def test_reaches_the_object_as_the_cpu_does(views, held_out, device, rasterise):
-    (fitted,) = fit_batch([prepare(views, held_out, RECIPE, 0, device)], RECIPE, rasterise)
+def test_reaches_the_object_as_the_cpu_does(views, held_out, device, rasterize):
+    (fitted,) = fit_batch([prepare(views, held_out, RECIPE, 0, device)], RECIPE, rasterize)
     on_cpu = fit(views, RECIPE, 0, held_out)
     assert fitted.psnr == pytest.approx(on_cpu.psnr, abs=0.2)
     assert fitted.ssim == pytest.approx(on_cpu.ssim, abs=0.01)
@@ -31,14 +31,14 @@ def test_reaches_the_object_as_the_cpu_does(views, held_out, device, rasterise):
         assert np.mean(np.abs(ours - theirs) < 0.02) > 0.85, name
 
 
-def test_colours_may_be_without_bands(views, held_out, device, rasterise):
+def test_colors_may_be_without_bands(views, held_out, device, rasterize):
     recipe = dataclasses.replace(SHORT, sh_degree=0, relocate_at=(0.5,))
-    (fitted,) = fit_batch([prepare(views, held_out, recipe, 0, device)], recipe, rasterise)
+    (fitted,) = fit_batch([prepare(views, held_out, recipe, 0, device)], recipe, rasterize)
     assert fitted.gaussians.sh.shape == (150, 1, 3)
     assert fitted.psnr > 14
 
 
-def test_the_frame_is_that_of_the_views(views, held_out, device, rasterise):
+def test_the_frame_is_that_of_the_views(views, held_out, device, rasterize):
     shift, size = np.array([3.0, -2.0, 5.0]), 4.0
 
     def moved(some: Views) -> Views:
@@ -48,17 +48,17 @@ def test_the_frame_is_that_of_the_views(views, held_out, device, rasterise):
         return Views(some.rgba, cameras)
 
     batch = [prepare(views, held_out, RECIPE, 0, device), prepare(moved(views), moved(held_out), RECIPE, 0, device)]
-    here, there = fit_batch(batch, RECIPE, rasterise)
+    here, there = fit_batch(batch, RECIPE, rasterize)
     assert there.psnr == pytest.approx(here.psnr, abs=0.7)
     visible = there.gaussians.opacities > 0.3
     distances = np.linalg.norm(there.gaussians.means[visible] - shift, axis=1)
     assert 0.5 * size < np.median(distances) < 0.75 * size
 
 
-def test_objects_of_a_batch_do_not_see_each_other(views, flat, held_out, device, rasterise):
+def test_objects_of_a_batch_do_not_see_each_other(views, flat, held_out, device, rasterize):
     objects = [prepare(each, held_out, SHORT, seed, device) for each, seed in ((views, 0), (flat, 1), (views, 2))]
-    together = optimise(objects, SHORT, rasterise)
-    (alone,) = optimise(objects[1:2], SHORT, rasterise)
+    together = optimize(objects, SHORT, rasterize)
+    (alone,) = optimize(objects[1:2], SHORT, rasterize)
     if device.type == "cpu":
         for name in FIELDS:
             np.testing.assert_allclose(getattr(together[1], name), getattr(alone, name), atol=2e-3, err_msg=name)
@@ -67,38 +67,38 @@ def test_objects_of_a_batch_do_not_see_each_other(views, flat, held_out, device,
     assert not np.array_equal(together[0].means, together[2].means)
 
 
-def test_objects_with_fewer_gaussians_are_padded(views, held_out, device, rasterise):
+def test_objects_with_fewer_gaussians_are_padded(views, held_out, device, rasterize):
     few, many = (prepare(views, held_out, SHORT, seed, device) for seed in (0, 1))
     few = dataclasses.replace(few, start=few.start[:90])
-    together = optimise([few, many], SHORT, rasterise)
-    (alone,) = optimise([few], SHORT, rasterise)
+    together = optimize([few, many], SHORT, rasterize)
+    (alone,) = optimize([few], SHORT, rasterize)
     assert [len(each) for each in together] == [90, 150]
     if device.type == "cpu":
         for name in FIELDS:
             np.testing.assert_allclose(getattr(together[0], name), getattr(alone, name), atol=2e-3, err_msg=name)
 
 
-def test_padding_is_invisible_and_stays_so(views, held_out, device, rasterise):
+def test_padding_is_invisible_and_stays_so(views, held_out, device, rasterize):
     start = prepare(views, held_out, RECIPE, 0, device).start
     raw, real = to_raw([start, start[:90]], device)
     assert real.sum(1).tolist() == [150, 90]
     camera = [torch.from_numpy(array[:1]).to(device)[None] for array in (views.cameras.viewmats, views.cameras.Ks)]
     white = torch.ones(3, device=device)
     padded = [tensor[1:] for tensor in activated(raw)]
-    rgb, alpha = rasterise(*padded, *camera, SIZE, SIZE, white, False, 1)
+    rgb, alpha = rasterize(*padded, *camera, SIZE, SIZE, white, False, 1)
     cut, _ = to_raw([start[:90]], device)
-    expected, _ = rasterise(*activated(cut), *camera, SIZE, SIZE, white, False, 1)
+    expected, _ = rasterize(*activated(cut), *camera, SIZE, SIZE, white, False, 1)
     torch.testing.assert_close(rgb, expected)
     torch.autograd.backward([rgb, alpha], [torch.ones_like(rgb), torch.ones_like(alpha)])
     assert not any(tensor.grad[1, 90:].any() for tensor in raw.values())
 
 
 @pytest.mark.parametrize("antialiased", [False, True])
-def test_slopes_are_those_of_the_cpu_kernel(views, device, rasterise, antialiased):
-    """From the loss through the rasteriser to the activated parameters, against the fused kernel."""
+def test_slopes_are_those_of_the_cpu_kernel(views, device, rasterize, antialiased):
+    """From the loss through the rasterizer to the activated parameters, against the fused kernel."""
     recipe = dataclasses.replace(RECIPE, antialiased=antialiased)
     gaussians = cpu_hull.hull_gaussians(to_frame(views, *unit_frame(views)), recipe, np.random.default_rng(0))
-    # Away from black, where a colour's derivative is a matter of taste.
+    # Away from black, where a color's derivative is a matter of taste.
     gaussians.sh[:] = np.random.default_rng(1).normal(size=gaussians.sh.shape) * 0.2
     params, cameras = splats_cpu.pack(gaussians), views.cameras
     d_params, workspace = np.zeros_like(params), splats_cpu.Workspace(params.shape, SIZE, SIZE)
@@ -108,7 +108,7 @@ def test_slopes_are_those_of_the_cpu_kernel(views, device, rasterise, antialiase
     expected = splats_cpu.unpack(d_params, len(gaussians))
     scene = [torch.from_numpy(getattr(gaussians, name)).to(device)[None].requires_grad_() for name in FIELDS]
     camera = [torch.from_numpy(array[:1]).to(device)[None] for array in (cameras.viewmats, cameras.Ks)]
-    rgb, alpha = rasterise(*scene, *camera, SIZE, SIZE, torch.ones(3, device=device), antialiased, 1)
+    rgb, alpha = rasterize(*scene, *camera, SIZE, SIZE, torch.ones(3, device=device), antialiased, 1)
     target = target_images(torch.from_numpy(views.rgba[:1]).to(device), 1)[None]
     torch.autograd.backward([rgb, alpha], slopes(rgb.detach(), alpha.detach(), target, recipe))
     for name, tensor in zip(FIELDS, scene, strict=True):

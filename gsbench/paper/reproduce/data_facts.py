@@ -14,7 +14,7 @@ from gsbench.store.schema import SPLITS
 _CONFIG: dict[ViewsFrom, str] = {"meshes": "views", "gaussians": "reconstructions"}
 
 
-class Holdings:
+class DataFacts:
     """A data folder, and the counts of it that cells ask for, each read once."""
 
     def __init__(self, folder: Folder) -> None:

@@ -50,7 +50,7 @@ def pretext_scores(
         objects: points and images of the test objects, in main memory, so that the draws are those of every machine.
         points: sampling draw -> features of the same objects' points.
         device: of the model.
-        progress: told of views whose features are taken, and views in all.
+        progress: called with views whose features are taken, and views in all.
 
     Raises:
         InputError: the model raises, or returns what is no floats of the right shape, or not finite.

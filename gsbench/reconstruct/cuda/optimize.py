@@ -1,4 +1,4 @@
-"""Adam on a batch of objects, step by step on one view of each: any torch device, any rasteriser of batches."""
+"""Adam on a batch of objects, step by step on one view of each: any torch device, any rasterizer of batches."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -9,21 +9,99 @@ from torch import Tensor
 
 from gsbench.core.geometry import normalize_quats
 from gsbench.core.types import Gaussians
-from gsbench.reconstruct.cuda.prepared import Prepared
-from gsbench.reconstruct.cuda.relocation import contributions, relocate
+from gsbench.reconstruct.cuda.hull import Prepared
+from gsbench.reconstruct.hull.cpu import APART, SHRINK, contribution_views
 from gsbench.reconstruct.hull.recipe import FitRecipe
-from gsbench.reconstruct.hull.relocation import contribution_views
-from gsbench.reconstruct.schedule import decay_at, learning_rates, relocates_before, sh_degree_at
+from gsbench.reconstruct.targets import decay_at, learning_rates, relocates_before, sh_degree_at
+
+
+@torch.no_grad()
+def relocate(
+    raw: dict[str, Tensor],
+    moments: list[dict[str, Tensor]],
+    real: Bool[Tensor, "b n"],
+    contributions: Float32[Tensor, "b n"],
+    below: float,
+) -> None:
+    """Moves the Gaussians of each object that contribute less than `below` times its mean, as on CPU.
+
+    Args:
+        raw: `means`, `quats`, log `scales`, logit `opacities`, `dc`, `sh`, each `[b n ...]`; changed in place.
+        moments: Adam's averages, each under the names and in the shapes of `raw`; changed in place.
+        real: False for padding, which comes last, and neither moves nor is chosen.
+        contributions: of each Gaussian, in any unit.
+        below: the share of the mean.
+    """
+    source, side = _pairs(contributions, real, below)
+    for values in (raw, *moments):
+        for tensor in values.values():
+            tensor.copy_(_taken(tensor, source))
+    scales = raw["scales"]
+    longest = torch.nn.functional.one_hot(scales.argmax(2), 3)
+    axes = (_matrices(raw["quats"]) * (longest * scales.exp())[:, :, None]).sum(3)
+    raw["means"].add_(APART * side[..., None] * axes)
+    scales.add_(SHRINK * (side != 0)[..., None] * longest)
+
+
+def contributions(
+    shape: tuple[Tensor, Tensor, Tensor, Tensor], draws: Iterable[Callable[..., tuple[Tensor, Tensor]]]
+) -> Float32[Tensor, "b n"]:
+    """The sums of the Gaussians' weights in all pixels of some views, in some unit.
+
+    Args:
+        shape: activated means `[b n 3]`, quaternions, scales and opacities.
+        draws: each of these and of spherical harmonics `[b n 1 3]` the images of one view.
+    """
+    fixed = [tensor.detach() for tensor in shape]
+    # Away from black, where a color has no derivative; that by the color is what is looked for.
+    plain = torch.zeros_like(fixed[0])[:, :, None].requires_grad_()
+    sums = torch.zeros_like(fixed[3])
+    for draw in draws:
+        rgb, _ = draw(*fixed, plain)
+        (by_color,) = torch.autograd.grad(rgb[..., 0].sum(), plain)
+        sums += by_color[:, :, 0, 0]
+    return sums
+
+
+def _pairs(contributions: Float32[Tensor, "b n"], real: Bool[Tensor, "b n"], below: float) -> tuple[Tensor, Tensor]:
+    """Whose values each Gaussian takes `[b n]`, its own for most, and 1 for those that move, -1 for their sources."""
+    shown = torch.where(real, contributions, 0).double()
+    count = real.sum(1, keepdim=True)
+    limit = below * shown.sum(1, keepdim=True) / count
+    weak = (real & (shown < limit)).sum(1, keepdim=True)
+    strongest = torch.where(real, shown, -1).argsort(dim=1, descending=True, stable=True)
+    rank = torch.arange(real.shape[1], device=real.device)
+    weakest = strongest.gather(1, (count - 1 - rank) % real.shape[1])
+    moves = rank < torch.minimum(weak, count - weak)
+    source = torch.empty_like(strongest).scatter_(1, weakest, torch.where(moves, strongest, weakest))
+    side = torch.zeros_like(shown, dtype=torch.float32)
+    side.scatter_add_(1, weakest, moves.float()).scatter_add_(1, strongest, -moves.float())
+    return source, side
+
+
+def _matrices(quats: Float32[Tensor, "b n 4"]) -> Float32[Tensor, "b n 3 3"]:
+    w, x, y, z = torch.nn.functional.normalize(quats, dim=-1).unbind(-1)
+    rows = (
+        *(1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)),
+        *(2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)),
+        *(2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)),
+    )
+    return torch.stack(rows, -1).unflatten(-1, (3, 3))
+
+
+def _taken(values: Tensor, source: Tensor) -> Tensor:
+    return values.gather(1, source.view(*source.shape, *[1] * (values.dim() - 2)).expand_as(values))
+
 
 _INVISIBLE = -50.0
 """The logit of padding's opacity."""
 
 
-Rasterise = Callable[..., tuple[Tensor, Tensor]]
+Rasterize = Callable[..., tuple[Tensor, Tensor]]
 """`gsbench.render.splats.cuda.rasterize_tensors`, or what stands in for it where there is no GPU."""
 
 
-def optimise(objects: Sequence[Prepared], recipe: FitRecipe, rasterise: Rasterise) -> list[Gaussians]:
+def optimize(objects: Sequence[Prepared], recipe: FitRecipe, rasterize: Rasterize) -> list[Gaussians]:
     """Adam from each object's start on its views, all stages, all objects at once; in the fit's frame.
 
     The host waits for the device where gsplat does (once a step, for the number of intersections with tiles, which is
@@ -40,11 +118,11 @@ def optimise(objects: Sequence[Prepared], recipe: FitRecipe, rasterise: Rasteris
         steps = _Steps(objects, position)
         for number in range(stage.iterations):
             if relocates_before(recipe, step):
-                _relocate(raw, real, optimizer, _draws(objects, position, recipe, rasterise), recipe)
+                _relocate(raw, real, optimizer, _draws(objects, position, recipe, rasterize), recipe)
             for group, name in zip(optimizer.param_groups, raw, strict=True):
                 group["lr"] = rates[name] * decay_at(recipe, step)
             viewmats, Ks, target = steps.at(number)
-            rgb, alpha = rasterise(
+            rgb, alpha = rasterize(
                 *(*activated(raw), viewmats, Ks, steps.width, steps.height, white),
                 *(recipe.antialiased, sh_degree_at(recipe, step), objects[0].low_passes[position]),
             )
@@ -62,13 +140,13 @@ def slopes(
     target: UInt8[Tensor, "b v h w 4"],
     recipe: FitRecipe,
 ) -> tuple[Float[Tensor, "b v h w 3"], Float[Tensor, "b v h w"]]:
-    """The derivatives by colour and alpha of the loss that `gsbench.render.splats.cpu.Workspace.fit` differentiates.
+    """The derivatives by color and alpha of the loss that `gsbench.render.splats.cpu.Workspace.fit` differentiates.
 
     They are written down, not derived, since the loss itself is never needed: fewer passes over the images.
     """
-    colour = torch.sub(rgb, target[..., :3], alpha=1 / 255).clamp_(-recipe.huber, recipe.huber).mul_(1 / recipe.huber)
+    color = torch.sub(rgb, target[..., :3], alpha=1 / 255).clamp_(-recipe.huber, recipe.huber).mul_(1 / recipe.huber)
     opaque = torch.sub(alpha, target[..., 3], alpha=1 / 255).sign_().mul_(recipe.alpha_weight)
-    return colour, opaque
+    return color, opaque
 
 
 def activated(raw: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -114,7 +192,7 @@ def from_raw(raw: dict[str, Tensor], counts: Sequence[int]) -> list[Gaussians]:
 
 
 def _draws(
-    objects: Sequence[Prepared], stage: int, recipe: FitRecipe, rasterise: Rasterise
+    objects: Sequence[Prepared], stage: int, recipe: FitRecipe, rasterize: Rasterize
 ) -> Iterator[Callable[..., tuple[Tensor, Tensor]]]:
     """Draws the views of a stage by which the Gaussians of each object are compared, one by one, without bands."""
     cameras, device = [each.cameras[stage] for each in objects], objects[0].held_out.device
@@ -125,7 +203,7 @@ def _draws(
             for name in ("viewmats", "Ks")
         )
         last = (viewmats, Ks, cameras[0].width, cameras[0].height, white, recipe.antialiased, 0, low_pass)
-        yield lambda *scene, last=last: rasterise(*scene, *last)
+        yield lambda *scene, last=last: rasterize(*scene, *last)
 
 
 def _relocate(

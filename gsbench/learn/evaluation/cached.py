@@ -89,15 +89,25 @@ def train_once(
     if folder is not None and (folder / CONFIG).exists():
         net, about = _load(job, training, folder)
         return net.to(job.device), about
-    if job.checkpoints is not None and (others := training.by_other_code(job.checkpoints)) and job.watch.notice:
+    if job.checkpoints is not None and (others := training.by_other_code(job.checkpoints)) and job.callbacks.note:
         more = f" and {len(others) - 1} more" if len(others) > 1 else ""
-        job.watch.notice(f"{others[0]}{more} is of other code than this, and stays; trained anew, into {folder}.")
+        job.callbacks.note(f"{others[0]}{more} is of other code than this, and stays; trained anew, into {folder}.")
     given = objects()
     torch.manual_seed(training.seed)
     net = build(given).to(job.device)
     unfinished = folder and _unfinished(folder)
-    told, code, precision = job.watch.progress, training.code, job.precision
-    trained = train(net, given, training.by, training.seed, job.device, unfinished, told, code, precision)
+    trained = train(
+        net,
+        given,
+        training.by,
+        training.seed,
+        job.device,
+        unfinished,
+        job.callbacks.progress,
+        training.code,
+        job.precision,
+        job.callbacks.epoch,
+    )
     about = Checkpoint(
         recipe=training.recipe,
         tasks=training.tasks,
@@ -130,7 +140,7 @@ def _load(job: Job, training: Training, folder: Path) -> tuple[nn.Module, Checkp
         raise InputError(f"{error}; remove {folder} to train anew") from None
     if not training.is_that_of(about):
         raise InputError(f"{folder}: of another recipe, code, seed, data set or encoder, remove it to train anew")
-    if job.watch.notice:
+    if job.callbacks.note:
         what = "encoder" if job.pairs is not None and training.encoder is None else "model"
-        job.watch.notice(f"reused the {what} in {folder}, trained for {about.epochs} epochs.")
+        job.callbacks.note(f"reused the {what} in {folder}, trained for {about.epochs} epochs.")
     return net, about

@@ -13,11 +13,11 @@ from gsbench.reconstruct.hull import cpu
 from gsbench.reconstruct.hull.recipe import FitRecipe
 from gsbench.reconstruct.hull.visual_hull import hull_gaussians
 from gsbench.reconstruct.targets import Fitted, from_frame, target_planes, to_frame, unit_frame
-from gsbench.render.splats import colour_planes
+from gsbench.render.splats import color_planes
 
 
 def fit(views: Views, recipe: FitRecipe | ClassicRecipe, seed: int, held_out: Views, device: str = "cpu") -> Fitted:
-    """Optimises Gaussians until they look like `views`; `held_out` serves to score them and nothing else.
+    """Optimizes Gaussians until they look like `views`; `held_out` serves to score them and nothing else.
 
     Nothing but the views is used: Gaussians start on their visual hull, or from random points where the recipe is a
     `ClassicRecipe`. On CPU the result is bit-identical for a seed; what holds on CUDA says
@@ -52,29 +52,29 @@ def fit_many(
     unit_views = [to_frame(each, *frame) for each, frame in zip(views, frames, strict=True)]
     rngs = [np.random.default_rng(seed) for seed in seeds]
     if isinstance(recipe, FitRecipe):
-        optimised = [_from_hull(each, recipe, rng) for each, rng in zip(unit_views, rngs, strict=True)]
+        optimized = [_from_hull(each, recipe, rng) for each, rng in zip(unit_views, rngs, strict=True)]
     else:
-        optimise = _classic_on(device)
-        optimised = [optimise(each, recipe, rng) for each, rng in zip(unit_views, rngs, strict=True)]
-    placed = [from_frame(gaussians, *frame) for gaussians, frame in zip(optimised, frames, strict=True)]
+        optimize = _classic_on(device)
+        optimized = [optimize(each, recipe, rng) for each, rng in zip(unit_views, rngs, strict=True)]
+    placed = [from_frame(gaussians, *frame) for gaussians, frame in zip(optimized, frames, strict=True)]
     return [_score(gaussians, each, recipe, device) for gaussians, each in zip(placed, held_out, strict=True)]
 
 
 def _from_hull(views: Views, recipe: FitRecipe, rng: np.random.Generator) -> Gaussians:
-    return cpu.optimise(hull_gaussians(views, recipe, rng), views, recipe, rng)
+    return cpu.optimize(hull_gaussians(views, recipe, rng), views, recipe, rng)
 
 
 def _classic_on(device: str) -> Callable[[Views, ClassicRecipe, np.random.Generator], Gaussians]:
     if device == "cpu":
-        return classic_cpu.optimise
+        return classic_cpu.optimize
     from gsbench.reconstruct.classic import cuda as classic_cuda  # here, since it loads torch
 
-    return classic_cuda.optimise
+    return classic_cuda.optimize
 
 
 def _score(gaussians: Gaussians, held_out: Views, recipe: FitRecipe | ClassicRecipe, device: str) -> Fitted:
     """View by view, so that at 800 pixels no more than one image is held as floats."""
-    images = colour_planes(gaussians, held_out.cameras, recipe.antialiased, device)
+    images = color_planes(gaussians, held_out.cameras, recipe.antialiased, device)
     scores = []
     for target, image in zip(target_planes(held_out, held_out.cameras.width), images, strict=True):
         expected, seen = target[:3] * np.float32(1 / 255), np.clip(image, 0, 1)
