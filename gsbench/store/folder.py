@@ -10,7 +10,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,10 +46,11 @@ _REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """An open data folder: where it lies and what its manifest says."""
+    """An open data folder: where it lies and what its manifest says; labels are read once."""
 
     path: Path
     manifest: Manifest
+    _labels: dict[str, dict[str, str]] = field(default_factory=dict, repr=False, compare=False)
 
 
 def open_folder(path: Path) -> Folder:
@@ -344,7 +345,9 @@ def read_labels(folder: Folder, split: str) -> dict[str, str]:
     Raises:
         InputError: no such split, or a shard that is not the manifest's.
     """
-    return _labels(folder, next(iter(folder.manifest.counts)), split)
+    if split not in folder._labels:
+        folder._labels[split] = _labels(folder, next(iter(folder.manifest.counts)), split)
+    return dict(folder._labels[split])
 
 
 def _labels(folder: Folder, config: str, split: str) -> dict[str, str]:
