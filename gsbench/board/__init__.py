@@ -12,7 +12,7 @@ from gsbench.board.submission import submit
 from gsbench.board.summary import summary
 from gsbench.board.table import make_rows, markdown
 from gsbench.board.truth import Truth, load_truth, make_truth, truth_path
-from gsbench.core.files import write_atomic
+from gsbench.core.files import ABANDONED_SECONDS, write_atomic
 from gsbench.core.parsing import InputError, read_bytes
 
 __all__ = [
@@ -31,9 +31,6 @@ START, END = "<!-- leaderboard:start -->", "<!-- leaderboard:end -->"
 
 MAX_BYTES = 100_000_000
 """Of a table or README that is read."""
-
-_UNFINISHED_SECONDS = 3600
-"""No file of a board takes so long to write: what is older was left by a process that was killed."""
 
 _BLANKS = {" ": "space", "\t": "tab", "\r": "carriage return"}
 
@@ -66,7 +63,7 @@ def publish(board: Path, readme: Path) -> list[Path]:
 
 def _remove_old(unfinished: list[Path]) -> None:
     for path in unfinished:
-        if time.time() - path.lstat().st_mtime > _UNFINISHED_SECONDS:
+        if time.time() - path.lstat().st_mtime > ABANDONED_SECONDS:
             path.unlink()
 
 

@@ -4,7 +4,6 @@ import base64
 import hashlib
 import importlib.resources
 import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from gsbench.board.entries import Entry, correct_objects, load_entries, row_of
 from gsbench.board.errors import Errors, errors, missed_by_rows
 from gsbench.board.table import Row, accuracy_without, describe_input, describe_labels, describe_pretext, make_rows
 from gsbench.board.truth import Truth
-from gsbench.core.files import TEMPORARY_PREFIX
+from gsbench.core.files import temporary_folder
 from gsbench.core.metrics import mean_and_std
 from gsbench.core.parsing import InputError
 from gsbench.core.results import Result, load_result
@@ -56,13 +55,13 @@ def write_site(board: Path, folder: Path, provenance: Mapping[Path, Standing] | 
         raise InputError(f"{folder}: holds other things (must be new, empty, or a site that was written before)")
     datasets = [_gather(truth, entries) for truth, entries in load_entries(board)]
     folder.parent.mkdir(parents=True, exist_ok=True)
-    made = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=folder.parent))
+    made = temporary_folder(folder.parent)
     try:
         count = _write_pages(datasets, board, made, provenance or {})
         made.chmod(0o755)
         old = folder.exists()
         if old:
-            aside = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=folder.parent))
+            aside = temporary_folder(folder.parent)
             folder.rename(aside / "old")
         made.rename(folder)
         if old:

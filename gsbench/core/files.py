@@ -5,6 +5,7 @@ import errno
 import functools
 import os
 import secrets
+import shutil
 import stat
 import time
 from collections.abc import Iterator
@@ -13,7 +14,8 @@ from pathlib import Path
 TEMPORARY_PREFIX = ".unfinished-"
 """Begins the name of a file that is being written; what a killed process leaves can be told by it and removed."""
 _RANDOM_DIGITS = 16
-_ABANDONED_SECONDS = 24 * 3600
+ABANDONED_SECONDS = 3600
+"""Nothing takes so long to write: what is older was left by a process that was killed."""
 
 
 def write_atomic(path: Path, data: bytes) -> None:
@@ -42,7 +44,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     try:
         before = _replaceable(target)
         target.parent.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(target.parent)
+        remove_leftovers(target.parent)
         handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666 if before is None else 0o600)
         with os.fdopen(handle, "rb") as file:
             yield temporary
@@ -81,10 +83,26 @@ def _take_after(path: Path, other: os.stat_result) -> None:
     path.chmod(stat.S_IMODE(other.st_mode) & 0o777)
 
 
+def temporary_folder(parent: Path) -> Path:
+    """A new folder in `parent`, to be filled and renamed; a killed process's is removed as its files are.
+
+    Raises:
+        OSError: `parent` cannot be written.
+    """
+    remove_leftovers(parent)
+    folder = parent / f"{TEMPORARY_PREFIX}{secrets.token_hex(_RANDOM_DIGITS // 2)}"
+    folder.mkdir(mode=0o700)
+    return folder
+
+
 @functools.cache
-def _remove_leftovers(folder: Path) -> None:
-    """Removes the temporary files of processes that were killed: those that nobody has written to for a day."""
+def remove_leftovers(folder: Path) -> None:
+    """Removes temporary files and folders of killed processes: those that nobody has written to for an hour."""
     for path in folder.glob(f"{TEMPORARY_PREFIX}{'[0-9a-f]' * _RANDOM_DIGITS}*"):
         with contextlib.suppress(OSError):
-            if path.is_file() and time.time() - path.lstat().st_mtime > _ABANDONED_SECONDS:
+            if time.time() - path.lstat().st_mtime <= ABANDONED_SECONDS:
+                continue
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
                 path.unlink()

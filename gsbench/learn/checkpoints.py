@@ -12,7 +12,6 @@ import json
 import math
 import re
 import shutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from gsbench.core.baseline import build_model, find_recipe, shipped_recipes
-from gsbench.core.files import TEMPORARY_PREFIX, write_atomic
+from gsbench.core.files import temporary_folder, write_atomic
 from gsbench.core.parsing import InputError, parse, read_versioned
 from gsbench.core.recipe import Recipe
 from gsbench.core.tasks import Task
@@ -144,7 +143,7 @@ def _place(folder: Path, files: dict[str, bytes]) -> bool:
         if any(folder.iterdir()):
             return False
     folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=TEMPORARY_PREFIX))
+    temporary = temporary_folder(folder.parent)
     try:
         for name, data in files.items():
             write_atomic(temporary / name, data)

@@ -1,6 +1,7 @@
 """The arithmetic in which models are trained and scored: one on every CPU, whatever it multiplies natively."""
 
 import contextlib
+import os
 from collections.abc import Iterator
 from typing import Literal, get_args
 
@@ -24,6 +25,13 @@ def exact_float32() -> Iterator[None]:
     finally:
         torch.set_float32_matmul_precision(matmul)
         torch.backends.cudnn.allow_tf32 = cudnn
+
+
+def check_arithmetic() -> None:
+    """Raises an InputError where oneDNN was told to multiply float32 numbers as others, whatever torch asks for."""
+    for name in ("ONEDNN_DEFAULT_FPMATH_MODE", "DNNL_DEFAULT_FPMATH_MODE"):
+        if (mode := os.environ.get(name, "STRICT")).upper() != "STRICT":
+            raise InputError(f"{name} is {mode}: products of float32 would be others' (must be STRICT, or not set)")
 
 
 def resolve_precision(precision: str, device: torch.device) -> Precision:

@@ -53,6 +53,7 @@ def train(
     code: str = "",
     precision: Precision | None = None,
     epoch_done: EpochDone | None = None,
+    key: str = "train",
 ) -> Trained:
     """Trains a model in place, by the recipe's `pretraining` and then its `train`; the last weights stay.
 
@@ -75,6 +76,7 @@ def train(
         code: hash of the code that decides the weights, so that a checkpoint by other code is not gone on from.
         precision: of the products; None is each schedule's own, see `resolve_precision`.
         epoch_done: called after each epoch.
+        key: of the last schedule in the recipe's file, for messages.
 
     Raises:
         InputError: the objects give no pairs where the recipe asks for them, the model's loss raises or is no scalar,
@@ -82,7 +84,7 @@ def train(
             does not fit into memory or is one sample that batch norm does not take, a schedule's `views_per_sample`
             does not divide the number of views, or the checkpoint is of another run.
     """
-    stages = _stages(recipe, objects)
+    stages = _stages(recipe, objects, key)
     steps = sum(stage.how.epochs * stage.batches for stage in stages)
     run = _Run(model, recipe, seed, device, progress, steps, precision)
     used = training_precision(recipe, device, precision)
@@ -144,13 +146,13 @@ class _Run:
     precision: Precision | None
 
 
-def _stages(recipe: Recipe, objects: Objects) -> list[_Stage]:
+def _stages(recipe: Recipe, objects: Objects, last: str) -> list[_Stage]:
     if recipe.supervision == "pairs":
         check_pairs(objects)
     stages: list[_Stage] = []
     epoch = step = 0
     named = [(f"pretraining[{number}]", how) for number, how in enumerate(recipe.pretraining)]
-    for key, how in (*named, ("train", recipe.train)):
+    for key, how in (*named, (last, recipe.train)):
         samples = objects if how.views_per_sample is None else objects.split_views(how.views_per_sample)
         stages.append(_Stage(key, how, samples, epoch, step))
         epoch, step = stages[-1].end_epoch, step + how.epochs * stages[-1].batches

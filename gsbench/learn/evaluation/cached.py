@@ -107,6 +107,7 @@ def train_once(
         training.code,
         job.precision,
         job.callbacks.epoch,
+        "train" if training.encoder is None else "finetune",
     )
     about = Checkpoint(
         recipe=training.recipe,

@@ -31,7 +31,7 @@ from gsbench.learn.evaluation.job import (
 from gsbench.learn.evaluation.machine import PeakMemory, choose_device, run_info
 from gsbench.learn.evaluation.pretext import Encoder, plan, pretext_training, pretrain
 from gsbench.learn.evaluation.protocols import Scored, find_reported, finetune, probe, supervised
-from gsbench.learn.precision import Precision, training_precision
+from gsbench.learn.precision import Precision, check_arithmetic, training_precision
 from gsbench.learn.probe import check_classes
 from gsbench.store.folder import Folder, default_data, open_folder, read_labels, resolve
 from gsbench.store.origin import published_name
@@ -160,6 +160,7 @@ def _make_job(
     callbacks: Callbacks,
 ) -> Job:
     check_seeds(seeds)
+    check_arithmetic()
     recipe, path = find_recipe(model)
     folder = open_folder(resolve(data, revision, notify=callbacks.note or warnings.warn))
     inputs: tuple[str, ...] = load_class(recipe, path).inputs  # type: ignore[attr-defined]

@@ -1,5 +1,7 @@
 """What an evaluation refuses: of its arguments before it trains, and of models that fail in it."""
 
+from pathlib import Path
+
 import pytest
 
 from gsbench.core.baseline import find_recipe, load_class
@@ -71,6 +73,21 @@ def test_the_default_data_set_is_told_where_it_is_the_mini(recipe, monkeypatch):
     with pytest.raises(InputError, match="nowhere"):
         evaluate(recipe, callbacks=Callbacks(note=told.append))
     assert told == ["using the embedded one."]
+
+
+@pytest.mark.parametrize("name", ["ONEDNN_DEFAULT_FPMATH_MODE", "DNNL_DEFAULT_FPMATH_MODE"])
+def test_another_arithmetic_of_the_library_is_refused(recipe, data, monkeypatch, name):
+    monkeypatch.setenv(name, "BF16")
+    with pytest.raises(InputError, match=rf"{name} is BF16: .* \(must be STRICT, or not set\)"):
+        evaluate(recipe, data)
+
+
+def test_a_fine_tuning_that_diverges_names_its_own_schedule(recipe, data):
+    path = Path(recipe)
+    head, finetune, rest = path.read_text().partition("[finetune]")
+    path.write_text(head + finetune + rest.replace("lr = 0.02", "lr = 1e38", 1))
+    with pytest.raises(InputError, match=r"a lower finetune\.lr than 1e\+38 may help"):
+        evaluate(recipe, data, protocol="finetune", num_points=16)
 
 
 def test_pairs_of_one_view(run):
