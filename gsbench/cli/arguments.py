@@ -41,6 +41,21 @@ def cell_list(text: str) -> tuple[int, ...]:
     return tuple(sorted(numbers))
 
 
+WIDTHS = {"column": 3.25, "text": 6.75}
+"""Inches of a column and of the text of a page, in the styles of the field's conferences."""
+
+
+def figure_width(text: str) -> float:
+    """The width of a figure in inches: a number, `column` or `text`."""
+    try:
+        width = WIDTHS.get(text) or float(text)
+    except ValueError:
+        width = 0.0
+    if not 1 <= width <= 50:
+        raise argparse.ArgumentTypeError(f"{text!r} is not allowed (must be 1 to 50 inches, {' or '.join(WIDTHS)})")
+    return width
+
+
 def mesh_folder(text: str) -> Path:
     """A folder of meshes; the names of data sets mean those everywhere."""
     from gsbench.store.folder import NAMES

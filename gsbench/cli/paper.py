@@ -7,7 +7,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gsbench.cli.arguments import cell_list, positive_int, seed_list
+from gsbench.cli.arguments import WIDTHS, cell_list, figure_width, positive_int, seed_list
 from gsbench.cli.messages import note, progress_line
 from gsbench.cli.progress import Epochs, progress_bar
 from gsbench.core.parsing import InputError
@@ -42,6 +42,12 @@ def add_figures(commands: Any) -> None:
     add("--object", metavar="ID", help="(default: of the class that the published figure shows, of median PSNR)")
     add("--encoder", metavar="DIR|NAME", help="of figure7: a checkpoint, or a recipe of pairs (default: ssl-pointnet)")
     add("--checkpoints", type=Path, default=CHECKPOINTS, metavar="DIR", help=f"of encoders (default: {CHECKPOINTS})")
+    add(
+        "--width",
+        type=figure_width,
+        metavar="INCHES|column|text",
+        help=f"of each figure; a column has {WIDTHS['column']}, a page's text {WIDTHS['text']} (default: its own)",
+    )
     add("--out", type=Path, default=FIGURES, metavar="DIR", help=f"where the files go (default: {FIGURES})")
     add("--json", action="store_true", help="print paths and captions as JSON")
     figures.set_defaults(run=_figures)
@@ -68,15 +74,15 @@ def _figures(args: argparse.Namespace) -> int:
             sheet = draw_embedding(path, Settings("short", (0,), None, args.checkpoints), args.encoder)
         else:
             sheet = draw_object(name, folder, args.object)
-        drawn.append(save_figure(sheet, args.out / f"{name}{suffix}", args.json))
+        drawn.append(save_figure(sheet, args.out / f"{name}{suffix}", args.json, args.width))
     if args.json:
         print(json.dumps(drawn, indent=1))
     return 0
 
 
-def save_figure(sheet: "Sheet", path: Path, as_json: bool) -> dict[str, str]:
+def save_figure(sheet: "Sheet", path: Path, as_json: bool, width: float | None = None) -> dict[str, str]:
     """Saves a figure and says where, unless its record is printed later."""
-    sheet.save(path)
+    sheet.save(path, width)
     if not as_json:
         print(f"{path}: {sheet.caption}")
     return {"figure": path.stem, "path": str(path), "caption": sheet.caption}

@@ -1,6 +1,6 @@
 """The project's data types, and with them every convention: frame, units, activation, axis and quaternion order.
 
-World frame: z up as in ModelNet, the object centerd at the origin and inside the unit sphere, normalized by the
+World frame: z up as in ModelNet, the object centered at the origin and inside the unit sphere, normalized by the
 vertices that faces use. Host data (`Mesh`, `Cameras`, `Views`, `Gaussians`) is numpy; a `Batch` holds torch tensors.
 The annotations accept any array with the stated shape and dtype, so that this module imports neither.
 """

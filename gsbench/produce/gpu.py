@@ -21,7 +21,7 @@ from gsbench.core.types import Gaussians, Views
 from gsbench.meshes.split import MeshFile
 from gsbench.produce.engine import Engine, Lost, Task
 from gsbench.produce.made import fitted_path, nothing_compiled, reason_of
-from gsbench.produce.objects import draw_views, seed_of
+from gsbench.produce.objects import draw_fit_views, seed_of
 from gsbench.produce.preset import Preset
 from gsbench.reconstruct import ClassicRecipe, FitRecipe, Fitted, fit
 from gsbench.store.schema import GAUSSIAN_COLUMNS
@@ -101,7 +101,7 @@ def draw(file: MeshFile, recipe: Preset) -> Drawn:
     """
     with nothing_compiled():
         try:
-            views, between = draw_views(file, recipe)
+            views, between = draw_fit_views(file, recipe)
         except (InputError, OSError):  # the object will be set aside for it when it is made
             return Drawn(file, None, None, "not drawn")
     return Drawn(file, views, between[:1])

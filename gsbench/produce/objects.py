@@ -134,7 +134,7 @@ def prepare(file: MeshFile, recipe: Preset) -> Prepared:
     return Prepared(seed, points, normals, views, between, kept, kept_novel)
 
 
-def draw_views(file: MeshFile, recipe: Preset) -> tuple[Views, Views]:
+def draw_fit_views(file: MeshFile, recipe: Preset) -> tuple[Views, Views]:
     """The views that an object is fitted to, and those from between them, as in `Prepared`; raises as `prepare`."""
     return _draw(normalize(load_mesh(file.path)), recipe)
 

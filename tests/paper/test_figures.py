@@ -78,7 +78,7 @@ def overlaps(sheet: Sheet) -> list[tuple[str, ...]]:
 
 @pytest.mark.parametrize("name", OF_DATA)
 def test_no_words_overlap_or_leave_the_page(sheets, name):
-    assert len(words_of(sheets[name])) > 5
+    assert len(words_of(sheets[name])) >= 5
     assert overlaps(sheets[name]) == []
 
 
@@ -89,7 +89,19 @@ def test_equal_figures_are_equal_bytes(folder, tmp_path, suffix):
     content = (tmp_path / f"first{suffix}").read_bytes()
     assert content == (tmp_path / f"again{suffix}").read_bytes()
     assert {".png": b"\x89PNG", ".pdf": b"%PDF", ".svg": b"<?xml"}[suffix] == content[: 5 if suffix == ".svg" else 4]
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted((f"first{suffix}", f"again{suffix}"))
+    files = {f"{name}{end}" for name in ("first", "again") for end in (suffix, ".txt", ".tex")}
+    assert {path.name for path in tmp_path.iterdir()} == files
+
+
+def test_the_caption_stands_beside_the_figure_as_text_and_as_latex(sheets, tmp_path):
+    sheets["figure2"].save(tmp_path / "figure2.png", width=3.25)
+    caption = (tmp_path / "figure2.txt").read_text().strip()
+    assert caption == sheets["figure2"].caption
+    latex = (tmp_path / "figure2.tex").read_text()
+    assert r"\includegraphics[width=3.25in]{figure2.png}" in latex
+    assert caption.replace("_", r"\_").replace("%", r"\%")[:40] in latex
+    with Image.open(tmp_path / "figure2.png") as image:
+        assert image.width == 975, "3.25 inches of 300 dots"
 
 
 def test_the_typical_object_is_the_median(folder):

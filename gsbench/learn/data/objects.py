@@ -18,7 +18,7 @@ class Objects:
     Attributes:
         ids: `n` object ids, sorted.
         labels: `[n]` int64 class indices.
-        points: `[n p c]` float32, channels as in `Batch`; positions are centerd and inside the unit sphere.
+        points: `[n p c]` float32, channels as in `Batch`; positions are centered and inside the unit sphere.
         mask: `[n p]` bool, False on padding.
         images: `[n v 3 h w]` uint8, sRGB over white; of a pixel, the three channels lie side by side in memory, which
             is the order that convolutions are fastest in. Where views are split, `[n / samples_each v 3 h w]`.

@@ -54,7 +54,7 @@ def open_objects(
     """Reads the objects of a task: of `train` those of its regime, of `test` all.
 
     An object gives the first `num_points` of its furthest-point order, or as many drawn uniformly without replacement,
-    the same ones each time. Those are centerd on their mean and scaled into the unit sphere; a Gaussian's log-scales
+    the same ones each time. Those are centered on their mean and scaled into the unit sphere; a Gaussian's log-scales
     move with them, by minus the log of the radius, and its quaternion takes the sign with w >= 0. An object with fewer
     points is padded. Of images it gives `num_views`, evenly spaced along the rig; only test images may be of other
     cameras than those that Gaussians were fitted to.

@@ -92,7 +92,7 @@ def tilt(solid: Mesh, degrees: float, y: float, z: float) -> Mesh:
 
 
 def block(x: float, y: float, z: float, width: float, depth: float, height: float) -> Mesh:
-    """A box centerd at (x, y) that stands at height `z`."""
+    """A box centered at (x, y) that stands at height `z`."""
     corners = np.array([[-1, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0]]) * [width / 2, depth / 2, 0]
     return loft([shift(corners, x, y, z), shift(corners, x, y, z + height)])
 
@@ -112,7 +112,7 @@ def stack_rings(ring: Ring, levels: Sequence[tuple[float, float]]) -> list[Ring]
 
 
 def cushion(x: float, y: float, z: float, width: float, depth: float, height: float, roundness: float = 0.2) -> Mesh:
-    """A box with rounded edges, centerd at (x, y), standing at `z`; `roundness` is relative to the height."""
+    """A box with rounded edges, centered at (x, y), standing at `z`; `roundness` is relative to the height."""
     inset = roundness * height
     outer = outline(width, depth, 7.0)
     inner = outline(max(width - 2 * inset, 0.1 * width), max(depth - 2 * inset, 0.1 * depth), 7.0)

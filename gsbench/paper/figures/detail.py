@@ -144,7 +144,7 @@ def draw_detail(folder: Folder, object_id: str | None) -> Sheet:
         (3.25, "where they crowd", gaussians),
         (5.4, f"the same, {TIMES} {_SHRINK:g}", shrunk(gaussians, _SHRINK)),
     ):
-        panel = sheet.image((left, 0.35, 2.05), to_pixels(picture(drawn, zoom)), title, smooth=True)
+        panel = sheet.image((left, 0.3, 2.05), to_pixels(picture(drawn, zoom)), title, smooth=True)
         _ring(panel, crowd, zoom, (0, 0))
     return sheet
 

@@ -1,4 +1,4 @@
-"""A page to draw on: panels laid out in inches, the caption below them, saved alike on every machine."""
+"""A page to draw on: panels laid out in inches, the caption in files beside it, saved alike on every machine."""
 
 import importlib
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from gsbench.core.files import atomic_path
+from gsbench.core.files import atomic_path, write_atomic
 from gsbench.core.parsing import InputError
 from gsbench.core.types import Array
 from gsbench.paper.figures import SUFFIXES
@@ -29,7 +29,6 @@ _STYLE: Any = {
     "svg.hashsalt": "gsbench",  # equal figures are equal bytes
 }
 _UNDATED: dict[str, dict[str, Any]] = {".png": {}, ".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
-_CAPTION_SIZE, _LINE, _MARGIN = 7.5, 0.145, 0.1
 _DPI = 300
 
 
@@ -47,22 +46,19 @@ class Sheet:
 
     Attributes:
         figure: matplotlib's.
-        caption: the words below the panels.
+        caption: what the panels show, for the files beside the figure.
     """
 
     def __init__(self, width: float, height: float, caption: str):
-        """Begins a sheet of panels `height` high, below which the caption stands."""
+        """Begins a sheet of this size in inches."""
         from matplotlib import rc_context
         from matplotlib.figure import Figure
 
         self.caption = caption
         self._style = rc_context
-        lines = _wrapped(caption, width - 2 * _MARGIN)
-        self._width, self._height = width, height + 0.18 + _LINE * len(lines)
+        self._width, self._height = width, height
         with rc_context(_STYLE):
             self.figure = Figure(figsize=(self._width, self._height), dpi=_DPI)
-            for number, line in enumerate(lines):
-                self.text(_MARGIN, height + 0.14 + _LINE * number, line, size=_CAPTION_SIZE, va="baseline")
 
     def axes(self, left: float, top: float, width: float, height: float, title: str = "") -> Any:
         """An empty panel."""
@@ -104,7 +100,7 @@ class Sheet:
             self.figure.text(left / self._width, 1 - top / self._height, words, parse_math=False, **settings)
 
     def legend(self, top: float, styles: Sequence[dict[str, Any]], names: Sequence[str], columns: int) -> None:
-        """Names of markers in rows, centerd below a height of the page."""
+        """Names of markers in rows, centered below a height of the page."""
         from matplotlib.lines import Line2D
 
         handles = [Line2D([], [], **{**style, "markersize": 5}) for style in styles]
@@ -130,30 +126,43 @@ class Sheet:
             bar.outline.set_linewidth(0.6)
         return bar
 
-    def save(self, path: Path) -> None:
-        """Writes the sheet in the format that the path's suffix names, atomically.
+    def save(self, path: Path, width: float | None = None) -> None:
+        """Writes the sheet in the format that the path's suffix names, and its caption beside it, as text and as LaTeX.
+
+        Args:
+            path: of the figure; the caption's files have its name and end in `.txt` and `.tex`.
+            width: in inches; None is the width that it was laid out for. Letters keep their size.
 
         Raises:
-            OSError: the folder cannot be written or the disk is full; `path` is then as it was.
+            OSError: the folder cannot be written or the disk is full; the file in question is then as it was.
         """
         suffix = path.suffix
         assert suffix in SUFFIXES, f"{suffix} is checked before a sheet is drawn"
+        chosen = width or self._width
+        self.figure.set_size_inches(chosen, self._height * chosen / self._width)
         with atomic_path(path) as temporary, self._style(_STYLE):
             self.figure.savefig(temporary, format=suffix[1:], metadata=_UNDATED[suffix])
+        write_atomic(path.with_suffix(".txt"), f"{self.caption}\n".encode())
+        write_atomic(path.with_suffix(".tex"), _as_latex(path, self.caption, chosen).encode())
 
 
-def _wrapped(words: str, width: float) -> list[str]:
-    """The caption in lines of at most `width` inches."""
-    from matplotlib.font_manager import FontProperties
-    from matplotlib.textpath import text_to_path
+_LATEX = {
+    **{letter: f"\\{letter}" for letter in "&%$#_{}"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    TIMES: r"$\times$",
+}
 
-    font = FontProperties(family=_STYLE["font.family"], size=_CAPTION_SIZE)
-    lines: list[str] = []
-    for word in words.split():
-        longer = f"{lines[-1]} {word}" if lines else word
-        fits = text_to_path.get_text_width_height_descent(longer, font, ismath=False)[0] <= 72 * width
-        lines = [*lines[:-1], longer] if fits or not lines else [*lines, word]
-    return lines
+
+def _as_latex(path: Path, caption: str, width: float) -> str:
+    """A figure environment with the caption; the figure is looked for beside the document."""
+    words = "".join(_LATEX.get(letter, letter) for letter in caption)
+    return (
+        "\\begin{figure}\n  \\centering\n"
+        f"  \\includegraphics[width={width:g}in]{{{path.name}}}\n  \\caption{{{words}}}\n"
+        f"  \\label{{fig:{path.stem}}}\n\\end{{figure}}\n"
+    )
 
 
 def to_pixels(rgb: Float[Array, "h w 3"]) -> UInt8[Array, "h w 3"]:
