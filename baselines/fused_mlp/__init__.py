@@ -27,8 +27,8 @@ from gsbench.core.types import Batch
 
 
 @dataclass(frozen=True, slots=True)
-class Pairs:
-    """Pairs of a point and a center, center after center.
+class NeighborPairs:
+    """NeighborPairs of a point and a center, center after center.
 
     Attributes:
         point: `[e]` int64 rows of points.
@@ -128,7 +128,12 @@ def linear(
 
 
 def difference(
-    at_points: Tensor, at_centers: Tensor, pairs: Pairs, layer: nn.Linear, norm: nn.BatchNorm1d, dtype: torch.dtype
+    at_points: Tensor,
+    at_centers: Tensor,
+    pairs: NeighborPairs,
+    layer: nn.Linear,
+    norm: nn.BatchNorm1d,
+    dtype: torch.dtype,
 ) -> Rows:
     """A first layer over pairs of a point and a center, W (x_j - c_i, f_j) = W (x_j, f_j) - W_x c_i.
 
@@ -156,6 +161,6 @@ def pool(rows: Rows, layer: nn.Linear, norm: nn.BatchNorm1d, starts: Tensor) -> 
     # The largest of a falling function is that of the smallest: turn the channels whose scale is negative.
     sign = torch.where(norm.weight.detach() < 0, -1.0, 1.0)
     weight = layer.weight * sign[:, None]
-    top, mean, var = autograd.Pool.apply(rows.z, rows.scale, rows.shift, weight, starts, rows.dtype)
+    top, mean, var = autograd.MaxPool.apply(rows.z, rows.scale, rows.shift, weight, starts, rows.dtype)
     scale, shift = affine(norm, layer.bias, mean * sign, var, len(rows.z))
     return top * (scale * sign) + shift

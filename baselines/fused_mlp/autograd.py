@@ -117,7 +117,7 @@ class Difference(torch.autograd.Function):
         return da, db, None, None
 
 
-class Pool(torch.autograd.Function):
+class MaxPool(torch.autograd.Function):
     """z -> (largest of h W^T in each set, its mean over all rows, its variance) with h = relu(z * scale + shift)."""
 
     @staticmethod

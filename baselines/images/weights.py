@@ -78,7 +78,7 @@ def _may_miss(name: str, classifier: str | None) -> bool:
 def _read(source: str) -> dict[str, Tensor]:
     import safetensors.torch
 
-    path = _download(source) if source.startswith(HUB) else Path(source)
+    path = _fetch_weights(source) if source.startswith(HUB) else Path(source)
     try:
         return safetensors.torch.load_file(path)
     except OSError as error:
@@ -87,7 +87,7 @@ def _read(source: str) -> dict[str, Tensor]:
         raise InputError(f"{source}: no safetensors ({error})") from None
 
 
-def _download(source: str) -> Path:
+def _fetch_weights(source: str) -> Path:
     import huggingface_hub  # takes .1 s
 
     repo = source.removeprefix(HUB)

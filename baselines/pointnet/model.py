@@ -60,7 +60,7 @@ class _Transform(nn.Module):
         return self.head(features).view(-1, self.size, self.size) + torch.eye(self.size, device=features.device)
 
 
-class Encoder(nn.Module):
+class PointNetEncoder(nn.Module):
     """PointNet up to its pooled features, with both transforms.
 
     Args:
@@ -109,7 +109,7 @@ class Vanilla(nn.Module):
             return self.trunk.rest(self.trunk.first(Rows(points, dtype), offsets), offsets)
 
 
-class PointNet(Encoder):
+class PointNet(PointNetEncoder):
     """PointNet's classifier.
 
     Args:

@@ -56,7 +56,7 @@ GROUPINGS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Points:
+class PointSets:
     """The sets at one level: positions `[r 3]`, features `[r c]` or None, and where each set begins."""
 
     positions: Tensor
@@ -74,7 +74,7 @@ class _Perceptron(nn.Module):
         self.norms = nn.ModuleList(nn.BatchNorm1d(width) for width in widths)
 
     def around(
-        self, points: Points, centers: Tensor, starts: Sequence[int], scale: Scale, dtype: torch.dtype
+        self, points: PointSets, centers: Tensor, starts: Sequence[int], scale: Scale, dtype: torch.dtype
     ) -> Tensor:
         """Features `[m o]` of the neighborhoods around `centers` (rows of `points`)."""
         pairs = find_neighbors(points.positions, points.offsets, centers, starts, scale.radius, scale.limit)
@@ -87,7 +87,7 @@ class _Perceptron(nn.Module):
             rows = linear(rows, layer, norm, ())
         return pool(rows, self.layers[-1], self.norms[-1], pairs.starts).relu()
 
-    def over_all(self, points: Points, dtype: torch.dtype) -> Tensor:
+    def over_all(self, points: PointSets, dtype: torch.dtype) -> Tensor:
         """Features `[s o]` of whole sets."""
         rows = Rows(_channels(points), dtype)
         for layer, norm in zip(self.layers[:-1], self.norms[:-1], strict=True):
@@ -104,16 +104,16 @@ class _Abstraction(nn.Module):
         self.scales = nn.ModuleList(_Perceptron(3 + in_channels, scale.widths) for scale in level.scales)
         self.out_channels = sum(scale.widths[-1] for scale in level.scales)
 
-    def forward(self, points: Points, dtype: torch.dtype) -> Points:
+    def forward(self, points: PointSets, dtype: torch.dtype) -> PointSets:
         centers, starts = choose_centers(points.positions, points.offsets, self.level.centers)
         features = [
             perceptron.around(points, centers, starts, scale, dtype)  # type: ignore[operator]
             for perceptron, scale in zip(self.scales, self.level.scales, strict=True)
         ]
-        return Points(points.positions[centers], torch.cat(features, 1), starts)
+        return PointSets(points.positions[centers], torch.cat(features, 1), starts)
 
 
-class Encoder(nn.Module):
+class PointNet2Encoder(nn.Module):
     """PointNet++ up to the features of the whole set: two set abstractions and one over what is left.
 
     Args:
@@ -140,12 +140,12 @@ class Encoder(nn.Module):
         """The features of the whole set `[b d]`, as many as the last width."""
         rows, offsets = flatten(batch)
         features = rows[:, 3:] if rows.shape[1] > 3 else None
-        points = Points(rows[:, :3].contiguous(), features, offsets)
+        points = PointSets(rows[:, :3].contiguous(), features, offsets)
         with row_dtype(rows.device) as dtype:
             return self.last.over_all(self.second(self.first(points, dtype), dtype), dtype)
 
 
-class PointNet2(Encoder):
+class PointNet2(PointNet2Encoder):
     """PointNet++'s classifier.
 
     Args:
@@ -153,7 +153,7 @@ class PointNet2(Encoder):
         num_classes: number of classes.
         grouping: `ssg`, one neighborhood size a level, or `msg`, three.
         dropout: share of the classifier's features that are dropped after each hidden layer.
-        points_mult: as in `Encoder`.
+        points_mult: as in `PointNet2Encoder`.
     """
 
     inputs: ClassVar[tuple[str, ...]] = ("points", "gaussians")
@@ -180,5 +180,5 @@ class PointNet2(Encoder):
         return self.head(self.embed(batch))
 
 
-def _channels(points: Points) -> Tensor:
+def _channels(points: PointSets) -> Tensor:
     return points.positions if points.features is None else torch.cat([points.positions, points.features], 1)

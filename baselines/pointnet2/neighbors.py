@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from gsbench_baselines.fused_mlp import Pairs
+from gsbench_baselines.fused_mlp import NeighborPairs
 from gsbench_baselines.pointnet2 import kernels
 from torch import Tensor
 
@@ -34,7 +34,7 @@ def choose_centers(positions: Tensor, offsets: Sequence[int], count: int) -> tup
 @torch.no_grad()
 def find_neighbors(
     positions: Tensor, offsets: Sequence[int], centers: Tensor, starts: Sequence[int], radius: float, limit: int
-) -> Pairs:
+) -> NeighborPairs:
     """The first `limit` points of the set, in row order, within `radius` of each center.
 
     The reference fills up smaller neighborhoods with copies of their first point. The maximum does not see them; here
@@ -59,7 +59,7 @@ def find_neighbors(
     every = torch.arange(len(counts), device=counts.device)
     pair_starts = torch.nn.functional.pad(counts.cumsum(0), (1, 0))
     set_starts = pair_starts[torch.tensor(starts, device=counts.device)]
-    return Pairs(neighbors[valid], every.repeat_interleave(counts), pair_starts.cpu(), set_starts)
+    return NeighborPairs(neighbors[valid], every.repeat_interleave(counts), pair_starts.cpu(), set_starts)
 
 
 def _coordinates(positions: Tensor) -> np.ndarray:

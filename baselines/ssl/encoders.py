@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from gsbench_baselines.images.resnet import ResNet18
 from gsbench_baselines.images.views import encode_views
-from gsbench_baselines.pointnet.model import Encoder as PointNet
+from gsbench_baselines.pointnet.model import PointNetEncoder as PointNet
 from gsbench_baselines.pointnet.model import Vanilla
-from gsbench_baselines.pointnet2.model import Encoder as PointNet2
+from gsbench_baselines.pointnet2.model import PointNet2Encoder as PointNet2
 from torch import Tensor, nn
 
 from gsbench.core.parsing import InputError

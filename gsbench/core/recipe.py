@@ -110,7 +110,7 @@ class Augment:
 
 
 @dataclass(frozen=True, slots=True)
-class Points:
+class PointOptions:
     """Which Gaussians reach the model; the default leaves none out.
 
     Attributes:
@@ -124,7 +124,7 @@ class Points:
 
 
 @dataclass(frozen=True, slots=True)
-class Images:
+class ImageOptions:
     """How images reach the model; the defaults augment nothing.
 
     Attributes:
@@ -190,8 +190,8 @@ class ReportedPretext:
 
 _DECISIVE = ("model", "options", "train", "augment")
 _DECISIVE_LATER = {
-    "images": Images(),
-    "points": Points(),
+    "images": ImageOptions(),
+    "points": PointOptions(),
     "pretraining": (),
     "supervision": "labels",
     "pretrained": None,
@@ -230,8 +230,8 @@ class Recipe:
     paper: str
     train: Train
     augment: Augment = field(default_factory=Augment)
-    images: Images = field(default_factory=Images)
-    points: Points = field(default_factory=Points)
+    images: ImageOptions = field(default_factory=ImageOptions)
+    points: PointOptions = field(default_factory=PointOptions)
     pretraining: tuple[Train, ...] = ()
     supervision: Literal["labels", "pairs"] = "labels"
     finetune: Train | None = None

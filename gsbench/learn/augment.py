@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float32, Int64, UInt8
 from torch import Tensor
 
 from gsbench.core.parsing import InputError
-from gsbench.core.recipe import Augment, Images
+from gsbench.core.recipe import Augment, ImageOptions
 from gsbench.core.types import Batch
 
 XYZ, GEO = 3, 10
@@ -108,7 +108,7 @@ _TRIES = 10
 """Crops drawn for an image, of which the first that fits is taken, else the whole image."""
 
 
-def augment_images(batch: Batch, how: Images, generator: torch.Generator) -> Batch:
+def augment_images(batch: Batch, how: ImageOptions, generator: torch.Generator) -> Batch:
     """The batch with each view cropped, resized and mirrored at random; points stay as they are.
 
     A crop is drawn as torchvision's RandomResizedCrop draws it, and resized bilinearly to the size of the images. It is

@@ -225,10 +225,10 @@ def _locate(source: str, revision: str | None) -> tuple[Path, Path]:
         return Path(source) / CONFIG, Path(source) / WEIGHTS
     if not _REPO.fullmatch(source):
         raise InputError(f"{source}: no such folder (allowed: a checkpoint's folder, or ORG/NAME on the Hub)")
-    return _download(source, CONFIG, revision), _download(source, WEIGHTS, revision)
+    return _fetch_file(source, CONFIG, revision), _fetch_file(source, WEIGHTS, revision)
 
 
-def _download(repo: str, file: str, revision: str | None) -> Path:
+def _fetch_file(repo: str, file: str, revision: str | None) -> Path:
     import huggingface_hub  # takes .1 s
 
     try:

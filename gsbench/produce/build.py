@@ -11,8 +11,8 @@ from pathlib import Path
 from gsbench.core.parsing import InputError
 from gsbench.meshes.split import MeshFile, list_meshes
 from gsbench.produce.description import describe
-from gsbench.produce.engine import Engine, Lost, Task
-from gsbench.produce.engines import choose_device, require_alike, start_engine
+from gsbench.produce.engine import Engine, Lost, WorkItem
+from gsbench.produce.engines import choose_fit_device, require_alike, start_engine
 from gsbench.produce.gpu import fit_objects, kept_fit
 from gsbench.produce.identity import Given, identify, missing_objects, require_audited
 from gsbench.produce.made import Made, forget, keep_made, load_made, make_object
@@ -85,7 +85,7 @@ def build(
             cluster that does not answer, an audit of other meshes, or too many objects that could not be made.
     """
     meshes, out = Path(meshes).absolute(), Path(out).resolve()
-    device = choose_device(device, engine)
+    device = choose_fit_device(device, engine)
     if not 0 <= max_set_aside <= 100:
         raise InputError(f"max_set_aside: {max_set_aside} (allowed: 0 to 100, per cent of the objects)")
     recipe = adapt(load_preset(preset), renderer, limit_per_class)
@@ -168,7 +168,7 @@ def _require_few_set_aside(meshes: Path, made: Mapping[str, Made], most: float, 
 
 def _make_and_plan(
     files: Sequence[MeshFile], step: _Step, fit: Fit, given: Given, max_set_aside: float, audit: Audit | None
-) -> tuple[Contents, list[Task], dict[str, Written]]:
+) -> tuple[Contents, list[WorkItem], dict[str, Written]]:
     """Makes all objects; returns what the data folder will hold, the tasks of its shards, and what is written of them.
 
     A build that was killed while it wrote shards may go on with other objects, when a mesh that was set aside is
@@ -199,7 +199,7 @@ def _make_objects(files: Sequence[MeshFile], step: _Step, fit: Fit) -> dict[str,
     if not missing:
         return made
     fits = ((file, kept_fit(objects, file) if step.on_gpu else fit) for file in missing)
-    tasks = [Task(file.object_id, make_object, (file, step.recipe, objects, its), True) for file, its in fits]
+    tasks = [WorkItem(file.object_id, make_object, (file, step.recipe, objects, its), True) for file, its in fits]
     for object_id, result in step.engine.run(tasks):
         each = Made(reason=result.reason, final=False) if isinstance(result, Lost) else result
         if not each.final:  # kept all the same, so that this mesh may be another when the build goes on
@@ -230,7 +230,7 @@ def _contents(kept: Sequence[MeshFile], made: Mapping[str, Made], step: _Step, a
     )
 
 
-def _pack(contents: Contents, tasks: Sequence[Task], written: dict[str, Written], step: _Step) -> Manifest:
+def _pack(contents: Contents, tasks: Sequence[WorkItem], written: dict[str, Written], step: _Step) -> Manifest:
     """Writes the shards that are missing, manifest and cards."""
     work, aside = step.work, len(contents.set_aside)
     remove_others(work.folder, tasks)

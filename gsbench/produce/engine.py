@@ -28,7 +28,7 @@ THREAD_VARIABLES = (
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class WorkItem:
     """One call of a module's function: `function(*arguments)`, which may be repeated without harm.
 
     Attributes:
@@ -59,11 +59,11 @@ class FreshProcessNeeded(Exception):
 class Engine(Protocol):
     """Runs tasks."""
 
-    def everywhere(self, task: Task) -> dict[str, Any]:
+    def everywhere(self, task: WorkItem) -> dict[str, Any]:
         """What a task returns on each other machine that takes part, by the machine's name."""
         ...
 
-    def run(self, tasks: Sequence[Task]) -> Iterator[tuple[str, Any]]:
+    def run(self, tasks: Sequence[WorkItem]) -> Iterator[tuple[str, Any]]:
         """Runs every task; yields its name and what its function returned, or `Lost`, in the order of completion.
 
         Any other exception than `FreshProcessNeeded` ends the run and is raised here. No process works on a task after
@@ -92,10 +92,10 @@ class Worker(Protocol):
         ready: whether it has begun to take tasks.
     """
 
-    task: Task | None
+    task: WorkItem | None
     ready: bool
 
-    def begin(self, task: Task) -> None:
+    def begin(self, task: WorkItem) -> None:
         """Gives it a task."""
 
     def receive(self) -> tuple[News, Any]:
@@ -123,7 +123,7 @@ def run_here(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[
 W = TypeVar("W", bound=Worker)
 
 
-class Pool(Generic[W]):
+class WorkerPool(Generic[W]):
     """Workers of any kind, as many as there may be at the time."""
 
     def __init__(
@@ -139,7 +139,7 @@ class Pool(Generic[W]):
         self._requests: Counter[str] = Counter()
         self._stillborn = 0
 
-    def run(self, tasks: Sequence[Task]) -> Iterator[tuple[str, Any]]:
+    def run(self, tasks: Sequence[WorkItem]) -> Iterator[tuple[str, Any]]:
         """As `Engine.run`.
 
         Raises:
@@ -192,7 +192,7 @@ class Pool(Generic[W]):
             return None
         return (Lost(f"its worker process died {ATTEMPTS} times, at last {value}"),)
 
-    def _require_request(self, task: Task | None, error: Exception) -> None:
+    def _require_request(self, task: WorkItem | None, error: Exception) -> None:
         """Raises the error of a task, unless it only asks for a fresh process, and not too often."""
         if not isinstance(error, FreshProcessNeeded) or task is None:
             raise error

@@ -9,7 +9,7 @@ from pathlib import Path
 from gsbench.core.environment import available_cores
 from gsbench.core.parsing import InputError
 from gsbench.produce.description import Description, code_sha256, find_programs
-from gsbench.produce.engine import Engine, Task
+from gsbench.produce.engine import Engine, WorkItem
 from gsbench.produce.local import LocalEngine
 from gsbench.produce.ray_engine import connected
 from gsbench.render.splats.cuda import require_gsplat
@@ -18,7 +18,7 @@ ENGINES = ("local", "ray")
 DEVICES = ("cpu", "cuda", "auto")
 
 
-def choose_device(device: str, engine: str) -> str:
+def choose_fit_device(device: str, engine: str) -> str:
     """`cpu` or `cuda`; `auto` is `cuda` where this machine has it.
 
     Raises:
@@ -91,7 +91,7 @@ def require_alike(engine: Engine, folders: Sequence[Path], description: Descript
         InputError: one does not; the message names it.
     """
     renderer, device = description.recipe["render"]["renderer"], description.programs["device"]
-    for name, machine in engine.everywhere(Task("inspect", inspect_machine, (folders, renderer, device))).items():
+    for name, machine in engine.everywhere(WorkItem("inspect", inspect_machine, (folders, renderer, device))).items():
         for folder in machine.unseen:
             raise InputError(f"{folder}: cannot be read on {name} (all machines must see it under this path)")
         theirs = {"gsbench code": machine.code, **machine.programs}

@@ -19,7 +19,7 @@ from gsbench.core.files import atomic_path
 from gsbench.core.parsing import InputError
 from gsbench.core.types import Gaussians, Views
 from gsbench.meshes.split import MeshFile
-from gsbench.produce.engine import Engine, Lost, Task
+from gsbench.produce.engine import Engine, Lost, WorkItem
 from gsbench.produce.made import fitted_path, nothing_compiled, reason_of
 from gsbench.produce.objects import draw_fit_views, seed_of
 from gsbench.produce.preset import Preset
@@ -73,7 +73,7 @@ def fit_objects(
     missing = [file for file in files if not fitted_path(objects, file.object_id).exists()]
     done = len(files) - len(missing)
     progress(done, len(files))
-    tasks = [Task(file.object_id, draw, (file, recipe), True) for file in missing]
+    tasks = [WorkItem(file.object_id, draw, (file, recipe), True) for file in missing]
     by_id = {file.object_id: file for file in missing}
     together = fit_many or fit_on_cuda
     batch: list[Drawn] = []

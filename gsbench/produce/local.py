@@ -10,7 +10,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-from gsbench.produce.engine import OUT_OF_MEMORY, THREAD_VARIABLES, News, Pool, Task, run_here
+from gsbench.produce.engine import OUT_OF_MEMORY, THREAD_VARIABLES, News, WorkerPool, WorkItem, run_here
 
 
 class LocalEngine:
@@ -23,13 +23,13 @@ class LocalEngine:
     def __init__(self, workers: int) -> None:
         self._workers = workers
 
-    def everywhere(self, task: Task) -> dict[str, Any]:
+    def everywhere(self, task: WorkItem) -> dict[str, Any]:
         """As `Engine.everywhere`: there is no other machine."""
         return {}
 
-    def run(self, tasks: Sequence[Task]) -> Iterator[tuple[str, Any]]:
+    def run(self, tasks: Sequence[WorkItem]) -> Iterator[tuple[str, Any]]:
         """As `Engine.run`."""
-        return Pool(_Process, lambda: self._workers, _wait_for_news).run(tasks)
+        return WorkerPool(_Process, lambda: self._workers, _wait_for_news).run(tasks)
 
 
 class _Process:
@@ -38,14 +38,14 @@ class _Process:
     def __init__(self) -> None:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
-        self.task: Task | None = None
+        self.task: WorkItem | None = None
         self.ready = False
         self._process = context.Process(target=_serve, args=(theirs,), daemon=True)
         with single_threaded_children():
             self._process.start()
         theirs.close()  # so that the death of the process ends the pipe
 
-    def begin(self, task: Task) -> None:
+    def begin(self, task: WorkItem) -> None:
         self.task = task
         with contextlib.suppress(OSError):  # it has just died: the next `receive` tells
             self.connection.send((task.function, task.arguments))

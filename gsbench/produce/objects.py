@@ -24,7 +24,7 @@ Fit = Callable[[Views, FitRecipe | ClassicRecipe, int, Views], Fitted]
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class DrawnObject:
     """One object, ready for the fit.
 
     Attributes:
@@ -117,7 +117,7 @@ def seed_of(object_id: str) -> int:
     return int.from_bytes(hashlib.sha256(object_id.encode()).digest()[:4])
 
 
-def prepare(file: MeshFile, recipe: Preset) -> Prepared:
+def prepare(file: MeshFile, recipe: Preset) -> DrawnObject:
     """Reads a mesh, samples its surface and draws its views; errors as `build_object`."""
     mesh = normalize(load_mesh(file.path))
     seed = seed_of(file.object_id)
@@ -131,11 +131,11 @@ def prepare(file: MeshFile, recipe: Preset) -> Prepared:
         kept = render_views(mesh, rig.cameras(store.view_size)[numbers], recipe.render)
         cameras = rig.cameras(store.view_size, phase=0.5)[recipe.midway[novel]]
         kept_novel = render_views(mesh, cameras, recipe.render)
-    return Prepared(seed, points, normals, views, between, kept, kept_novel)
+    return DrawnObject(seed, points, normals, views, between, kept, kept_novel)
 
 
 def draw_fit_views(file: MeshFile, recipe: Preset) -> tuple[Views, Views]:
-    """The views that an object is fitted to, and those from between them, as in `Prepared`; raises as `prepare`."""
+    """The views that an object is fitted to, and those from between them, as in `DrawnObject`; raises as `prepare`."""
     return _draw(normalize(load_mesh(file.path)), recipe)
 
 
@@ -153,7 +153,7 @@ def _sample_points(mesh: Mesh, store: Store, seed: int) -> tuple[Float32[Array, 
     return points[order], normals[order]
 
 
-def finish(prepared: Prepared, gaussians: Gaussians, recipe: Preset, device: str = "cpu") -> ObjectRows:
+def finish(prepared: DrawnObject, gaussians: Gaussians, recipe: Preset, device: str = "cpu") -> ObjectRows:
     """Rounds fitted Gaussians, and scores and renders what is left of them; `device` is the renderer's."""
     rig, store = recipe.rig, recipe.store
     stored = round_gaussians(gaussians, store.gaussian_bits, store.float_type)

@@ -9,7 +9,7 @@ from typing import Any
 
 from gsbench.core.files import write_atomic
 from gsbench.core.parsing import parse, parse_json
-from gsbench.produce.engine import Task
+from gsbench.produce.engine import WorkItem
 from gsbench.produce.made import Made, has_rows, rows_path
 from gsbench.produce.work import Work
 from gsbench.store.arrays import Row
@@ -18,7 +18,7 @@ from gsbench.store.schema import CONFIGS, SPLITS, Schema, shard_name
 from gsbench.store.shards import ShardPlan, Written, load_rows, write_shard
 
 
-def plan_shards(work: Work, contents: Contents, made: Mapping[str, Made]) -> list[Task]:
+def plan_shards(work: Work, contents: Contents, made: Mapping[str, Made]) -> list[WorkItem]:
     """The tasks that write the shards, `make_shard` each; a task's name is the shard's path in the data folder.
 
     Which object goes into which shard follows from the objects alone: it is the same however the build was resumed.
@@ -40,7 +40,7 @@ def plan_shards(work: Work, contents: Contents, made: Mapping[str, Made]) -> lis
                 shards.setdefault(number, {})[object_id] = whole
             for number, of_shard in shards.items():
                 name = shard_name(config, split, number, len(shards))
-                tasks.append(Task(name, make_shard, (work.path, name, schema, of_shard)))
+                tasks.append(WorkItem(name, make_shard, (work.path, name, schema, of_shard)))
     return tasks
 
 
@@ -88,7 +88,7 @@ def _record_path(work: Path, name: str) -> Path:
     return work / "shards" / f"{name.replace('/', '-')}.json"
 
 
-def load_written(tasks: Sequence[Task]) -> dict[str, Written]:
+def load_written(tasks: Sequence[WorkItem]) -> dict[str, Written]:
     """What is written already of the shards that `plan_shards` planned, by name; its objects' files are removed."""
     written = {}
     for task in tasks:
@@ -107,7 +107,7 @@ def load_written(tasks: Sequence[Task]) -> dict[str, Written]:
     return written
 
 
-def without_rows(tasks: Iterable[Task], made: Mapping[str, Made]) -> set[str]:
+def without_rows(tasks: Iterable[WorkItem], made: Mapping[str, Made]) -> set[str]:
     """Objects of shards that are still to be written whose rows are gone or cut off.
 
     That is so where a killed build had written them to a shard of another plan, made before an object was mended.
@@ -120,7 +120,7 @@ def without_rows(tasks: Iterable[Task], made: Mapping[str, Made]) -> set[str]:
     }
 
 
-def remove_others(folder: Path, tasks: Sequence[Task]) -> None:
+def remove_others(folder: Path, tasks: Sequence[WorkItem]) -> None:
     """Removes shards of an earlier plan, made when other objects had been set aside."""
     planned = {task.name for task in tasks}
     for path in folder.glob("*/*.parquet"):

@@ -17,7 +17,7 @@ from types import ModuleType
 from typing import Any
 
 from gsbench.core.parsing import InputError
-from gsbench.produce.engine import THREAD_VARIABLES, News, Pool, Task, run_here
+from gsbench.produce.engine import THREAD_VARIABLES, News, WorkerPool, WorkItem, run_here
 
 _PATIENCE = 5.0
 """Seconds within which a cluster has to answer."""
@@ -37,7 +37,7 @@ class RayEngine:
     def __init__(self, workers: int | None, gpu_share: float) -> None:
         self._workers, self._gpu_share = workers, gpu_share
 
-    def everywhere(self, task: Task) -> dict[str, Any]:
+    def everywhere(self, task: WorkItem) -> dict[str, Any]:
         """As `Engine.everywhere`, of all machines of the cluster."""
         ray = require_ray()
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -60,7 +60,7 @@ class RayEngine:
         if not require_ray().cluster_resources().get("GPU"):
             raise InputError("device: 'cuda' needs a GPU, and no machine of the Ray cluster has one; use device 'cpu'")
 
-    def run(self, tasks: Sequence[Task]) -> Iterator[tuple[str, Any]]:
+    def run(self, tasks: Sequence[WorkItem]) -> Iterator[tuple[str, Any]]:
         """As `Engine.run`."""
         ray = require_ray()
         options = {
@@ -77,7 +77,7 @@ class RayEngine:
             done, _ = ray.wait(pending, timeout=_LOOK_AROUND)
             return [worker for worker in workers if worker.pending in done]
 
-        return Pool(lambda: _Actor(ray, options), size, wait).run(tasks)
+        return WorkerPool(lambda: _Actor(ray, options), size, wait).run(tasks)
 
 
 class _Actor:
@@ -87,14 +87,14 @@ class _Actor:
     """
 
     def __init__(self, ray: ModuleType, options: dict[str, Any]) -> None:
-        self.task: Task | None = None
+        self.task: WorkItem | None = None
         self.ready = False
         self._ray = ray
         self._handle = ray.remote(max_restarts=0, max_task_retries=0)(_Runner).options(**options).remote()
         self._node: str | None = None
         self.pending = self._handle.find_node.remote()
 
-    def begin(self, task: Task) -> None:
+    def begin(self, task: WorkItem) -> None:
         self.task = task
         self.pending = self._handle.run.options(name=task.name).remote(task.function, task.arguments)
 

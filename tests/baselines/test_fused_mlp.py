@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from gsbench_baselines import fused_mlp
-from gsbench_baselines.fused_mlp import Pairs, Rows, autograd, cpu_steps, gpu_steps
+from gsbench_baselines.fused_mlp import NeighborPairs, Rows, autograd, cpu_steps, gpu_steps
 from torch import nn
 
 POINTS, CENTERS, PAIRS = 600, 200, 9000
@@ -30,7 +30,7 @@ def case():
     upper = (center >= CENTERS // 2) * (POINTS // 2)
     point = torch.randint(POINTS // 2, (PAIRS,)) + upper
     starts = F.pad(torch.bincount(center, minlength=CENTERS).cumsum(0), (1, 0))
-    pairs = Pairs(point, center, starts, starts[[0, CENTERS // 2, CENTERS]])
+    pairs = NeighborPairs(point, center, starts, starts[[0, CENTERS // 2, CENTERS]])
     return x, layers, [norm(layer.out_features) for layer in layers], pairs, torch.randn(CENTERS, 48)
 
 

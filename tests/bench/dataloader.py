@@ -13,13 +13,13 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from gsbench.core.recipe import Images
+from gsbench.core.recipe import ImageOptions
 from gsbench.core.types import Array, Batch
 
 Sample = tuple[int, Float32[Tensor, "p 3"] | None, UInt8[Tensor, "v 3 h w"] | None]
 
 
-def decode(file: bytes, how: Images) -> UInt8[Tensor, "3 h w"]:
+def decode(file: bytes, how: ImageOptions) -> UInt8[Tensor, "3 h w"]:
     """An image over white, cropped, resized and mirrored at random, by Pillow."""
     rgba = Image.open(io.BytesIO(file)).convert("RGBA")
     image = Image.new("RGB", rgba.size, (255, 255, 255))
@@ -49,7 +49,7 @@ class Samples(Dataset):
     positions: Sequence[Float32[Array, "n 3"]] | None
     count: int
     files: Sequence[Sequence[bytes]] | None
-    how: Images
+    how: ImageOptions
     pairs: bool
 
     def __len__(self) -> int:

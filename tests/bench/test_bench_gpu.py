@@ -11,7 +11,6 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from gsbench.reconstruct.cuda.optimize import optimize
 
 from gsbench.core.types import Mesh, Views
 from gsbench.meshes.load import load_mesh
@@ -21,7 +20,8 @@ from gsbench.meshes.surface import normalize
 from gsbench.produce.preset import load_preset
 from gsbench.reconstruct import Stage
 from gsbench.reconstruct.cuda.batch import fit_many, free_bytes, objects_at_once
-from gsbench.reconstruct.cuda.hull import Prepared, prepare
+from gsbench.reconstruct.cuda.hull import DeviceObject, prepare
+from gsbench.reconstruct.cuda.optimize import optimize
 from gsbench.render.mesh import render_views
 from gsbench.render.splats.cuda import rasterize_tensors
 
@@ -47,7 +47,7 @@ def drawn() -> list[tuple[Views, Views]]:
 
 
 @pytest.fixture(scope="module")
-def prepared(drawn: list[tuple[Views, Views]]) -> Callable[[int], list[Prepared]]:
+def prepared(drawn: list[tuple[Views, Views]]) -> Callable[[int], list[DeviceObject]]:
     """So many objects on the device."""
     device = torch.device("cuda")
     ten = [prepare(views, held_out, FULL.fit, 0, device) for views, held_out in drawn]
@@ -93,7 +93,7 @@ def test_prepare(benchmark, drawn):
     """Upload, hull and targets of one object."""
     views, held_out = drawn[0]
 
-    def once() -> Prepared:
+    def once() -> DeviceObject:
         prepared = prepare(views, held_out, FULL.fit, 0, torch.device("cuda"))
         torch.cuda.synchronize()
         return prepared

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from gsbench.core.environment import keep_freed_memory
 from gsbench.core.geometry import spiral_rig
-from gsbench.core.recipe import Images
+from gsbench.core.recipe import ImageOptions
 from gsbench.core.tasks import Task
 from gsbench.core.types import Batch
 from gsbench.learn.augment import augment_images
@@ -33,7 +33,7 @@ from tests.bench.dataloader import decode
 pytestmark = pytest.mark.slow
 
 OBJECTS, VIEWS, STORED, SIZE, BATCH = 8, 12, 224, 64, 48
-HOW = Images(SIZE, (0.7, 1.0), flip=True)
+HOW = ImageOptions(SIZE, (0.7, 1.0), flip=True)
 TASK = Task(
     dataset="bench", revision="1", fingerprint="0" * 64, split="test", modality="images", protocol="supervised",
     regime=100, draw=0, features=None, sampling=None, num_points=None, num_views=VIEWS, views_from="meshes",
@@ -76,7 +76,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory):
 @pytest.mark.parametrize("size", [64, 112, STORED])
 def test_reading(benchmark, folder, size):
     """96 views an iteration, decoded and resized."""
-    objects = benchmark.pedantic(open_objects, (folder, TASK, "test", Images(size)), rounds=3, warmup_rounds=1)
+    objects = benchmark.pedantic(open_objects, (folder, TASK, "test", ImageOptions(size)), rounds=3, warmup_rounds=1)
     assert objects.images.shape == (OBJECTS, VIEWS, 3, size, size)
 
 

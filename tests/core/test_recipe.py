@@ -9,7 +9,7 @@ import pytest
 
 from gsbench.core.baseline import find_recipe, shipped_recipes
 from gsbench.core.parsing import InputError, overlay, parse
-from gsbench.core.recipe import Images, Recipe, load_recipe
+from gsbench.core.recipe import ImageOptions, Recipe, load_recipe
 
 ENTRIES = Path(__file__).resolve().parents[2] / "leaderboard" / "entries"
 
@@ -171,7 +171,7 @@ def test_stages_are_read_in_their_order(path):
     assert [how.epochs for how in recipe.pretraining] == [30, 3]
     assert recipe.pretraining[0].views_per_sample == 1
     assert recipe.train.views_per_sample is None
-    assert recipe.images == Images(224, (1.0, 1.0), flip=False)
+    assert recipe.images == ImageOptions(224, (1.0, 1.0), flip=False)
 
 
 @pytest.mark.parametrize(

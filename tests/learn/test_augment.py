@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from gsbench.core.geometry import covariances, rgb_to_dc
-from gsbench.core.recipe import Augment, Images
+from gsbench.core.recipe import Augment, ImageOptions
 from gsbench.core.types import Batch
 from gsbench.learn.augment import augment, augment_images, draw_crops
 
@@ -167,7 +167,7 @@ def views(objects=20, count=3, size=24):
 
 
 def run_images(before, seed=1, **how):
-    return augment_images(before, Images(**how), torch.Generator().manual_seed(seed))
+    return augment_images(before, ImageOptions(**how), torch.Generator().manual_seed(seed))
 
 
 def test_images_stay_without_crop_and_mirror():

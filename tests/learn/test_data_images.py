@@ -1,4 +1,4 @@
-"""Images of a task: which, how they are resized, points beside them, and what is refused."""
+"""ImageOptions of a task: which, how they are resized, points beside them, and what is refused."""
 
 import dataclasses
 import io
@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from gsbench.core.geometry import spiral_rig
-from gsbench.core.recipe import Images
+from gsbench.core.recipe import ImageOptions
 from gsbench.learn.data import Objects, open_images, open_objects, open_pairs
 from gsbench.store.card import About
 from gsbench.store.create import Contents, create_folder
@@ -90,7 +90,7 @@ def test_a_pixels_channels_lie_side_by_side(folder):
 
 @pytest.mark.parametrize("size", [8, 5, 32])
 def test_images_are_resized_with_antialiasing(folder, size):
-    objects = open_objects(folder, images_task(VIEWS), "test", Images(size=size))
+    objects = open_objects(folder, images_task(VIEWS), "test", ImageOptions(size=size))
     whole = open_objects(folder, images_task(VIEWS), "test")
     assert objects.images.shape == (2, VIEWS, 3, size, size)
     expected = torch.nn.functional.interpolate(
@@ -98,7 +98,7 @@ def test_images_are_resized_with_antialiasing(folder, size):
     )
     assert (objects.images.flatten(0, 1) - expected).abs().max() <= 1.01
     assert not torch.equal(whole.images, open_objects(folder, images_task(VIEWS), "train").images)
-    assert torch.equal(whole.images, open_objects(folder, images_task(VIEWS), "test", Images(size=SIZE)).images)
+    assert torch.equal(whole.images, open_objects(folder, images_task(VIEWS), "test", ImageOptions(size=SIZE)).images)
 
 
 def test_images_without_alpha_are_taken_as_they_are(tmp_path):
@@ -110,8 +110,8 @@ def test_images_without_alpha_are_taken_as_they_are(tmp_path):
 def test_points_and_images_together(pairs_folder):  # noqa: F811
     folder = open_folder(pairs_folder)
     points, images = task(num_points=8, regime=50), images_task(2, regime=50)
-    pairs = open_pairs(folder, points, images, "train", Images(size=4))
-    alone = open_objects(folder, images, "train", Images(size=4))
+    pairs = open_pairs(folder, points, images, "train", ImageOptions(size=4))
+    alone = open_objects(folder, images, "train", ImageOptions(size=4))
     assert pairs.ids == alone.ids
     assert torch.equal(pairs.images, alone.images)
     assert torch.equal(pairs.points, open_objects(folder, points, "train").points)
@@ -178,7 +178,7 @@ def test_an_object_without_images(folder):
 def test_images_of_another_size(tmp_path):
     odd = {("rod_0002", 3): 20}
     folder = make(tmp_path / "tiny", lambda *of: encoded(picture(*of, size=odd.get(of, SIZE))))
-    for how in (None, Images(size=8)):
+    for how in (None, ImageOptions(size=8)):
         with pytest.raises(ValueError, match=r"image 3 of rod_0002 has 20 x 20 pixels \(must be 16 x 16"):
             open_objects(folder, images_task(VIEWS), "test", how)
 
@@ -187,7 +187,7 @@ def test_images_that_are_not_square(tmp_path):
     folder = make(tmp_path / "tiny", lambda *of: encoded(picture(*of)[:8]))
     assert open_objects(folder, images_task(1), "test").images.shape == (2, 1, 3, 8, 16)
     with pytest.raises(ValueError, match=r"image 0 of ball_0002: 16 x 8 pixels \(must be square to be resized to 8\)"):
-        open_objects(folder, images_task(1), "test", Images(size=8))
+        open_objects(folder, images_task(1), "test", ImageOptions(size=8))
 
 
 def half_a_png(_: bytes) -> bytes:
@@ -216,7 +216,7 @@ def test_more_images_than_memory_holds(folder, monkeypatch):
     monkeypatch.setattr("gsbench.learn.data.images.free_memory", lambda: 9_000)
     with pytest.raises(ValueError, match=r"views of train: 2 objects x 6 images of 16 x 16 pixels take 0\.0 GB"):
         open_objects(folder, images_task(VIEWS), "train")
-    assert len(open_objects(folder, images_task(VIEWS), "train", Images(size=8))) == 2
+    assert len(open_objects(folder, images_task(VIEWS), "train", ImageOptions(size=8))) == 2
 
 
 def test_free_memory_is_a_number_of_bytes():

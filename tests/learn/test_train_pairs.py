@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from gsbench.core.recipe import Augment, Images, Recipe, Train
+from gsbench.core.recipe import Augment, ImageOptions, Recipe, Train
 from gsbench.learn.data import Objects, check_pairs, draw_pairs
 from gsbench.learn.train import train
 from tests.learn.test_train import CPU, Killed, bits
@@ -82,7 +82,7 @@ class Matcher(nn.Module):
 
 def recipe() -> Recipe:
     how = Train(epochs=3, batch_size=3, lr=0.05)
-    images, augmentation = Images(size=2, crop_scale=(0.5, 1.0), flip=True), Augment(jitter=0.01)
+    images, augmentation = ImageOptions(size=2, crop_scale=(0.5, 1.0), flip=True), Augment(jitter=0.01)
     return Recipe("pairs", "Pairs", "-:-", "-", how, augmentation, images, supervision="pairs")
 
 

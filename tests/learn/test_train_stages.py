@@ -8,7 +8,7 @@ import torch
 
 from gsbench.core.baseline import build_model, load_class
 from gsbench.core.parsing import InputError
-from gsbench.core.recipe import Images, Recipe, Train, load_recipe
+from gsbench.core.recipe import ImageOptions, Recipe, Train, load_recipe
 from gsbench.learn.data import Objects
 from gsbench.learn.train import train
 from tests.learn.test_train import CPU, Killed, bits
@@ -97,7 +97,7 @@ def test_an_interrupted_run_ends_with_the_same_weights(objects, recipe, path, tm
         if done == last_step:
             raise Killed
 
-    recipe = dataclasses.replace(recipe, images=Images(8, (0.3, 1.0), flip=True))
+    recipe = dataclasses.replace(recipe, images=ImageOptions(8, (0.3, 1.0), flip=True))
     checkpoint, steps = tmp_path / "run.pt", []
     with pytest.raises(Killed):
         run(objects, recipe, path, checkpoint, kill)
@@ -110,7 +110,7 @@ def test_an_interrupted_run_ends_with_the_same_weights(objects, recipe, path, tm
 
 def test_images_are_augmented(objects, recipe, path, seen):
     objects = dataclasses.replace(objects, images=torch.arange(64, dtype=torch.uint8).view(8, 8).expand(12, 4, 3, 8, 8))
-    run(objects, dataclasses.replace(recipe, images=Images(8, flip=True)), path)
+    run(objects, dataclasses.replace(recipe, images=ImageOptions(8, flip=True)), path)
     row = torch.arange(8, dtype=torch.uint8)
     kinds = {tuple(image[0, 0].tolist()) for images in seen for image in images.flatten(0, 1)}
     assert kinds == {tuple(row.tolist()), tuple(row.flip(0).tolist())}

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from gsbench.produce.engine import ATTEMPTS, FRESH_PROCESSES, OUT_OF_MEMORY, Lost, Task, run_here
+from gsbench.produce.engine import ATTEMPTS, FRESH_PROCESSES, OUT_OF_MEMORY, Lost, WorkItem, run_here
 from gsbench.produce.local import LocalEngine, describe_exit
 from tests.engine_tasks import die, double, fail, process, sleep_for_ever, want_fresh_process
 
@@ -39,8 +39,8 @@ def is_alive(pid: int) -> bool:
 
 
 def test_every_task_is_run_once_in_single_threaded_processes() -> None:
-    tasks = [Task(f"double {n}", double, (n,)) for n in range(20)]
-    tasks += [Task(f"process {n}", process, ()) for n in range(20)]
+    tasks = [WorkItem(f"double {n}", double, (n,)) for n in range(20)]
+    tasks += [WorkItem(f"process {n}", process, ()) for n in range(20)]
     finished = list(LocalEngine(2).run(tasks))
     results = dict(finished)
     assert len(finished) == len(results) == 40
@@ -57,10 +57,10 @@ def test_no_tasks_need_no_process() -> None:
 
 
 def test_a_task_whose_process_dies_is_begun_again_and_in_the_end_given_up(tmp_path: Path) -> None:
-    tasks = [Task(f"double {n}", double, (n,)) for n in range(6)]
-    tasks.insert(1, Task("unlucky", die, (tmp_path / "unlucky", ATTEMPTS - 1, "kill")))
-    tasks.insert(3, Task("deadly", die, (tmp_path / "deadly", ATTEMPTS, "kill")))
-    tasks.insert(4, Task("large", die, (tmp_path / "large", 1, "memory")))
+    tasks = [WorkItem(f"double {n}", double, (n,)) for n in range(6)]
+    tasks.insert(1, WorkItem("unlucky", die, (tmp_path / "unlucky", ATTEMPTS - 1, "kill")))
+    tasks.insert(3, WorkItem("deadly", die, (tmp_path / "deadly", ATTEMPTS, "kill")))
+    tasks.insert(4, WorkItem("large", die, (tmp_path / "large", 1, "memory")))
     results = dict(LocalEngine(2).run(tasks))
     assert results.pop("unlucky") == f"attempt {ATTEMPTS}"
     assert results.pop("large") == "attempt 2"
@@ -79,17 +79,20 @@ def test_how_a_process_ended_is_told(code: int, told: str) -> None:
 
 
 def test_a_task_gets_the_fresh_process_that_it_asks_for(tmp_path: Path) -> None:
-    wish = Task("wish", want_fresh_process, (tmp_path / "trace", ATTEMPTS))
-    assert dict(LocalEngine(1).run([wish, Task("one", double, (1,))])) == {"wish": ATTEMPTS + 1, "one": 2}
+    wish = WorkItem("wish", want_fresh_process, (tmp_path / "trace", ATTEMPTS))
+    assert dict(LocalEngine(1).run([wish, WorkItem("one", double, (1,))])) == {"wish": ATTEMPTS + 1, "one": 2}
 
 
 def test_a_task_that_is_never_content_ends_the_run(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=f"wish asked for {FRESH_PROCESSES} fresh processes in vain: in a test"):
-        list(LocalEngine(1).run([Task("wish", want_fresh_process, (tmp_path / "trace", 1000))]))
+        list(LocalEngine(1).run([WorkItem("wish", want_fresh_process, (tmp_path / "trace", 1000))]))
 
 
 def test_an_exception_ends_the_run_and_its_processes(tmp_path: Path) -> None:
-    tasks = [Task("sleep", sleep_for_ever, (tmp_path / "pid",)), Task("fail", fail, (OSError, 28, "No space left"))]
+    tasks = [
+        WorkItem("sleep", sleep_for_ever, (tmp_path / "pid",)),
+        WorkItem("fail", fail, (OSError, 28, "No space left")),
+    ]
     with pytest.raises(OSError, match="No space left") as caught:
         list(LocalEngine(2).run(tasks))
     assert caught.value.errno == 28
@@ -103,7 +106,7 @@ def test_an_exception_that_cannot_be_sent_is_told_in_words() -> None:
 
 
 def test_a_run_that_is_left_ends_its_processes(tmp_path: Path) -> None:
-    run = LocalEngine(2).run([Task("sleep", sleep_for_ever, (tmp_path / "pid",)), Task("one", double, (1,))])
+    run = LocalEngine(2).run([WorkItem("sleep", sleep_for_ever, (tmp_path / "pid",)), WorkItem("one", double, (1,))])
     assert next(run) == ("one", 2)
     wait_until((tmp_path / "pid").exists)
     run.close()
@@ -112,12 +115,12 @@ def test_a_run_that_is_left_ends_its_processes(tmp_path: Path) -> None:
 
 RUN = """
 import pathlib, signal, sys
-from gsbench.produce.engine import Task
+from gsbench.produce.engine import WorkItem
 from gsbench.produce.local import LocalEngine, describe_exit
 from tests.engine_tasks import sleep_for_ever
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs inherit that it is ignored
-    list(LocalEngine(2).run([Task(name, sleep_for_ever, (pathlib.Path(sys.argv[1]),)) for name in "ab"]))
+    list(LocalEngine(2).run([WorkItem(name, sleep_for_ever, (pathlib.Path(sys.argv[1]),)) for name in "ab"]))
 """
 
 
@@ -137,10 +140,10 @@ def test_workers_end_with_their_parent_however_it_ends(tmp_path: Path, sent: sig
 
 
 NO_GUARD = """
-from gsbench.produce.engine import Task
+from gsbench.produce.engine import WorkItem
 from gsbench.produce.local import LocalEngine, describe_exit
 from tests.engine_tasks import double
-list(LocalEngine(1).run([Task("one", double, (1,))]))
+list(LocalEngine(1).run([WorkItem("one", double, (1,))]))
 """
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from gsbench.produce.description import Description, describe
-from gsbench.produce.engine import Task
+from gsbench.produce.engine import WorkItem
 from gsbench.produce.engines import Machine, require_alike
 from gsbench.produce.local import LocalEngine
 from gsbench.produce.preset import load_preset
@@ -20,7 +20,7 @@ class OneOther(LocalEngine):
         super().__init__(1)
         self._changes = changes
 
-    def everywhere(self, task: Task) -> dict[str, Machine]:
+    def everywhere(self, task: WorkItem) -> dict[str, Machine]:
         return {"other": dataclasses.replace(task.function(*task.arguments), **self._changes)}
 
 

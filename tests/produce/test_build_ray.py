@@ -14,7 +14,7 @@ import pytest
 
 from gsbench.meshes.split import list_meshes
 from gsbench.produce.build import build
-from gsbench.produce.engine import ATTEMPTS, Lost, Task
+from gsbench.produce.engine import ATTEMPTS, Lost, WorkItem
 from gsbench.produce.engines import inspect_machine
 from gsbench.produce.ray_engine import connected
 from tests.engine_tasks import die, double, fail, wait_for, want_fresh_process
@@ -93,16 +93,16 @@ def test_a_build_on_a_cluster_loses_nothing_when_a_worker_is_killed(cluster: Any
 
 @pytest.mark.slow
 def test_tasks_on_a_cluster(cluster: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    tasks = [Task(f"double {n}", double, (n,)) for n in range(8)]
-    tasks.insert(1, Task("unlucky", die, (tmp_path / "unlucky", ATTEMPTS - 1, "kill")))
-    tasks.insert(3, Task("deadly", die, (tmp_path / "deadly", ATTEMPTS, "kill")))
-    tasks.insert(5, Task("wish", want_fresh_process, (tmp_path / "wish", 2)))
+    tasks = [WorkItem(f"double {n}", double, (n,)) for n in range(8)]
+    tasks.insert(1, WorkItem("unlucky", die, (tmp_path / "unlucky", ATTEMPTS - 1, "kill")))
+    tasks.insert(3, WorkItem("deadly", die, (tmp_path / "deadly", ATTEMPTS, "kill")))
+    tasks.insert(5, WorkItem("wish", want_fresh_process, (tmp_path / "wish", 2)))
     with connected(cluster.address, None, 0.0) as engine:
         results = dict(engine.run(tasks))
         with pytest.raises(OSError, match="No space left") as caught:
-            list(engine.run([Task("fail", fail, (OSError, 28, "No space left")), *tasks]))
+            list(engine.run([WorkItem("fail", fail, (OSError, 28, "No space left")), *tasks]))
         machines = engine.everywhere(
-            Task("inspect", inspect_machine, ([tmp_path, Path("/nowhere")], "software", "cpu"))
+            WorkItem("inspect", inspect_machine, ([tmp_path, Path("/nowhere")], "software", "cpu"))
         )
         with pytest.raises(ValueError, match="no machine of the Ray cluster has one"):
             engine.require_gpu()
@@ -123,7 +123,7 @@ def test_a_machine_that_goes_is_no_tasks_fault(cluster: Any, tmp_path: Path) -> 
     cluster.wait_for_nodes()
     names = [f"slow {n}" for n in range(3)]
     with connected(cluster.address, 3, 0.0) as engine:
-        run = engine.run([Task(name, wait_for, (tmp_path / "gone", tmp_path / name)) for name in names])
+        run = engine.run([WorkItem(name, wait_for, (tmp_path / "gone", tmp_path / name)) for name in names])
         first: list[Any] = []
         taking = threading.Thread(target=lambda: first.extend(run))
         taking.start()

@@ -9,7 +9,7 @@ from gsbench.learn.data.opening import (
     most_inputs,
     open_objects,
     open_pairs,
-    render_psnr,
+    stored_psnr,
     training_ids,
 )
 
@@ -24,7 +24,7 @@ __all__ = [
     "open_images",
     "open_objects",
     "open_pairs",
-    "render_psnr",
+    "stored_psnr",
     "training_ids",
     "views_of",
 ]

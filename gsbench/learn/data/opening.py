@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 
 from gsbench.core.parsing import InputError
-from gsbench.core.recipe import Images
+from gsbench.core.recipe import ImageOptions
 from gsbench.core.tasks import CamerasOf, Modality, Task, ViewsFrom, ids_sha256, regime_ids
 from gsbench.learn.data.clouds import columns_of, most_points, open_points
 from gsbench.learn.data.images import config_of, mean_psnr, open_images, rows_of, views_of
@@ -46,7 +46,7 @@ def open_objects(
     folder: Folder,
     task: Task,
     split: str,
-    how: Images | None = None,
+    how: ImageOptions | None = None,
     progress: Callable[[int, int], None] | None = None,
     min_opacity: float = 0.0,
     sampling_draw: int = 0,
@@ -117,7 +117,7 @@ def check_views(folder: Folder, task: Task, split: str) -> None:
     rows_of(folder, views_from, split, _ids(folder, task, split), num_views, cameras)
 
 
-def render_psnr(folder: Folder, task: Task, split: str) -> float:
+def stored_psnr(folder: Folder, task: Task, split: str) -> float:
     """Mean PSNR in dB of the renders of Gaussians that a task's images are."""
     _, num_views, cameras = _views(task, split)
     return mean_psnr(folder, split, _ids(folder, task, split), num_views, cameras)
@@ -138,7 +138,7 @@ def open_pairs(
     points: Task,
     images: Task,
     split: str,
-    how: Images | None = None,
+    how: ImageOptions | None = None,
     progress: Callable[[int, int], None] | None = None,
     min_opacity: float = 0.0,
 ) -> Objects:

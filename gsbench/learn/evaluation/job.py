@@ -70,7 +70,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Pairs:
+class PairTasks:
     """What an encoder of pairs is trained on: Gaussians, and images of the same objects."""
 
     points: Task
@@ -107,7 +107,7 @@ class Job:
     code: str
     folder: Folder
     task: Task
-    pairs: Pairs | None
+    pairs: PairTasks | None
     device: torch.device
     precision: Precision | None
     checkpoints: Path | None

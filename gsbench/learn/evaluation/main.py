@@ -14,12 +14,12 @@ from gsbench.core.parsing import InputError
 from gsbench.core.results import SCHEMA_VERSION, ModelInfo, Result, load_result, save_result
 from gsbench.core.tasks import CamerasOf, Features, Modality, Protocol, Sampling, Task, ViewsFrom
 from gsbench.learn.calls import ModelError
-from gsbench.learn.data import check_data, check_views, render_psnr, training_ids
+from gsbench.learn.data import check_data, check_views, stored_psnr, training_ids
 from gsbench.learn.evaluation.data import Data, training_task
 from gsbench.learn.evaluation.job import (
     Callbacks,
     Job,
-    Pairs,
+    PairTasks,
     Request,
     check_given,
     check_seeds,
@@ -29,7 +29,7 @@ from gsbench.learn.evaluation.job import (
     make_task,
 )
 from gsbench.learn.evaluation.machine import PeakMemory, choose_device, run_info
-from gsbench.learn.evaluation.pretext import Encoder, plan, pretext_training, pretrain
+from gsbench.learn.evaluation.pretext import TrainedEncoder, plan, pretext_training, pretrain
 from gsbench.learn.evaluation.protocols import Scored, find_reported, finetune, probe, supervised
 from gsbench.learn.precision import Precision, check_arithmetic, training_precision
 from gsbench.learn.probe import check_classes
@@ -177,7 +177,7 @@ def _make_job(
         checkpoints /= precision  # where no training by the recipe's own is taken for it
     if recipe.supervision == "pairs":
 
-        def begun(pairs: Pairs) -> bool:
+        def begun(pairs: PairTasks) -> bool:
             return any(pretext_training(recipe, code, seed, pairs).is_begun(checkpoints) for seed in seeds)
 
         pairs = plan(folder, recipe, inputs, wanted, begun)
@@ -219,13 +219,15 @@ def _results(job: Job, seeds: Sequence[int]) -> Iterator[Result]:
         ) from None
 
 
-def _score(job: Job, seed: int, data: Data, encoder: Encoder | None) -> Scored:
+def _score(job: Job, seed: int, data: Data, encoder: TrainedEncoder | None) -> Scored:
     if job.task.protocol == "probe":
         return probe(job, seed, data, encoder)
     return supervised(job, seed, data) if encoder is None else finetune(job, seed, data, encoder)
 
 
-def _as_result(job: Job, seed: int, scored: Scored, encoder: Encoder | None, peak_memory_mb: float | None) -> Result:
+def _as_result(
+    job: Job, seed: int, scored: Scored, encoder: TrainedEncoder | None, peak_memory_mb: float | None
+) -> Result:
     recipe, pretext = job.recipe, encoder.about if encoder else None
     params = sum(parameter.numel() for parameter in scored.net.parameters())
     return Result(
@@ -244,4 +246,4 @@ def _as_result(job: Job, seed: int, scored: Scored, encoder: Encoder | None, pea
 def _of_renders(job: Job) -> dict[str, float]:
     if job.task.views_from != "gaussians":
         return {}
-    return {"psnr": render_psnr(job.folder, job.task, "test")}
+    return {"psnr": stored_psnr(job.folder, job.task, "test")}

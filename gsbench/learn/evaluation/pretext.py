@@ -23,7 +23,7 @@ from gsbench.learn.checkpoints import Checkpoint, weights_sha256
 from gsbench.learn.data import Objects, check_views, open_objects, open_pairs, training_ids, views_of
 from gsbench.learn.evaluation.cached import Training, train_once, without_labels
 from gsbench.learn.evaluation.embedding import embed_once
-from gsbench.learn.evaluation.job import Job, Pairs, Request, are_drawn, make_task
+from gsbench.learn.evaluation.job import Job, PairTasks, Request, are_drawn, make_task
 from gsbench.learn.evaluation.machine import PeakMemory
 from gsbench.learn.evaluation.pretext_metrics import SCORE_KEYS, pretext_scores
 from gsbench.store.folder import Folder
@@ -42,7 +42,7 @@ _OF_MEMORY = 0.7
 
 
 @dataclass(frozen=True, slots=True)
-class Encoder:
+class TrainedEncoder:
     """A trained model of pairs.
 
     Attributes:
@@ -82,8 +82,8 @@ def plan(
     recipe: Recipe,
     inputs: Sequence[str],
     wanted: Request,
-    begun: Callable[[Pairs], bool],
-) -> Pairs:
+    begun: Callable[[PairTasks], bool],
+) -> PairTasks:
     """What an encoder is to be trained on.
 
     Args:
@@ -107,8 +107,8 @@ def plan(
     shape = dataclasses.replace(wanted, regime=100, draw=0).shape
     points = make_task(folder, modality, *shape, wanted.num_points, "meshes", protocol="probe")
 
-    def pairs(views: int) -> Pairs:
-        return Pairs(points, make_task(folder, "images", *shape, views, "meshes", protocol="probe"))
+    def pairs(views: int) -> PairTasks:
+        return PairTasks(points, make_task(folder, "images", *shape, views, "meshes", protocol="probe"))
 
     if wanted.pretext_views is not None:
         chosen = pairs(wanted.pretext_views)
@@ -128,7 +128,7 @@ def plan(
     return pairs(views)
 
 
-def pretrain(job: Job, seeds: Sequence[int]) -> list[Encoder]:
+def pretrain(job: Job, seeds: Sequence[int]) -> list[TrainedEncoder]:
     """The encoders of a job, each trained on all training objects and kept, or taken from where it was kept.
 
     Raises:
@@ -149,11 +149,11 @@ def pretrain(job: Job, seeds: Sequence[int]) -> list[Encoder]:
         )
         folder = training.folder(job.checkpoints)
         described = _describe(job, about, _scores(job, net, test, folder))
-        encoders.append(Encoder(net, described, folder, peak.megabytes()))
+        encoders.append(TrainedEncoder(net, described, folder, peak.megabytes()))
     return encoders
 
 
-def pretext_training(recipe: Recipe, code: str, seed: int, pairs: Pairs) -> Training:
+def pretext_training(recipe: Recipe, code: str, seed: int, pairs: PairTasks) -> Training:
     """The training of an encoder of pairs, by a recipe and code of that hash."""
     recipe = without_labels(recipe)
     return Training(pairs.slug(), recipe, recipe, code, (pairs.points, pairs.images), seed)

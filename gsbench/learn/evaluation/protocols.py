@@ -24,7 +24,7 @@ from gsbench.learn.evaluation.cached import Training, train_once
 from gsbench.learn.evaluation.data import Data, of_all, training_task
 from gsbench.learn.evaluation.embedding import Embedded, embed, embed_once
 from gsbench.learn.evaluation.job import Job, are_drawn
-from gsbench.learn.evaluation.pretext import Encoder
+from gsbench.learn.evaluation.pretext import TrainedEncoder
 from gsbench.learn.precision import exact_float32
 from gsbench.learn.probe import fit_probe
 from gsbench.learn.train import Trained
@@ -122,7 +122,7 @@ def supervised(job: Job, seed: int, data: Data) -> Scored:
     return _predicted(job, data, *_train(job, seed, data))
 
 
-def finetune(job: Job, seed: int, data: Data, encoder: Encoder) -> Scored:
+def finetune(job: Job, seed: int, data: Data, encoder: TrainedEncoder) -> Scored:
     """A classifier on a copy of an encoder, both trained by the regime's labels."""
     how = job.recipe.finetune
     assert how is not None, "a job of fine-tuning has a schedule for it"
@@ -163,7 +163,7 @@ def _predicted(job: Job, data: Data, net: nn.Module, trained: Trained) -> Scored
     return Scored(net, trained, count, test.ids, labels, probabilities, seconds, stated)
 
 
-def probe(job: Job, seed: int, data: Data, encoder: Encoder | None) -> Scored:
+def probe(job: Job, seed: int, data: Data, encoder: TrainedEncoder | None) -> Scored:
     """A linear probe on frozen features: of an encoder of pairs, or, without one, of a model trained by the labels."""
     if encoder is None:
         net, trained = _train(job, seed, data)
@@ -193,7 +193,7 @@ def probe(job: Job, seed: int, data: Data, encoder: Encoder | None) -> Scored:
 
 
 def _embed_once(
-    job: Job, encoder: Encoder, split: str, task: Task, objects: Callable[[], Objects], sampling_draw: int = 0
+    job: Job, encoder: TrainedEncoder, split: str, task: Task, objects: Callable[[], Objects], sampling_draw: int = 0
 ) -> Embedded:
     """The features of all of a split's objects, whatever the regime."""
     for_cell = job.callbacks.extracting

@@ -6,7 +6,7 @@ from typing import Any
 from gsbench.core.recipe import Recipe
 from gsbench.core.results import Result
 from gsbench.paper.reproduce.data_facts import DataFacts
-from gsbench.paper.reproduce.tables import Cell, PublishedData, Table, Training, Variant
+from gsbench.paper.reproduce.tables import Cell, PublishedData, PublishedTraining, Table, Variant
 
 _UNKNOWN = "unknown"
 
@@ -67,7 +67,7 @@ def _epochs(recipe: Recipe) -> int:
     return sum(how.epochs for how in (*recipe.pretraining, recipe.train))
 
 
-def _of_training(published: Training, recipe: Recipe) -> Iterator[str]:
+def _of_training(published: PublishedTraining, recipe: Recipe) -> Iterator[str]:
     epochs = _epochs(recipe)
     if epochs != published.epochs:
         yield f"{_many(epochs, 'epoch')}, published {published.epochs or _UNKNOWN}"
@@ -94,7 +94,7 @@ def _of_points(cell: Cell, results: Sequence[Result]) -> Iterator[str]:
 
 
 def _of_gaussians(
-    data: PublishedData, published: Training, facts: DataFacts, results: Sequence[Result]
+    data: PublishedData, published: PublishedTraining, facts: DataFacts, results: Sequence[Result]
 ) -> Iterator[str]:
     manifest = facts.folder.manifest
     fit: dict[str, Any] = manifest.recipe.get("fit", {})
@@ -108,7 +108,7 @@ def _of_gaussians(
         yield f"{min(filter(None, seen)):,} of them reach the network, published {published.num_points:,}"
 
 
-def _of_harmonics(published: Training, facts: DataFacts) -> Iterator[str]:
+def _of_harmonics(published: PublishedTraining, facts: DataFacts) -> Iterator[str]:
     ours = 3 * facts.folder.manifest.sh_coefficients
     if published.sh_channels not in (None, ours):
         yield f"{ours} numbers of spherical harmonics, published {published.sh_channels}"
@@ -119,7 +119,7 @@ def _points_of(result: Result) -> int | None:
 
 
 def _of_images(
-    data: PublishedData, published: Training, recipe: Recipe, facts: DataFacts, results: Sequence[Result]
+    data: PublishedData, published: PublishedTraining, recipe: Recipe, facts: DataFacts, results: Sequence[Result]
 ) -> Iterator[str]:
     if published.image_size != recipe.images.size:
         yield f"images of {recipe.images.size} pixels, published {published.image_size or _UNKNOWN}"

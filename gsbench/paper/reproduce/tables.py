@@ -48,7 +48,7 @@ class PublishedData:
 
 
 @dataclass(frozen=True, slots=True)
-class Training:
+class PublishedTraining:
     """What the source says of a network's training; None of a key is what it does not say.
 
     Attributes:
@@ -85,7 +85,7 @@ class Model:
     short: str
     full: str
     full_sh: str | None = None
-    published: Training = Training()
+    published: PublishedTraining = PublishedTraining()
 
     def recipe(self, variant: Variant, published_sh: bool = False) -> str:
         """What `--model` takes for a variant of a run, on spherical harmonics of the published degree or without."""

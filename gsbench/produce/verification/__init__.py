@@ -6,7 +6,7 @@ from pathlib import Path
 from gsbench.core.parsing import InputError
 from gsbench.produce.verification.across import Seen, check_split, check_totals, note
 from gsbench.produce.verification.alignment import MeshSurfaces, alignment_problems, measure_alignment
-from gsbench.produce.verification.report import Alignment, Images, Report
+from gsbench.produce.verification.report import Alignment, ImageCheck, Report
 from gsbench.produce.verification.sample import Sample
 from gsbench.produce.verification.tables import check_bytes, check_files, check_table
 from gsbench.store.folder import Folder, open_folder
@@ -18,7 +18,7 @@ from gsbench.store.parquet import object_at, read_foot, read_group
 from gsbench.store.quality import distribution, read_scores
 from gsbench.store.schema import IMAGE_CONFIGS, SPLITS, Schema
 
-__all__ = ["Alignment", "Images", "Report", "verify"]
+__all__ = ["Alignment", "ImageCheck", "Report", "verify"]
 
 _WORST = 10
 
@@ -184,7 +184,7 @@ class _Run:
             quality={name: distribution(psnr) for name, psnr in groups.items()},
             worst=scores.worst(_WORST) if scores else {},
             alignment=alignment,
-            images=Images(self._images, self._sample.decoded, self._sample.rendered, self._sample.scored),
+            images=ImageCheck(self._images, self._sample.decoded, self._sample.rendered, self._sample.scored),
             missing=tuple(name for name in official if name not in here),
             set_aside=manifest.set_aside,
         )

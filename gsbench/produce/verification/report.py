@@ -24,7 +24,7 @@ class Alignment:
 
 
 @dataclass(frozen=True, slots=True)
-class Images:
+class ImageCheck:
     """How the images were looked at.
 
     Attributes:
@@ -68,7 +68,7 @@ class Report:
     quality: dict[str, dict[str, float]] = field(default_factory=dict)
     worst: dict[str, float] = field(default_factory=dict)
     alignment: Alignment | None = None
-    images: Images = field(default_factory=Images)
+    images: ImageCheck = field(default_factory=ImageCheck)
     missing: tuple[str, ...] = ()
     set_aside: dict[str, str] = field(default_factory=dict)
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from gsbench.core.image_kernels import REACH, SIGMA
 from gsbench.core.parsing import InputError
 from gsbench.core.types import Gaussians, Views
-from gsbench.reconstruct.cuda.hull import Prepared, prepare
+from gsbench.reconstruct.cuda.hull import DeviceObject, prepare
 from gsbench.reconstruct.cuda.optimize import Rasterize, activated, optimize, to_raw
 from gsbench.reconstruct.hull.recipe import FitRecipe
 from gsbench.reconstruct.targets import Fitted, from_frame
@@ -88,7 +88,7 @@ def free_bytes() -> int:
 _LOGGER = logging.getLogger(__name__)
 
 
-def fit_batch(objects: Sequence[Prepared], recipe: FitRecipe, rasterize: Rasterize) -> list[Fitted]:
+def fit_batch(objects: Sequence[DeviceObject], recipe: FitRecipe, rasterize: Rasterize) -> list[Fitted]:
     """Fits objects at once, or in halves and halves of halves where the device's memory does not hold them.
 
     Halving changes no object's result: it depends neither on the others nor on what a failed attempt did.
@@ -111,7 +111,7 @@ def fit_batch(objects: Sequence[Prepared], recipe: FitRecipe, rasterize: Rasteri
 
 
 @torch.no_grad()
-def _score(prepared: Prepared, gaussians: Gaussians, recipe: FitRecipe, rasterize: Rasterize) -> Fitted:
+def _score(prepared: DeviceObject, gaussians: Gaussians, recipe: FitRecipe, rasterize: Rasterize) -> Fitted:
     """Scores on the held-out views and goes back to the views' frame."""
     device, cameras = prepared.held_out.device, prepared.held_out_cameras
     raw, _ = to_raw([gaussians], device)

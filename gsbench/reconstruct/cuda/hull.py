@@ -209,7 +209,7 @@ def _box_over_white(rgba: UInt8[Tensor, "v fh fw 4"], factor: int) -> UInt8[Tens
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class DeviceObject:
     """What the fit of one object starts from; tensors lie on the device.
 
     Attributes:
@@ -235,7 +235,7 @@ class Prepared:
     radius: float
 
 
-def prepare(views: Views, held_out: Views, recipe: FitRecipe, seed: int, device: torch.device) -> Prepared:
+def prepare(views: Views, held_out: Views, recipe: FitRecipe, seed: int, device: torch.device) -> DeviceObject:
     """Uploads the views once and makes everything of them there; the random numbers are those of the fit on CPU.
 
     Raises:
@@ -253,4 +253,4 @@ def prepare(views: Views, held_out: Views, recipe: FitRecipe, seed: int, device:
     kept = target_images(torch.from_numpy(np.ascontiguousarray(held_out.rgba)).to(device), 1)
     held_out_cameras = to_frame(held_out, center, radius).cameras
     low_passes = tuple(low_pass_of(stage, cameras.width) for stage in recipe.stages)
-    return Prepared(start, targets, scaled, orders, low_passes, kept, held_out_cameras, center, radius)
+    return DeviceObject(start, targets, scaled, orders, low_passes, kept, held_out_cameras, center, radius)

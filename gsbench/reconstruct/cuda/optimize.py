@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gsbench.core.geometry import normalize_quats
 from gsbench.core.types import Gaussians
-from gsbench.reconstruct.cuda.hull import Prepared
+from gsbench.reconstruct.cuda.hull import DeviceObject
 from gsbench.reconstruct.hull.cpu import APART, SHRINK, contribution_views
 from gsbench.reconstruct.hull.recipe import FitRecipe
 from gsbench.reconstruct.targets import decay_at, learning_rates, relocates_before, sh_degree_at
@@ -101,7 +101,7 @@ Rasterize = Callable[..., tuple[Tensor, Tensor]]
 """`gsbench.render.splats.cuda.rasterize_tensors`, or what stands in for it where there is no GPU."""
 
 
-def optimize(objects: Sequence[Prepared], recipe: FitRecipe, rasterize: Rasterize) -> list[Gaussians]:
+def optimize(objects: Sequence[DeviceObject], recipe: FitRecipe, rasterize: Rasterize) -> list[Gaussians]:
     """Adam from each object's start on its views, all stages, all objects at once; in the fit's frame.
 
     The host waits for the device where gsplat does (once a step, for the number of intersections with tiles, which is
@@ -192,7 +192,7 @@ def from_raw(raw: dict[str, Tensor], counts: Sequence[int]) -> list[Gaussians]:
 
 
 def _draws(
-    objects: Sequence[Prepared], stage: int, recipe: FitRecipe, rasterize: Rasterize
+    objects: Sequence[DeviceObject], stage: int, recipe: FitRecipe, rasterize: Rasterize
 ) -> Iterator[Callable[..., tuple[Tensor, Tensor]]]:
     """Draws the views of a stage by which the Gaussians of each object are compared, one by one, without bands."""
     cameras, device = [each.cameras[stage] for each in objects], objects[0].held_out.device
@@ -222,7 +222,7 @@ def _relocate(
 class _Steps:
     """One stage of all objects on the device: which view each sees at which step, and what it shows."""
 
-    def __init__(self, objects: Sequence[Prepared], stage: int) -> None:
+    def __init__(self, objects: Sequence[DeviceObject], stage: int) -> None:
         device = objects[0].held_out.device
         cameras = [each.cameras[stage] for each in objects]
         self.width, self.height = cameras[0].width, cameras[0].height

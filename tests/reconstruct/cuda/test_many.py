@@ -5,11 +5,11 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from gsbench.reconstruct.cuda.optimize import activated, optimize, to_raw
 
 from gsbench.reconstruct import fit_many
 from gsbench.reconstruct.cuda.batch import fit_batch
 from gsbench.reconstruct.cuda.hull import prepare
+from gsbench.reconstruct.cuda.optimize import activated, optimize, to_raw
 from gsbench.render.splats.cuda import rasterize_tensors
 from tests.render.splat_reference import FIELDS
 

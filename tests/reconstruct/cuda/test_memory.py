@@ -5,11 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from gsbench.reconstruct.cuda.optimize import to_raw
 
 from gsbench.reconstruct import FitRecipe, Stage
 from gsbench.reconstruct.cuda.batch import MOST_OBJECTS, fit_batch, objects_at_once
 from gsbench.reconstruct.cuda.hull import prepare
+from gsbench.reconstruct.cuda.optimize import to_raw
 from tests.render.splat_reference import FIELDS
 
 from .conftest import RECIPE, SHORT, SIZE

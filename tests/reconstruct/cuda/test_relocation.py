@@ -5,10 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from gsbench.reconstruct.cuda.optimize import activated, contributions, optimize, relocate, to_raw
 
 from gsbench.core.types import Gaussians
 from gsbench.reconstruct.cuda.hull import prepare
+from gsbench.reconstruct.cuda.optimize import activated, contributions, optimize, relocate, to_raw
 from gsbench.reconstruct.hull import cpu
 from gsbench.render.splats import cpu as splats_cpu
 from gsbench.render.splats import layout
