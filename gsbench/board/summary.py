@@ -83,10 +83,11 @@ def _rank(by_regime: dict[int, Row]) -> tuple[float, ...]:
 
 
 def _model(result: Result) -> str:
-    """An encoder of images is told from others by what it learned from."""
+    """An encoder of images is told from others by what it learned from; another arithmetic than fp32 is said."""
     learned = result.task.modality == "images" and result.pretext is not None
     more = f"; learned from {describe_pretext(result.pretext)}" if learned else ""
-    return f"{as_markdown(result.model.title)} `{result.model.name}`{more}"
+    arithmetic = "" if result.precision == "fp32" else f"; trained in {result.precision}"
+    return f"{as_markdown(result.model.title)} `{result.model.name}`{more}{arithmetic}"
 
 
 def _accuracy(row: Row | None, bold: bool) -> str:

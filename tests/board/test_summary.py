@@ -86,3 +86,9 @@ def test_an_input_shows_its_best_rows_alone(lines, board):
     found = lines(*(make_result(f"net{wrong}", wrong=wrong) for wrong in range(1, 7)))
     assert [line[2] for line in found[1:]] == ["**98.3**", "96.7", "95.0"]
     assert "the best 3 of each input among 6" in (board.parent / "README.md").read_text()
+
+
+def test_another_arithmetic_than_fp32_is_said(lines):
+    result = make_result()
+    found = lines(dataclasses.replace(result, run=dataclasses.replace(result.run, precision="bf16")))
+    assert found[1][0] == "Net `net`; trained in bf16"
