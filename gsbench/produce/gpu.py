@@ -5,9 +5,10 @@ file for a fit. While one batch is on the GPU, the views of the next are drawn.
 """
 
 import contextlib
+import errno
 import functools
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,7 +71,7 @@ def fit_objects(
         InputError: a worker dies of an object every time.
         OSError: `objects` cannot be written or the disk is full.
     """
-    missing = [file for file in files if not fitted_path(objects, file.object_id).exists()]
+    missing = [file for file in files if not _is_fitted(fitted_path(objects, file.object_id))]
     done = len(files) - len(missing)
     progress(done, len(files))
     tasks = [WorkItem(file.object_id, draw, (file, recipe), True) for file in missing]
@@ -90,6 +91,14 @@ def fit_objects(
         for last in (running, gpu.submit(_fit_and_keep, batch, recipe, objects, together)):
             done += last.result() if last else 0
             progress(done, len(files))
+
+
+def _is_fitted(path: Path) -> bool:
+    """Whether it is known what comes of an object's fit; another day the GPU may hold it."""
+    if not path.exists():
+        return False
+    with np.load(path) as kept:
+        return "reason" not in kept or json.loads(kept["reason"].item()) != TOO_LARGE
 
 
 def draw(file: MeshFile, recipe: Preset) -> Drawn:
@@ -143,43 +152,45 @@ def fit_on_cuda(
     """
     import torch
 
+    with contextlib.suppress(torch.OutOfMemoryError):
+        return _fit_together(batch, recipe, device, rasterize)
+    # Only here has the exception let go of the failed attempt's tensors.
+    torch.cuda.empty_cache()
+    half = len(batch) // 2
+    if not half:
+        return [TOO_LARGE]
+    parts = (fit_on_cuda(part, recipe, device, rasterize) for part in (batch[:half], batch[half:]))
+    return [result for part in parts for result in part]
+
+
+def _fit_together(
+    batch: Sequence[Drawn], recipe: FitRecipe | ClassicRecipe, device: str, rasterize: "Rasterize | None"
+) -> list[Fitted | str]:
+    """As `fit_on_cuda`; torch.OutOfMemoryError where the device does not hold some object of the batch."""
+    import torch
+
     from gsbench.reconstruct.cuda.batch import fit_batch
     from gsbench.reconstruct.cuda.hull import prepare
     from gsbench.render.splats.cuda import rasterize_tensors
 
-    results: list[Fitted | str] = []
+    results: dict[int, Fitted | str] = {}
     prepared = {}
     for number, each in enumerate(batch):
         assert each.views is not None
         assert each.held_out is not None
         seed = seed_of(each.file.object_id)
-        results.append(TOO_LARGE)
-        with _telling(results, number, each.file, torch.OutOfMemoryError):
+        try:
             if isinstance(recipe, FitRecipe):
                 prepared[number] = prepare(each.views, each.held_out, recipe, seed, torch.device(device))
             else:
                 results[number] = fit(each.views, recipe, seed, each.held_out, device)
+        except InputError as error:
+            results[number] = reason_of(error, each.file)
     if prepared:
         assert isinstance(recipe, FitRecipe)
-        with contextlib.suppress(torch.OutOfMemoryError):
-            for number, fitted in zip(
-                prepared, fit_batch(list(prepared.values()), recipe, rasterize or rasterize_tensors), strict=True
-            ):
-                results[number] = fitted
-    return results
-
-
-@contextlib.contextmanager
-def _telling(
-    results: list[Fitted | str], number: int, file: MeshFile, out_of_memory: type[Exception]
-) -> Iterator[None]:
-    """Puts the reason in the object's place where it cannot be fitted."""
-    try:
-        yield
-    except out_of_memory:
-        results[number] = TOO_LARGE
-    except InputError as error:
-        results[number] = reason_of(error, file)
+        fitted = fit_batch(list(prepared.values()), recipe, rasterize or rasterize_tensors)
+        results |= dict(zip(prepared, fitted, strict=True))
+    return [results[number] for number in range(len(batch))]
 
 
 def _keep(path: Path, fitted: Fitted | str) -> None:
@@ -197,9 +208,10 @@ def kept_fit(objects: Path, file: MeshFile) -> "functools.partial[Fitted]":
 
 
 def _load(path: Path, views: Views, recipe: FitRecipe | ClassicRecipe, seed: int, held_out: Views) -> Fitted:
-    """What is kept of an object's fit; an InputError if it could not be fitted."""
+    """What is kept of an object's fit; an InputError if it cannot be fitted, an OSError if it can another day."""
     with np.load(path) as kept:
         if "reason" in kept:
-            raise InputError(str(json.loads(kept["reason"].item())))
+            reason = str(json.loads(kept["reason"].item()))
+            raise OSError(errno.ENOMEM, reason) if reason == TOO_LARGE else InputError(reason)
         gaussians = Gaussians(*(kept[name] for name in GAUSSIAN_COLUMNS))
         return Fitted(gaussians, *kept["scores"].tolist())

@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -39,6 +40,7 @@ class OnCpu:
     def __init__(self) -> None:
         self.batches: list[list[str]] = []
         self.refused: set[str] = set()
+        self.reason = "it is refused"
         self.fails_after: int | None = None
 
     def __call__(self, batch: Sequence[Drawn], recipe: FitRecipe | ClassicRecipe) -> list[Fitted | str]:
@@ -51,7 +53,7 @@ class OnCpu:
         assert each.views is not None
         assert each.held_out is not None
         if each.file.object_id in self.refused:
-            return "it is refused"
+            return self.reason
         return fit(each.views, recipe, seed_of(each.file.object_id), each.held_out)
 
 
@@ -155,6 +157,49 @@ def test_a_batch_beyond_memory_is_halved_and_said(caplog: pytest.LogCaptureFixtu
 
 def test_an_object_beyond_memory_says_so() -> None:
     assert fit_on_cuda(drawn(ball(8, 16), 1), RECIPE, "cpu", full) == [TOO_LARGE]
+
+
+def no_room_for_red(means: torch.Tensor, *rest: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """`dense` on a device whose memory does not hold a red object, however few there are."""
+    red, green, _ = rest[3][:, :, 0].mean(1).unbind(-1)
+    if (red > green + 1.5).any():
+        raise torch.OutOfMemoryError("CUDA out of memory")
+    return dense(means, *rest)
+
+
+def test_an_object_beyond_memory_leaves_the_others_of_its_batch() -> None:
+    views = ball(8, 16)
+    rgba = views.rgba.copy()
+    rgba[..., :3] = [255, 0, 0]
+    batch = drawn(views, 4)
+    batch[1] = Drawn(batch[1].file, Views(rgba, views.cameras), views[:2])
+    first, large, *others = fit_on_cuda(batch, RECIPE, "cpu", no_room_for_red)
+    assert large == TOO_LARGE
+    assert all(isinstance(each, Fitted) for each in (first, *others))
+
+
+def test_an_object_that_cannot_be_brought_to_the_device_leaves_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full_for_one(views: Views, held_out: Views, recipe: FitRecipe, seed: int, device: torch.device) -> Any:
+        if seed == seed_of("a_1"):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return prepare(views, held_out, recipe, seed, device)
+
+    monkeypatch.setattr("gsbench.reconstruct.cuda.hull.prepare", full_for_one)
+    first, large, last = fit_on_cuda(drawn(ball(8, 16), 3), RECIPE, "cpu", dense)
+    assert large == TOO_LARGE
+    assert isinstance(first, Fitted)
+    assert isinstance(last, Fitted)
+
+
+def test_what_the_memory_did_not_hold_is_tried_again(on_cpu: OnCpu, meshes: Path, tmp_path: Path) -> None:  # noqa: F811
+    (file,) = (file for file in list_meshes(meshes) if file.object_id == "chair_0001")
+    on_cpu.refused, on_cpu.reason = {file.object_id}, TOO_LARGE
+    fit_objects([file], tiny_preset(), tmp_path, LocalEngine(1), lambda *_: None)
+    made = make_object(file, tiny_preset(), tmp_path, kept_fit(tmp_path, file))
+    assert (made.reason, made.final) == (TOO_LARGE, False)
+    on_cpu.refused = set()
+    fit_objects([file], tiny_preset(), tmp_path, LocalEngine(1), lambda *_: None)
+    assert make_object(file, tiny_preset(), tmp_path, kept_fit(tmp_path, file)).reason is None
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
