@@ -25,7 +25,7 @@ _PUBLIC = {
     "Task": "gsbench.core.tasks",
     "evaluate": "gsbench.learn.evaluation",
     "from_pretrained": "gsbench.learn.checkpoints",
-    "load_dataset": "gsbench.store.folder",
+    "load_dataset": "gsbench.store.load",
     "save_pretrained": "gsbench.learn.checkpoints",
 }
 

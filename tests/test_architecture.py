@@ -156,7 +156,7 @@ def loaded_by(code: str) -> set[str]:
         "import gsbench.core.types, gsbench.core.recipe, gsbench.core.tasks, gsbench.core.results",
         "import gsbench.core.metrics, gsbench.board, gsbench.core.baseline",
         "import gsbench.store.folder, gsbench.produce.verification",
-        "import gsbench.formats.ply, gsbench.formats.spz, gsbench.formats.gltf, gsbench.store.gaussians",
+        "import gsbench.formats.ply, gsbench.formats.spz, gsbench.formats.gltf, gsbench.store.schema",
         "from gsbench.cli import main; main(['models'])",
         "from gsbench.cli import main; main(['leaderboard', '--check'])",
     ],

@@ -24,7 +24,8 @@ from gsbench.meshes.off import save_off
 from gsbench.meshes.shapes import make_shape
 from gsbench.meshes.surface import normalize, sample_surface
 from gsbench.produce.build import build
-from gsbench.store.folder import Folder, open_folder, read_table, resolve
+from gsbench.store.folder import Folder, open_folder, read_table
+from gsbench.store.load import resolve
 from tests.learn.test_data import task
 from tests.tiny_training import make_folder
 

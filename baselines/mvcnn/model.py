@@ -7,8 +7,7 @@ views and then all views of an object, which a recipe writes as `pretraining` wi
 from typing import ClassVar
 
 import torch.nn.functional as F
-from gsbench_baselines.images.resnet import ResNet18
-from gsbench_baselines.images.vgg import VGG11
+from gsbench_baselines.images.backbones import VGG11, ResNet18
 from gsbench_baselines.images.views import encode_views
 from gsbench_baselines.images.weights import load_weights
 from torch import Tensor, nn

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
-from gsbench_baselines.images.resnet import ResNet18
+from gsbench_baselines.images.backbones import ResNet18
 from gsbench_baselines.images.views import encode_views
 from gsbench_baselines.pointnet.model import PointNetEncoder as PointNet
 from gsbench_baselines.pointnet.model import Vanilla

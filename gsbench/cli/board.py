@@ -124,7 +124,7 @@ def _truth(task: "Task", board: Path, data: str | None) -> "Truth":
     known = truth_path(board, task)
     if data is None and known.exists():
         return load_truth(known)
-    from gsbench.store.folder import resolve
+    from gsbench.store.load import resolve
 
     return make_truth(resolve(data or task.dataset, notify=note), task.split)
 

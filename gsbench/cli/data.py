@@ -177,7 +177,7 @@ def add_verify(commands: Any) -> None:
 
 def _verify(args: argparse.Namespace) -> int:
     from gsbench.produce.verification import verify
-    from gsbench.store.folder import resolve
+    from gsbench.store.load import resolve
 
     folder = resolve(args.folder, notify=note)
     with progress_bar("bytes") as progress:

@@ -84,8 +84,8 @@ def _load(args: argparse.Namespace, out_suffix: str) -> "Gaussians":
             note(f"{named}: y is up there; the other file's axes taken as {args.axes or 'z-up'} (--axes)")
         return gaussians
 
-    from gsbench.store.folder import open_folder, resolve
-    from gsbench.store.gaussians import load_object
+    from gsbench.store.folder import load_object, open_folder
+    from gsbench.store.load import resolve
 
     if args.axes is not None or args.opacity != "logit" or args.scales is not None:
         raise InputError(f"{args.source}: --axes, --opacity and --scales are for files, a data folder leaves no doubt")
@@ -106,12 +106,12 @@ def _split(source: str) -> tuple[str, str]:
 def _describe_loss(gaussians: "Gaussians", path: Path, axes: str) -> str:
     """How far renders of the file are from those of what it was made of."""
     from gsbench.formats import load_splats
-    from gsbench.render.splats.difference import SIZE, VIEWS, render_psnr
+    from gsbench.render.splats import PSNR_SIZE, PSNR_VIEWS, render_psnr
 
     after = load_splats(path, axes=axes, notify=lambda note: None)
     with progress_bar("measuring the loss") as progress:
         psnr = render_psnr(gaussians, after, progress)
-    views = f"{VIEWS} views of {SIZE}x{SIZE}"
+    views = f"{PSNR_VIEWS} views of {PSNR_SIZE}x{PSNR_SIZE}"
     if math.isinf(psnr):
         return f"renders of it are the original's to the last pixel, in {views}"
     return f"renders of it have {psnr:.1f} dB PSNR against the original's, over {views}"

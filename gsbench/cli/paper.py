@@ -58,7 +58,8 @@ def _figures(args: argparse.Namespace) -> int:
 
     wanted = [parse_name(name) for name in args.names]
     from gsbench.paper.figures.detail import draw_object
-    from gsbench.store.folder import default_data, open_folder, resolve
+    from gsbench.store.folder import open_folder
+    from gsbench.store.load import default_data, resolve
 
     args.out.mkdir(parents=True, exist_ok=True)
     data, fallback = (args.data, None) if args.data is not None else default_data()
@@ -149,7 +150,7 @@ def add_reproduce(commands: Any) -> None:
 
 def _reproduce(args: argparse.Namespace) -> int:
     from gsbench.paper.reproduce.tables import FIGURE, load_table
-    from gsbench.store.folder import default_data, resolve
+    from gsbench.store.load import default_data, resolve
 
     table = None if args.table == FIGURE else load_table(args.table)
     _check_words(args, FIGURE)

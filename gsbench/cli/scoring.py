@@ -93,7 +93,7 @@ def _add_eval_options(parser: argparse.ArgumentParser) -> None:
 
 def _eval(args: argparse.Namespace) -> int:
     from gsbench.core.baseline import find_recipe
-    from gsbench.store.folder import default_data, resolve
+    from gsbench.store.load import default_data, resolve
 
     recipe, _ = find_recipe(args.model)  # a misspelled name is told before torch is loaded and the Hub is asked
     data, fallback = (args.data, None) if args.data is not None else default_data()

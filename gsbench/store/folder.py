@@ -1,13 +1,6 @@
-"""Opening a data folder by name, path or Hub repository, and reading it fast.
+"""A data folder: what its manifest says, and its tables read fast, with every hash and value checked on the way."""
 
-A name means one thing everywhere: `mini` and `modelnet10-gs` are data sets whatever lies beside; a folder called so is
-written ./mini. What is a folder is that folder, whatever characters are in its path; ORG/NAME is on the Hub.
-"""
-
-import importlib.resources
 import os
-import re
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -21,27 +14,19 @@ import pyarrow.parquet as pq
 
 from gsbench.core.environment import available_cores
 from gsbench.core.parsing import InputError, suggest
-from gsbench.store import hub
-from gsbench.store.arrays import as_numpy
+from gsbench.core.types import Gaussians
+from gsbench.store.arrays import as_numpy, gaussians_of
 from gsbench.store.hashes import LARGE, check_hash
 from gsbench.store.manifest import MANIFEST, Manifest, load_manifest
 from gsbench.store.parquet import naming, read_foot, read_groups
-from gsbench.store.schema import IMAGE_CONFIGS, SPLITS, Schema, shard_name
+from gsbench.store.schema import GAUSSIAN_COLUMNS, IMAGE_CONFIGS, SPLITS, Schema, shard_name
 
 if TYPE_CHECKING:
-    import datasets
+    pass
 
 MODELNET10 = "modelnet10-gs"
 MINI = "mini"
 NAMES = (MINI, MODELNET10)
-
-HUB_REPO = "gsbench/modelnet10-gs"
-"""Where `modelnet10-gs` is on the Hugging Face Hub."""
-
-ENV_DATA = "GSBENCH_DATA"
-"""Environment variable with the folder of a local build of ModelNet10-GS."""
-
-_REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,133 +46,15 @@ def open_folder(path: Path) -> Folder:
     """
     if not os.path.isdir(path):
         what = "is no folder" if os.path.lexists(path) else "no such folder"
-        raise InputError(f"{path}: {what} (allowed: a folder that `gsbench build` wrote, {_known()})")
+        raise InputError(f"{path}: {what} (allowed: a folder that `gsbench build` wrote, {known_names()})")
     if not os.path.isfile(path / MANIFEST):
         raise InputError(f"{path}: no data set, it has no {MANIFEST} (allowed: a folder that `gsbench build` wrote)")
     return Folder(path, load_manifest(path))
 
 
-def resolve(
-    source: str | Path,
-    revision: str | None = None,
-    configs: Sequence[str] | None = None,
-    notify: Callable[[str], None] = warnings.warn,
-) -> Path:
-    """Finds a data set on this machine, or brings it there from the Hub.
-
-    Args:
-        source: `mini`, `modelnet10-gs`, a folder, or `ORG/NAME` on the Hub, each with `@REVISION` behind it where one
-            is wanted; a Path is a folder, whatever it is called. `modelnet10-gs` is the folder in $GSBENCH_DATA, else
-            ./modelnet10-gs, else the Hub's. `~` is the user's home.
-        revision: Hub revision; None is its newest. A local folder has but its version.
-        configs: the configs to download; None is all of them.
-        notify: called with one line, of of a folder here that the name does not mean.
-
-    Returns:
-        The folder; `open_folder` reads it. Its path, as a string, is not one of the names.
-
-    Raises:
-        InputError: nothing of that name here or on the Hub, or the Hub cannot be reached.
-    """
-    if isinstance(source, Path):
-        return _local(source, revision)
-    for place in (source, os.path.expanduser(source)) if source not in NAMES else ():
-        if place and os.path.isdir(place):
-            return _local(Path(place), revision)
-    name, at, asked = source.rpartition("@")
-    if at and asked and (name in NAMES or _REPO.fullmatch(name) or os.path.isdir(name)):
-        if revision not in (None, asked):
-            raise InputError(f"{source}: revision {revision} asked for as well (allowed: one of them)")
-        return resolve(name, asked, configs, notify)
-    if source == MINI:
-        return _local(_mini(notify), revision)
-    if source == MODELNET10:
-        local = _local_modelnet10(notify)
-        return _local(local, revision) if local else hub.download(HUB_REPO, revision, configs)
-    if _REPO.fullmatch(source):
-        return hub.download(source, revision, configs)
-    if os.path.lexists(source):
-        open_folder(Path(source))  # says what it is instead
-    close = suggest(source[:100], NAMES)
-    shown = source[:300] if source.isprintable() and source else repr(source[:300])
-    raise InputError(f"{shown}: no such data set{close} (allowed: {_known()}, a folder, or ORG/NAME on the Hub)")
-
-
-def _known() -> str:
+def known_names() -> str:
+    """The names of data sets, as a message lists them."""
     return ", ".join(NAMES)
-
-
-def _local(path: Path, revision: str | None) -> Path:
-    folder = open_folder(path)
-    if revision not in (None, folder.manifest.version):
-        raise InputError(f"{path}: revision {revision} asked for, the folder is {folder.manifest.version}")
-    return path.absolute() if str(path) in NAMES else path  # written so that it stays a path
-
-
-def _mini(notify: Callable[[str], None]) -> Path:
-    embedded = Path(str(importlib.resources.files("gsbench") / "mini"))
-    if os.path.isdir(MINI) and not os.path.samefile(MINI, embedded):
-        notify(f"`{MINI}` is the embedded data set; the folder of that name here is ./{MINI}")
-    return embedded
-
-
-def _local_modelnet10(notify: Callable[[str], None]) -> Path | None:
-    here = Path(MODELNET10)
-    if chosen := os.environ.get(ENV_DATA):
-        if os.path.isdir(here) and not (os.path.isdir(chosen) and os.path.samefile(here, chosen)):
-            notify(f"`{MODELNET10}` is ${ENV_DATA}, {chosen}; the folder of that name here is ./{MODELNET10}")
-        if not os.path.isdir(chosen):
-            raise InputError(f"{ENV_DATA}: {chosen}: no such folder (must be a build of ModelNet10-GS, or not set)")
-        return Path(chosen)
-    if (here / MANIFEST).is_file():
-        return here
-    if os.path.isdir(here):
-        notify(f"./{MODELNET10} is no data set, it has no {MANIFEST}: `{MODELNET10}` is looked for on the Hub")
-    return None
-
-
-def default_data() -> tuple[str, str | None]:
-    """The data set that is used when none is named.
-
-    Returns:
-        ModelNet10-GS if there is a local build, a downloaded copy, or the Hub answers at once and has it, with no
-        notice; else `mini` with the sentence that says so. Takes four seconds at most.
-    """
-    if _local_modelnet10(lambda _: None) or hub.is_cached(HUB_REPO) or hub.has(HUB_REPO):
-        return MODELNET10, None
-    return MINI, (
-        f"ModelNet10-GS is neither here (./{MODELNET10}, ${ENV_DATA}) nor reachable on the Hugging Face Hub: "
-        f"using the embedded data set `{MINI}`, made of procedural shapes. Its scores are not comparable."
-    )
-
-
-def load_dataset(
-    name: str | Path,
-    config: str = "gaussians",
-    split: str | None = None,
-    revision: str | None = None,
-) -> "datasets.DatasetDict | datasets.Dataset":
-    """Loads one config of a data set with Hugging Face `datasets`.
-
-    Args:
-        name: `mini`, `modelnet10-gs`, a folder, or `ORG/NAME` on the Hub; see `resolve`.
-        config: `gaussians`, `points`, `views` or `reconstructions`.
-        split: `train` or `test` (or a slice such as `train[:10]`); None for both.
-        revision: Hub revision; None is its newest.
-
-    Returns:
-        What `datasets.load_dataset` returns: a Dataset for a split, else a DatasetDict.
-
-    Raises:
-        InputError: no such data set, config or split; or the data are not those of the manifest.
-    """
-    Schema(config, ())  # a config that no data set can have is refused before anything is downloaded
-    hub.check_split(split, SPLITS)
-    folder = open_folder(resolve(name, revision, [config]))
-    check_configs(folder, [config])
-    shards = {each: _shards_of(folder, config, each) for each in SPLITS}
-    hashes = {path: shard.sha256 for path, shard in folder.manifest.shards.items()}
-    return hub.load(folder.path, folder.manifest.schema(config), shards, hashes, split)
 
 
 def check_configs(folder: Folder, configs: Sequence[str], notify: Callable[[str], None] | None = None) -> None:
@@ -251,7 +118,7 @@ def read_shards(
     schema = _schema_with(folder, config, columns)
     last, has_labels = "", columns is None or "label" in columns
     labels = np.zeros(len(schema.classes), np.int64)
-    for name in _shards_of(folder, config, split):
+    for name in shards_of(folder, config, split):
         path, shard = folder.path / name, manifest.shards[name]
         check_hash(path, shard)
         metadata = read_foot(path, shard, schema)
@@ -277,7 +144,7 @@ def _schema_with(folder: Folder, config: str, columns: Sequence[str] | None) -> 
     return schema
 
 
-def _shards_of(folder: Folder, config: str, split: str) -> list[str]:
+def shards_of(folder: Folder, config: str, split: str) -> list[str]:
     """The shards of a split, in order; an InputError where there is none, or a number is left out."""
     shards = folder.manifest.shards_of(config, split)
     if not shards:
@@ -355,3 +222,21 @@ def _labels(folder: Folder, config: str, split: str) -> dict[str, str]:
     classes = folder.manifest.classes
     ids, labels = table["object_id"].to_pylist(), table["label"].to_pylist()
     return {object_id: classes[label] for object_id, label in zip(ids, labels, strict=True)}
+
+
+def load_object(folder: Folder, object_id: str) -> Gaussians:
+    """Reads the Gaussians of one object; takes the memory of one row group.
+
+    Args:
+        folder: an open data folder.
+        object_id: of either split.
+
+    Raises:
+        InputError: the folder has no Gaussians, no such object, or a shard that is not the manifest's.
+    """
+    schema = folder.manifest.schema("gaussians")
+    found = find_rows(folder, "gaussians", object_id, ["object_id", *GAUSSIAN_COLUMNS])
+    if found is None:
+        close = suggest(object_id, [known for split in SPLITS for known in read_labels(folder, split)])
+        raise InputError(f"{folder.path}: no object '{object_id}'{close}")
+    return gaussians_of(found[1], schema)

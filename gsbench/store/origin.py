@@ -18,7 +18,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from gsbench.store.folder import MINI, Folder, open_folder, read_table, resolve
+from gsbench.store.folder import MINI, Folder, open_folder, read_table
+from gsbench.store.load import resolve
 from gsbench.store.schema import SPLITS
 
 MODELNET10 = "modelnet10"

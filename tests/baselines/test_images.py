@@ -5,10 +5,8 @@ import logging
 import pytest
 import torch
 import torch.nn.functional as F
-from gsbench_baselines.images.convolution import Conv2d
-from gsbench_baselines.images.pixels import to_float
-from gsbench_baselines.images.resnet import ResNet18
-from gsbench_baselines.images.vgg import VGG11
+from gsbench_baselines.images.backbones import VGG11, Conv2d, ResNet18
+from gsbench_baselines.images.views import to_float
 from gsbench_baselines.images.weights import load_weights
 from safetensors.torch import save_file
 from torch import nn
@@ -61,7 +59,7 @@ def count(model: nn.Module) -> int:
 @pytest.fixture
 def small_vgg(monkeypatch):
     """VGG-11 with 8 hidden channels in place of 4,096, which would take half a gigabyte."""
-    monkeypatch.setattr("gsbench_baselines.images.vgg._HIDDEN", 8)
+    monkeypatch.setattr("gsbench_baselines.images.backbones._HIDDEN", 8)
     torch.manual_seed(0)
     return VGG11(10)
 
@@ -97,7 +95,7 @@ def test_small_planes_are_convolved_as_by_torch(side, kernel, stride, padding, m
 
 
 def test_large_planes_are_left_to_torch(monkeypatch):
-    monkeypatch.setattr("gsbench_baselines.images.convolution._Windows", None)
+    monkeypatch.setattr("gsbench_baselines.images.backbones._Windows", None)
     assert Conv2d(3, 5, 3, 1, 1)(torch.zeros(1, 3, 5, 5)).shape == (1, 5, 5, 5)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 from gsbench_baselines.images import views as module
-from gsbench_baselines.images.resnet import ResNet18
+from gsbench_baselines.images.backbones import ResNet18
 from gsbench_baselines.mvcnn.model import MVCNN
 from safetensors.torch import save
 

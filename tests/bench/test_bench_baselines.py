@@ -24,7 +24,8 @@ from gsbench.learn.data import Objects, open_objects, open_pairs, training_ids, 
 from gsbench.learn.evaluation import make_task
 from gsbench.learn.train import train
 from gsbench.store.arrays import ragged
-from gsbench.store.folder import Folder, open_folder, read_table, resolve
+from gsbench.store.folder import Folder, open_folder, read_table
+from gsbench.store.load import resolve
 from tests.bench.dataloader import Samples
 
 pytestmark = pytest.mark.slow

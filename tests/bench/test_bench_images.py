@@ -10,9 +10,8 @@ import time
 import numpy as np
 import pytest
 import torch
-from gsbench_baselines.images.convolution import Conv2d
-from gsbench_baselines.images.pixels import to_float
-from gsbench_baselines.images.resnet import ResNet18
+from gsbench_baselines.images.backbones import Conv2d, ResNet18
+from gsbench_baselines.images.views import to_float
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -138,7 +137,7 @@ def usual_epoch():
 def test_epoch(benchmark, folder, usual, monkeypatch):
     """96 images an iteration."""
     if usual:
-        monkeypatch.setattr("gsbench_baselines.images.convolution._SMALL_PLANE", 0)
+        monkeypatch.setattr("gsbench_baselines.images.backbones._SMALL_PLANE", 0)
     torch.manual_seed(0)
     torch.set_num_threads(1)
     keep_freed_memory()
@@ -155,7 +154,7 @@ def test_convolution(benchmark, channels, side, stride, of_torch, monkeypatch):
     """Forward and backward of ResNet-18's later convolutions at 64 pixels, 48 images, in float32."""
     torch.set_num_threads(1)
     if of_torch:
-        monkeypatch.setattr("gsbench_baselines.images.convolution._SMALL_PLANE", 0)
+        monkeypatch.setattr("gsbench_baselines.images.backbones._SMALL_PLANE", 0)
     convolve = Conv2d(channels, channels * stride, 3, stride, 1, bias=False).to(memory_format=torch.channels_last)
     plane = torch.randn(BATCH, channels, side, side).to(memory_format=torch.channels_last).requires_grad_()
     benchmark.pedantic(lambda: convolve(plane).sum().backward(), rounds=10, warmup_rounds=2)

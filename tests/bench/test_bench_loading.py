@@ -16,7 +16,8 @@ from gsbench.core.geometry import normalize_quats
 from gsbench.store.arrays import ragged
 from gsbench.store.card import About
 from gsbench.store.create import Contents, create_folder
-from gsbench.store.folder import load_dataset, open_folder, read_table
+from gsbench.store.folder import open_folder, read_table
+from gsbench.store.load import load_dataset
 
 pytestmark = pytest.mark.slow
 

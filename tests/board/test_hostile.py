@@ -15,7 +15,7 @@ from gsbench.board.truth import load_truth, make_truth, truth_json
 from gsbench.core.parsing import InputError
 from gsbench.core.recipe import Reported
 from gsbench.core.results import MAX_BYTES, save_result
-from gsbench.store.folder import resolve
+from gsbench.store.load import resolve
 from tests.board.results import CLASSES, LABELS, TASK, TRUTH, edit_json, files, make_result, rows
 from tests.board.test_pretext import probed
 

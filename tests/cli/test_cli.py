@@ -17,7 +17,7 @@ from gsbench.core.results import load_result
 from gsbench.meshes.surface import fps_order
 from gsbench.store.card import About
 from gsbench.store.create import Contents, create_folder
-from gsbench.store.folder import resolve
+from gsbench.store.load import resolve
 from tests.tiny_training import make_folder, make_pairs_recipe
 
 OBJECTS = {
@@ -222,7 +222,7 @@ def test_eval_of_a_model_of_pairs(run, tmp_path):
 
 
 def test_eval_says_when_it_falls_back(run, recipe, data, monkeypatch):
-    monkeypatch.setattr("gsbench.store.folder.default_data", lambda: (str(data), "using `mini`."))
+    monkeypatch.setattr("gsbench.store.load.default_data", lambda: (str(data), "using `mini`."))
     done = run("eval", "--model", recipe)
     assert done.status == 0
     assert done.err == "gsbench: NOTE: using `mini`.\n"

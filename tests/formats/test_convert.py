@@ -16,8 +16,8 @@ import pytest
 from gsbench.cli import main
 from gsbench.core.parsing import InputError
 from gsbench.formats import SUFFIXES, load_splats, save_splats
-from gsbench.store.folder import open_folder, resolve
-from gsbench.store.gaussians import load_object
+from gsbench.store.folder import load_object, open_folder
+from gsbench.store.load import resolve
 from tests.formats.samples import assert_same, random_gaussians
 
 OBJECT = "chair_0025"
@@ -145,9 +145,9 @@ def test_an_id_and_a_folder_may_hold_colons(run, monkeypatch) -> None:
         asked.append((str(folder), object_id))
         raise InputError("seen")
 
-    monkeypatch.setattr("gsbench.store.folder.resolve", lambda name, configs, notify: name)
+    monkeypatch.setattr("gsbench.store.load.resolve", lambda name, configs, notify: name)
     monkeypatch.setattr("gsbench.store.folder.open_folder", lambda path: path)
-    monkeypatch.setattr("gsbench.store.gaussians.load_object", load)
+    monkeypatch.setattr("gsbench.store.folder.load_object", load)
     Path("data:v1").mkdir()
     for source in ("data:v1:chair:0001", "mini:chair:0001", "org/name:a", "./data:v1:a", "mini:"):
         assert run(source, "a.ply").status == 2

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from gsbench.formats import SUFFIXES, load_splats, save_splats, suffix_of
-from gsbench.render.splats.difference import render_psnr
+from gsbench.render.splats import render_psnr
 from tests.formats.samples import random_gaussians
 
 LEAST_PSNR = {".ply": 100.0, ".glb": np.inf, ".spz": 37.0, ".splat": 27.0}

@@ -16,8 +16,8 @@ from gsbench.paper.figures.detail import OF_DATA, density_of, draw_object, find_
 from gsbench.paper.figures.drawing import camera_at, direction, dots, drawn_box, enlarged, extent_of, picture, project
 from gsbench.paper.figures.sheet import Sheet, require
 from gsbench.paper.figures.subject import open_shots, open_subject, typical_object
-from gsbench.store.folder import open_folder, read_labels, resolve
-from gsbench.store.gaussians import load_object
+from gsbench.store.folder import load_object, open_folder, read_labels
+from gsbench.store.load import resolve
 from tests.tiny_training import make_folder
 
 pytestmark = pytest.mark.slow

@@ -14,7 +14,7 @@ from gsbench.core.baseline import build_model, find_recipe
 from gsbench.learn.checkpoints import CONFIG, Checkpoint, save_pretrained
 from gsbench.learn.evaluation import embedding, evaluate
 from gsbench.learn.evaluation.embedding import extract
-from gsbench.paper.figures.embedding import Panel, draw_embedding, lay_out, silhouette
+from gsbench.paper.figures.drawing import Panel, draw_embedding, lay_out, silhouette
 from gsbench.paper.reproduce.tables import DISTANCES
 from gsbench.store.arrays import Row
 from gsbench.store.create import Contents, create_folder

@@ -23,8 +23,9 @@ from gsbench.produce.preset import Preset, adapt, load_preset, select
 from gsbench.produce.verification import verify
 from gsbench.store import origin
 from gsbench.store.audit import load_audit, save_audit
-from gsbench.store.folder import open_folder, resolve
+from gsbench.store.folder import open_folder
 from gsbench.store.leaks import audit_of, leaks_of, shipped_audit
+from gsbench.store.load import resolve
 from gsbench.store.manifest import Manifest, save_manifest
 from gsbench.store.origin import Known, Origin, is_reserved, known_objects, origin_of, published_name, strangers
 

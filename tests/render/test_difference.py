@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gsbench.core.types import Gaussians
-from gsbench.render.splats.difference import VIEWS, render_psnr
+from gsbench.render.splats import PSNR_VIEWS, render_psnr
 from tests.formats.samples import random_gaussians
 
 
@@ -48,4 +48,4 @@ def test_it_depends_neither_on_the_place_nor_on_the_size_nor_on_strays() -> None
 def test_progress_counts_the_views() -> None:
     steps: list[tuple[int, int]] = []
     render_psnr(opaque_ball(0.5), opaque_ball(0.4), lambda done, total: steps.append((done, total)))
-    assert steps == [(view, VIEWS) for view in range(1, VIEWS + 1)]
+    assert steps == [(view, PSNR_VIEWS) for view in range(1, PSNR_VIEWS + 1)]

@@ -15,10 +15,10 @@ from PIL import Image
 
 import gsbench
 from gsbench.core.parsing import InputError
-from gsbench.store import folder as folders
 from gsbench.store import hub
 from gsbench.store.arrays import rows_of
-from gsbench.store.folder import default_data, load_dataset, open_folder, read_labels, read_table, resolve
+from gsbench.store.folder import NAMES, open_folder, read_labels, read_table
+from gsbench.store.load import HUB_REPO, default_data, load_dataset, resolve
 from gsbench.store.manifest import load_manifest, save_manifest
 from tests.store.conftest import OBJECTS, POINTS, SIZE, gaussian_row, points_row
 
@@ -228,7 +228,7 @@ def test_a_path_is_that_path_whatever_its_characters(
     for written in (f"./{name}", f"./{name}/", f"{tmp_path}/{name}", f"../{tmp_path.name}/{name}", Path(name)):
         folder = open_folder(resolve(written))
         assert folder.manifest.version == "wanted"
-        assert str(folder.path) not in folders.NAMES
+        assert str(folder.path) not in NAMES
     for config, split_of in folder.manifest.counts.items():
         loaded = load_dataset(f"./{name}", config)
         assert loaded["train"].features == folder.manifest.schema(config).features()
@@ -301,7 +301,7 @@ def test_revisions_behind_names(made: Path, tmp_path: Path, monkeypatch: pytest.
         ("org/data", "v1"),
         ("org/data", "refs/pr/3"),
         ("org/data", None),
-        (folders.HUB_REPO, "v2"),
+        (HUB_REPO, "v2"),
     ]
     assert open_folder(resolve("mini@1.0.0")).manifest.name == "mini"
     assert resolve(f"{made}@0.1") == made

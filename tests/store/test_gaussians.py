@@ -3,8 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gsbench.store.folder import open_folder
-from gsbench.store.gaussians import load_object
+from gsbench.store.folder import load_object, open_folder
 from tests.store.conftest import OBJECTS, gaussian_row
 
 

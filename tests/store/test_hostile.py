@@ -27,8 +27,7 @@ from gsbench.core.parsing import InputError
 from gsbench.core.tasks import Task
 from gsbench.learn.data import check_data, check_views, open_objects
 from gsbench.store import hashes
-from gsbench.store.folder import check_configs, find_rows, open_folder, read_labels, read_table
-from gsbench.store.gaussians import load_object
+from gsbench.store.folder import check_configs, find_rows, load_object, open_folder, read_labels, read_table
 from gsbench.store.manifest import MANIFEST
 from gsbench.store.schema import SPLITS
 from gsbench.store.shards import file_sha256

@@ -7,7 +7,8 @@ import pytest
 import gsbench
 from gsbench.meshes.shapes import LABELS
 from gsbench.produce.verification import verify
-from gsbench.store.folder import open_folder, resolve
+from gsbench.store.folder import open_folder
+from gsbench.store.load import resolve
 
 MOST_BYTES = 20_000_000
 

@@ -16,8 +16,7 @@ from gsbench.meshes.surface import fps_order
 from gsbench.produce.verification import verify
 from gsbench.store.arrays import Row, round_gaussians
 from gsbench.store.create import Contents, create_folder
-from gsbench.store.folder import open_folder
-from gsbench.store.gaussians import load_object
+from gsbench.store.folder import load_object, open_folder
 from gsbench.store.schema import CONFIGS, GAUSSIAN_COLUMNS, FloatType
 from tests.store.conftest import ABOUT, OBJECTS, SIZE, gaussian_row, rows_of_everything
 

@@ -33,7 +33,8 @@ from gsbench.learn.evaluation.pretext import TrainedEncoder, plan, pretext_train
 from gsbench.learn.evaluation.protocols import Scored, find_reported, finetune, probe, supervised
 from gsbench.learn.precision import Precision, check_arithmetic, training_precision
 from gsbench.learn.probe import check_classes
-from gsbench.store.folder import Folder, default_data, open_folder, read_labels, resolve
+from gsbench.store.folder import Folder, open_folder, read_labels
+from gsbench.store.load import default_data, resolve
 from gsbench.store.origin import published_name
 
 
@@ -68,7 +69,7 @@ def evaluate(
 
     Args:
         model: `NAME`, `NAME:VARIANT` or the path of a RECIPE.toml.
-        data: as `gsbench.store.folder.resolve` takes it; None is the default one, which is told where it is `mini`.
+        data: as `gsbench.store.load.resolve` takes it; None is the default one, which is told where it is `mini`.
         revision: of the data set on the Hub, or the version that a folder must have; None is the newest.
         modality: what the model sees; None is the first of Gaussians, points and images that the data has and it takes.
         regime: per cent of the training labels.

@@ -16,8 +16,7 @@ from gsbench.paper.figures.gallery import draw_path, draw_sampling, draw_views
 from gsbench.paper.figures.sheet import TIMES, Sheet, require, to_pixels
 from gsbench.paper.figures.subject import objects_like, open_subject
 from gsbench.render.splats import rasterize
-from gsbench.store.folder import Folder
-from gsbench.store.gaussians import load_object
+from gsbench.store.folder import Folder, load_object
 
 NEIGHBOURS = 8
 """Over how many neighbors the crowding at a Gaussian is measured."""

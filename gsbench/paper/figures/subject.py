@@ -11,8 +11,7 @@ from gsbench.core.geometry import sh_degree_of
 from gsbench.core.parsing import InputError
 from gsbench.core.types import Array, Cameras, Gaussians
 from gsbench.store.arrays import as_numpy, ragged
-from gsbench.store.folder import Folder, find_rows, read_labels, read_table
-from gsbench.store.gaussians import load_object
+from gsbench.store.folder import Folder, find_rows, load_object, read_labels, read_table
 from gsbench.store.webp import decode_over_white
 
 

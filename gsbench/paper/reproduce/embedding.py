@@ -18,12 +18,13 @@ from gsbench.learn.evaluation.cached import without_labels
 from gsbench.learn.evaluation.embedding import Embedded, embed_once
 from gsbench.learn.evaluation.machine import choose_device
 from gsbench.learn.evaluation.pretext import features_folder
-from gsbench.paper.figures.embedding import Panel, draw_embedding
+from gsbench.paper.figures.drawing import Panel, draw_embedding
 from gsbench.paper.figures.sheet import Sheet, require
 from gsbench.paper.reproduce.data_facts import DataFacts
 from gsbench.paper.reproduce.run import Settings
 from gsbench.paper.reproduce.tables import load_models
-from gsbench.store.folder import Folder, open_folder, resolve
+from gsbench.store.folder import Folder, open_folder
+from gsbench.store.load import resolve
 
 VIEWS = (1, 4, 64)
 """Numbers of views of the published panels."""

@@ -16,7 +16,8 @@ from gsbench.learn.evaluation import DEFAULT_POINTS, Callbacks, evaluate, make_t
 from gsbench.paper.reproduce.data_facts import DataFacts
 from gsbench.paper.reproduce.differences import differences
 from gsbench.paper.reproduce.tables import Cell, Model, Table, Variant, load_table
-from gsbench.store.folder import open_folder, resolve
+from gsbench.store.folder import open_folder
+from gsbench.store.load import resolve
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,14 +1,21 @@
 """Proof that a data folder is what it says: every hash and value, and the Gaussians against surfaces and images."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from gsbench.core.parsing import InputError
-from gsbench.produce.verification.across import Seen, check_split, check_totals, note
-from gsbench.produce.verification.alignment import MeshSurfaces, alignment_problems, measure_alignment
-from gsbench.produce.verification.report import Alignment, ImageCheck, Report
-from gsbench.produce.verification.sample import Sample
-from gsbench.produce.verification.tables import check_bytes, check_files, check_table
+from gsbench.produce.verification.alignment import Alignment, MeshSurfaces, alignment_problems, measure_alignment
+from gsbench.produce.verification.sample import ImageCheck, Sample
+from gsbench.produce.verification.tables import (
+    Seen,
+    check_bytes,
+    check_files,
+    check_split,
+    check_table,
+    check_totals,
+    note,
+)
 from gsbench.store.folder import Folder, open_folder
 from gsbench.store.hashes import HINT
 from gsbench.store.leaks import audit_of
@@ -17,6 +24,45 @@ from gsbench.store.origin import COLLECTIONS, Origin, is_reserved, known_objects
 from gsbench.store.parquet import object_at, read_foot, read_group
 from gsbench.store.quality import distribution, read_scores
 from gsbench.store.schema import IMAGE_CONFIGS, SPLITS, Schema
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What `verify` found.
+
+    Attributes:
+        name: the data set's name.
+        version: the data set's version.
+        fingerprint: sha256 over the shards' hashes.
+        shards: number of shards read.
+        rows: number of rows read.
+        problems: one line each, naming the shard, the object and the column; empty if all is well.
+        quality: class name, or `all`, to the mean, least and percentiles of its objects' PSNR in dB.
+        worst: object id to its PSNR, the ten lowest.
+        alignment: of the Gaussians with the surfaces; None where there are no Gaussians or no points, or problems.
+        images: how the images were looked at.
+        missing: ids of the official split that are not in the data.
+        set_aside: object id to the reason why it is not in the data.
+    """
+
+    name: str
+    version: str
+    fingerprint: str
+    shards: int
+    rows: int
+    problems: tuple[str, ...]
+    quality: dict[str, dict[str, float]] = field(default_factory=dict)
+    worst: dict[str, float] = field(default_factory=dict)
+    alignment: Alignment | None = None
+    images: ImageCheck = field(default_factory=ImageCheck)
+    missing: tuple[str, ...] = ()
+    set_aside: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing was found."""
+        return not self.problems
+
 
 __all__ = ["Alignment", "ImageCheck", "Report", "verify"]
 

@@ -13,7 +13,6 @@ from gsbench.meshes.distance import make_surface
 from gsbench.meshes.load import load_mesh
 from gsbench.meshes.split import MeshFile, list_meshes, mesh_sha256
 from gsbench.meshes.surface import normalize
-from gsbench.produce.verification.report import Alignment
 from gsbench.produce.verification.tables import iterate_rows
 from gsbench.store.folder import Folder
 from gsbench.store.schema import SPLITS
@@ -42,6 +41,26 @@ Distances = Callable[[Array], Array]
 """From points `[n 3]` in the world frame to their distances `[n]` from an object's surface."""
 
 _COLUMNS = {"gaussians": ("means", "quats", "scales"), "points": ("points", "normals")}
+
+
+@dataclass(frozen=True, slots=True)
+class Alignment:
+    """How far the Gaussians' centers lie from the objects' surfaces, as shares of the extents, the boxes' diagonals.
+
+    Attributes:
+        against: `points` (an estimate from the stored samples) or `meshes` (exact).
+        objects: how many were measured.
+        mean: of the objects' mean distances.
+        worst: object id to its mean distance, the ten largest.
+        axes: how quaternions are read -> mean |cosine| between a disc's thin axis and the surface's normal, where .5
+            is no relation: first the right one, `w x y z`.
+    """
+
+    against: str
+    objects: int
+    mean: float
+    worst: dict[str, float]
+    axes: dict[str, float]
 
 
 _READINGS = {"w x y z": ((0, 1, 2, 3), 1), "x y z w": ((3, 0, 1, 2), 1), "w x y z, inverted": ((0, 1, 2, 3), -1)}

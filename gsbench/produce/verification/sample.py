@@ -29,6 +29,23 @@ _NOT_GIVEN = "the stored Gaussians do not give"
 _HINT = "; are they shifted, scaled, turned, or in other conventions?"
 
 
+@dataclass(frozen=True, slots=True)
+class ImageCheck:
+    """How the images were looked at.
+
+    Attributes:
+        rows: images in all; the head of each was read.
+        decoded: how many were decoded.
+        rendered: how many reconstructions were rendered again from the stored Gaussians.
+        scored: how many reconstructions were compared with the view of the mesh from their camera.
+    """
+
+    rows: int = 0
+    decoded: int = 0
+    rendered: int = 0
+    scored: int = 0
+
+
 @dataclass(slots=True)
 class Sample:
     """The objects that a hash of their ids picks. Tables come config by config in the order of their names.

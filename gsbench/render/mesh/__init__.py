@@ -34,9 +34,9 @@ def render_views(mesh: Mesh, cameras: Cameras, setup: RenderSetup) -> Views:
     """
     if setup.renderer == "software":
         return Views(software.draw_views(mesh, cameras, setup), cameras)
-    from gsbench.render.mesh import pyrender_views  # here, since it loads OpenGL
+    from gsbench.render.mesh.gl import draw_views  # here, since it loads OpenGL
 
-    return Views(pyrender_views.draw_views(mesh, cameras, setup), cameras)
+    return Views(draw_views(mesh, cameras, setup), cameras)
 
 
 def render_depth(mesh: Mesh, cameras: Cameras) -> Float32[Array, "v h w"]:

@@ -144,7 +144,7 @@ def test_a_mesh_without_any_area(folder, put):
 def modelnet10s(monkeypatch, folder, *names):
     """Takes the files of that name for ModelNet10's."""
     known = {name: Known("-", "-", (mesh_sha256(next(folder.rglob(f"{name}.off"))),)) for name in names}
-    monkeypatch.setattr("gsbench.produce.audit.summary.known_objects", lambda _collection: known)
+    monkeypatch.setattr("gsbench.produce.audit.known_objects", lambda _collection: known)
 
 
 def test_objects_against_the_official_split(folder, put, monkeypatch):

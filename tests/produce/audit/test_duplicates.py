@@ -7,9 +7,8 @@ import pytest
 
 from gsbench.core.types import Mesh
 from gsbench.meshes.shapes import make_shape
-from gsbench.produce.audit import audit
+from gsbench.produce.audit import audit, join
 from gsbench.produce.audit.pairs import NEAR_DUPLICATE, SAME_SURFACE
-from gsbench.produce.audit.summary import join
 from tests.produce.audit.conftest import moved, permuted, rewound, subdivided
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gsbench.produce.audit.pool import map_in_processes
+from gsbench.produce.audit import map_in_processes
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -44,7 +44,7 @@ def test_a_process_that_dies_is_told(function, workers):
 
 SCRIPT = """
 import os, sys, time
-from gsbench.produce.audit.pool import map_in_processes
+from gsbench.produce.audit import map_in_processes
 from tests.produce.audit.test_pool import tell_and_wait
 
 if __name__ == "__main__":
