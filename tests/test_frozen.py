@@ -14,12 +14,13 @@ import pytest
 import torch
 
 from gsbench.core.baseline import build_model
-from gsbench.core.parsing import overlay, parse, read_toml
+from gsbench.core.files import read_toml
+from gsbench.core.parsing import overlay, parse
 from gsbench.core.recipe import Recipe
 from gsbench.core.tasks import Task, all_regimes, ids_sha256, regime_ids
-from gsbench.learn.checkpoints import weights_sha256
 from gsbench.learn.data import open_objects
 from gsbench.learn.train import train
+from gsbench.learn.weights import weights_sha256
 from gsbench.meshes.off import save_off
 from gsbench.meshes.shapes import make_shape
 from gsbench.meshes.surface import normalize, sample_surface

@@ -12,8 +12,8 @@ from gsbench.board.submission import submit
 from gsbench.board.summary import summary
 from gsbench.board.table import make_rows, markdown
 from gsbench.board.truth import Truth, load_truth, make_truth, truth_path
-from gsbench.core.files import ABANDONED_SECONDS, write_atomic
-from gsbench.core.parsing import InputError, read_bytes
+from gsbench.core.files import ABANDONED_SECONDS, read_bytes, write_atomic
+from gsbench.core.parsing import InputError
 
 __all__ = [
     "CheckError",

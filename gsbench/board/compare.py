@@ -9,12 +9,7 @@ from tabulate import tabulate
 
 from gsbench.board.entries import CheckError, correct_objects, probabilities_of
 from gsbench.board.truth import Truth
-from gsbench.core.metrics import (
-    accuracy_difference_interval,
-    mcnemar_p_value,
-    mcnemar_resolution,
-    p_values_to_best,
-)
+from gsbench.core.metrics import accuracy_difference_interval, mcnemar_p_value, mcnemar_resolution, p_values_to_best
 from gsbench.core.results import Result
 from gsbench.core.types import Array
 

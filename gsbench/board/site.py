@@ -14,10 +14,11 @@ import numpy as np
 from jaxtyping import Bool
 from markupsafe import Markup
 
+from gsbench.board.cells import describe_input, describe_pretext
 from gsbench.board.commits import Standing
 from gsbench.board.entries import Entry, correct_objects, load_entries, row_of
 from gsbench.board.errors import Errors, errors, missed_by_rows
-from gsbench.board.table import Row, accuracy_without, describe_input, describe_labels, describe_pretext, make_rows
+from gsbench.board.table import Row, accuracy_without, describe_labels, make_rows
 from gsbench.board.truth import Truth
 from gsbench.core.files import temporary_folder
 from gsbench.core.metrics import mean_and_std

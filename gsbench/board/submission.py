@@ -23,8 +23,8 @@ from gsbench.board.entries import (
 from gsbench.board.summary import summary
 from gsbench.board.table import make_rows, markdown
 from gsbench.board.truth import Truth, check_known, load_truth, truth_json, truth_path
-from gsbench.core.files import write_atomic
-from gsbench.core.parsing import InputError, read_bytes
+from gsbench.core.files import read_bytes, write_atomic
+from gsbench.core.parsing import InputError
 from gsbench.core.results import MAX_BYTES, Result, load_result, load_scored
 
 _Groups = dict[Path, tuple[Truth, list[Entry]]]

@@ -2,17 +2,16 @@
 
 from typing import get_args
 
-from gsbench.board.table import (
+from gsbench.board.cells import (
     NONE,
-    Row,
     as_markdown,
     compact_table,
     describe_figure,
     describe_input,
-    describe_labels,
     describe_pretext,
     percent,
 )
+from gsbench.board.table import Row, describe_labels
 from gsbench.board.truth import Truth
 from gsbench.core.results import Result
 from gsbench.core.tasks import Modality

@@ -1,7 +1,6 @@
 """The board's tables: rows of entries that differ only in seed and draw, and their Markdown."""
 
 import dataclasses
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -10,11 +9,24 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool
 
+from gsbench.board.cells import (
+    LINK,
+    NONE,
+    TWINS,
+    as_markdown,
+    compact_table,
+    describe_data,
+    describe_figure,
+    describe_input,
+    describe_pretext,
+    leaked_levels,
+    percent,
+)
 from gsbench.board.entries import Entry, check_one_recipe
 from gsbench.board.truth import Truth
 from gsbench.core.metrics import FLIPS, accuracy_interval, compare_with_best, mean_and_std
 from gsbench.core.recipe import Reported
-from gsbench.core.results import Pretext, Result
+from gsbench.core.results import Result
 from gsbench.core.tasks import Task, describe_share
 from gsbench.core.types import Array
 from gsbench.store.audit import LEVELS, Level
@@ -22,10 +34,8 @@ from gsbench.store.audit import LEVELS, Level
 SIGNIFICANT = 0.05
 """Rows whose adjusted p-value is at least this are tied with the best one."""
 
-_TWINS: dict[Level, str] = {"files": "the same file", "surfaces": "the same surface", "near": "a near duplicate"}
 """As what a leaked test object is in the training set as well."""
 
-NONE = "–"  # noqa: RUF001 -- an en dash, as tables write "nothing here"
 
 _NOTES = (
     "Accuracy and class accuracy in per cent: mean over the n runs (seeds, and draws of the labels), ± their sample "
@@ -208,38 +218,6 @@ def _table(truth: Truth, rows: list[Row], pairs: bool, draws: bool) -> str:
     return compact_table(body)
 
 
-def compact_table(lines: list[dict[str, str]]) -> str:
-    """A table of Markdown whose columns are as wide as their texts, not as the widest of them."""
-    cells = as_cells(lines)
-    rows = [list(cells[0]), ["---"] * len(cells[0]), *(list(line.values()) for line in cells)]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
-
-
-def as_cells(lines: list[dict[str, str]]) -> list[dict[str, str]]:
-    """Lines of a table with nothing in them that Markdown would take for a cell's end."""
-    return [{key: " ".join(cell.split()).replace("|", "\\|") for key, cell in line.items()} for line in lines]
-
-
-_MARKUP = re.compile(r"[&<>*`~$\[\]\\]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|^(?:[#+=-]|[0-9]+(?=[.)] ))")
-_LINK = re.compile(r"https?://[A-Za-z0-9][^\s()<>\[\]{}\"'`\\|]*")
-
-
-def as_markdown(text: str) -> str:
-    """A text of others as Markdown that shows it as it is: what would be markup or HTML stands as entities."""
-    return _MARKUP.sub(lambda found: "".join(f"&#{ord(character)};" for character in found[0]), text)
-
-
-def describe_data(truth: Truth) -> str:
-    """What scores were made on, and what of it is known to have leaked, in sentences of Markdown."""
-    about = f"{as_markdown(truth.description)} {len(truth.labels)} test objects, fingerprint `{truth.fingerprint[:8]}`."
-    whose = "" if truth.is_known() else " The labels are as they were submitted."
-    return about + whose + _leaks(truth)
-
-
-def _leaked_levels(truth: Truth) -> list[Level]:
-    return [level for level in LEVELS if truth.leaked.get(level)]
-
-
 def accuracy_without(truth: Truth, correct: Bool[Array, "r n"]) -> dict[Level, float]:
     """Level -> mean accuracy of `r` runs on the test objects that have not leaked at that level, where that is known.
 
@@ -253,56 +231,16 @@ def accuracy_without(truth: Truth, correct: Bool[Array, "r n"]) -> dict[Level, f
 def leak_columns(truth: Truth, without: dict[Level, float]) -> dict[str, str]:
     """What `accuracy_without` gives as cells of a table; a level without leaks has none."""
     columns = {}
-    for level in _leaked_levels(truth):
+    for level in leaked_levels(truth):
         left = len(truth.labels) - len(truth.leaked[level])
-        columns[f"No {_TWINS[level].partition(' ')[2]} ({left})"] = f"{100 * without[level]:.1f}"
+        columns[f"No {TWINS[level].partition(' ')[2]} ({left})"] = f"{100 * without[level]:.1f}"
     return columns
-
-
-def _leaks(truth: Truth) -> str:
-    """What is known of the data set's leaks, as a sentence with a space before it."""
-    if not truth.leaked:
-        return " Whether test objects are in the training set as well has not been looked at."
-    found = [f"{len(truth.leaked[level])} as {_TWINS[level]}" for level in _leaked_levels(truth)]
-    if not found:
-        looked = ", ".join(_TWINS[level] for level in LEVELS if level in truth.leaked)
-        return f" No test object is in the training set as well (looked for: {looked})."
-    return f" In the training set as well: {', '.join(found)} (each counts the ones before it)."
-
-
-def percent(mean: float, spread: float | None) -> str:
-    """`93.1 ± 0.4`, or `93.1` of a single run, which has no spread."""
-    return f"{100 * mean:.1f}" + ("" if spread is None else f" ± {100 * spread:.1f}")
-
-
-def describe_input(task: Task) -> str:
-    """What the model sees, in a table's words."""
-    if task.modality == "images":
-        plural = "" if task.num_views == 1 else "s"
-        seen = f"{task.num_views} image{plural} of {task.views_from}" + (", novel" if task.cameras == "novel" else "")
-    else:
-        features = f" {task.features}" if task.modality == "gaussians" else ""
-        seen = f"{task.num_points} {task.modality}{features}, {task.sampling}"
-    return seen if task.protocol == "supervised" else f"{seen}, {task.protocol}"
-
-
-def describe_pretext(pretext: Pretext | None) -> str:
-    """What an encoder learned from without labels, in a table's words."""
-    if pretext is None:
-        return NONE
-    gaussians = f"{pretext.num_points} Gaussians {pretext.features}, {pretext.sampling}"
-    return f"{gaussians}, and {pretext.num_views} images of {pretext.objects} objects, {pretext.epochs} epochs"
-
-
-def describe_figure(reported: Reported | None) -> str:
-    """A published figure with the data it was scored on, or a dash."""
-    return NONE if reported is None else f"{100 * reported.accuracy:.1f} on {reported.dataset}"
 
 
 def _published(reported: Reported | None) -> str:
     if reported is None:
         return NONE
-    link = _LINK.fullmatch(reported.source)
+    link = LINK.fullmatch(reported.source)
     source = f"[source]({reported.source})" if link else as_markdown(reported.source)
     return f"{as_markdown(describe_figure(reported))} ({source})"
 

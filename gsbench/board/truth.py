@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Int
 
+from gsbench.core.files import file_size, read_json
 from gsbench.core.parsing import (
     InputError,
     check_choice,
@@ -18,9 +19,7 @@ from gsbench.core.parsing import (
     check_name,
     check_range,
     check_text,
-    file_size,
     parse,
-    read_json,
     shown,
 )
 from gsbench.core.results import MAX_BYTES

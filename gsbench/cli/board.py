@@ -159,7 +159,7 @@ def _errors(args: argparse.Namespace) -> int:
 
 
 def _name(result: "Result") -> str:
-    from gsbench.board.table import describe_input
+    from gsbench.board.cells import describe_input
 
     return f"{result.model.title} ({result.model.name}), {describe_input(result.task)}, {result.task.regime} %"
 

@@ -170,8 +170,9 @@ def _as_table(results: "list[Result]", truth: "Truth", whole: int) -> str:
     import numpy as np
     from tabulate import tabulate
 
+    from gsbench.board.cells import describe_figure, describe_input, percent
     from gsbench.board.entries import correct_objects
-    from gsbench.board.table import accuracy_without, describe_figure, describe_input, leak_columns, percent
+    from gsbench.board.table import accuracy_without, leak_columns
     from gsbench.core.metrics import mean_and_std
 
     first = results[0]

@@ -5,7 +5,8 @@ import inspect
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
-from gsbench.core.parsing import InputError, read_toml, suggest
+from gsbench.core.files import read_toml
+from gsbench.core.parsing import InputError, suggest
 from gsbench.core.recipe import Recipe, load_recipe
 from gsbench.core.source import (
     BASELINES,

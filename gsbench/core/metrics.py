@@ -12,7 +12,7 @@ from gsbench.core.types import Array
 _Z95 = 1.959963984540054
 
 
-def _check_finite(**values: Float[Array, "..."] | Sequence[float]) -> None:
+def require_finite(**values: Float[Array, "..."] | Sequence[float]) -> None:
     """Raises an InputError that names what holds NaN or infinity: comparisons make a class or a rank of it."""
     for name, numbers in values.items():
         bad = ~np.isfinite(numbers)
@@ -35,7 +35,7 @@ def classification_metrics(probabilities: Float[Array, "n c"], labels: Int[Array
         InputError: no objects, a label out of range, or a probability that is not finite.
     """
     n, c = probabilities.shape
-    _check_finite(probabilities=probabilities)
+    require_finite(probabilities=probabilities)
     if n == 0:
         raise InputError("labels: no objects (metrics need at least one)")
     if labels.min() < 0 or labels.max() >= c:
@@ -52,7 +52,7 @@ def classification_metrics(probabilities: Float[Array, "n c"], labels: Int[Array
 
 def mean_and_std(values: Sequence[float]) -> tuple[float, float | None]:
     """The mean and the sample standard deviation (n - 1), None for one value; an InputError if one is not finite."""
-    _check_finite(values=values)
+    require_finite(values=values)
     spread = float(np.std(values, ddof=1)) if len(values) > 1 else None
     return float(np.mean(values)), spread
 
@@ -220,52 +220,6 @@ def _products(a: Float64[Array, "m n"], b: Float64[Array, "k n"]) -> Float64[Arr
     return np.einsum("mn,kn->mk", a, b)
 
 
-_T95 = {2: 12.706205, 3: 4.302653, 4: 3.182446, 5: 2.776445, 6: 2.570582, 7: 2.446912, 8: 2.364624, 9: 2.306004}
-"""97.5 % quantile of Student's t by number of values."""
-
-
-def mean_interval(values: Sequence[float]) -> tuple[float, float, float]:
-    """The mean of 2 to 9 repeats, and its 95 % interval by Student's t."""
-    mean, spread = mean_and_std(values)
-    assert spread is not None, "there are repeats"
-    half = _T95[len(values)] * spread / math.sqrt(len(values))
-    return mean, mean - half, mean + half
-
-
-def paired_distances(a: Float[Array, "n d"], b: Float[Array, "n d"]) -> Float64[Array, " n"]:
-    """Euclidean distance of each row of `a` from the same row of `b`; an InputError where they are not finite."""
-    _check_finite(a=a, b=b)
-    return np.asarray(np.linalg.norm(a.astype(np.float64) - b, axis=1))
-
-
-def auc(low: Float[Array, " n"], high: Float[Array, " m"]) -> float:
-    """How likely a value of `high` is above one of `low`; equals count half. Depends on no scale.
-
-    Raises:
-        InputError: a value is not finite.
-    """
-    _check_finite(low=low, high=high)
-    ordered = np.sort(low)
-    below, up_to = np.searchsorted(ordered, high, "left"), np.searchsorted(ordered, high, "right")
-    return float((below + up_to).mean() / (2 * len(low)))
-
-
-def match_metrics(same: Float[Array, " n"], different: Float[Array, " m"]) -> tuple[float, float]:
-    """Accuracy of a yes-or-no answer, and its mean over the two kinds of pairs, which knows no majority.
-
-    Args:
-        same: log-odds of pairs that are of one object: right above 0.
-        different: those of pairs that are not: right up to 0.
-
-    Raises:
-        InputError: log-odds that are not finite.
-    """
-    _check_finite(same=same, different=different)
-    right_same, right_different = same > 0, different <= 0
-    accuracy = (right_same.sum() + right_different.sum()) / (len(same) + len(different))
-    return float(accuracy), float((right_same.mean() + right_different.mean()) / 2)
-
-
 def _unit(features: Float[Array, "n d"]) -> Float64[Array, "n d"]:
     rows = features.astype(np.float64)
     return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12))
@@ -285,7 +239,7 @@ def knn_accuracy(
     Raises:
         InputError: features that are not finite.
     """
-    _check_finite(known=known, features=features)
+    require_finite(known=known, features=features)
     cosines = _unit(features) @ _unit(known).T
     nearest = np.argsort(-cosines, axis=1, kind="stable")[:, :k]
     votes = np.zeros((len(features), int(known_labels.max()) + 1))
@@ -303,7 +257,7 @@ def retrieval_map(features: Float[Array, "n d"], labels: Int[Array, " n"]) -> fl
     Raises:
         InputError: no class has two objects, or features that are not finite.
     """
-    _check_finite(features=features)
+    require_finite(features=features)
     cosines = _unit(features) @ _unit(features).T
     np.fill_diagonal(cosines, -np.inf)
     order = np.argsort(-cosines, axis=1, kind="stable")[:, :-1]

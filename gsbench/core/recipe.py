@@ -9,13 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from gsbench.core.parsing import InputError, check_range, check_text, overlay, parse, read_toml, suggest
+from gsbench.core.files import read_toml
+from gsbench.core.parsing import InputError, check_range, check_text, overlay, parse, suggest
 
-MOST_EPOCHS, MOST_PIXELS = 100_000, 4096
-"""Of a schedule, and along the side of an image: more is a slip, and ends in days or in the memory's end."""
-
-MOST_SHIFTED = 100
-"""Radii of an object: augmentation beyond it has left what float32 tells apart."""
+MOST_EPOCHS, MOST_PIXELS, MOST_SHIFTED = 100_000, 4096, 100
+"""Of a schedule, along the side of an image, and radii of an object in augmentation: more is a slip."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+:/-]{0,79}")
 
@@ -40,13 +38,11 @@ class Train:
         step_epochs: epochs between drops of the `step` schedule; may be a fraction, above 0.
         step_factor: factor of each drop of the `step` schedule, above 0 to 1.
         lr_floor: the learning rate never goes below this, 0 to `lr`.
-        bn_momentum: batch-norm momentum (PyTorch's sense) at the first step, 0..1, or None for the model's own.
-        bn_momentum_floor: batch-norm momentum after decay, 0..1; it decays by half with every drop of the `step`
-            schedule.
+        bn_momentum: batch-norm momentum (PyTorch's) at the first step, 0..1; None: the model's own.
+        bn_momentum_floor: batch-norm momentum after decay, 0..1; halved with every drop of the `step` schedule.
         label_smoothing: cross-entropy label smoothing, 0 to below 1.
         precision: `fp32`, or `bf16` for mixed precision, or `auto`: fp32 on CPUs, bf16 on CUDA.
-        views_per_sample: deals an object's views to samples of so many, each spread evenly along the rig; it divides
-            their number. None: one sample.
+        views_per_sample: deals an object's views to samples of so many, a divisor of their number. None: one sample.
     """
 
     epochs: int

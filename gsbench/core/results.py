@@ -12,21 +12,18 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64
 
-from gsbench.core.files import write_atomic
+from gsbench.core.files import file_size, read_versioned, write_atomic
 from gsbench.core.parsing import (
-    MAX_INTEGER,
     MAX_TEXT,
     InputError,
     check_choice,
-    check_hex,
     check_id,
     check_range,
     check_text,
-    file_size,
     parse,
-    read_versioned,
 )
-from gsbench.core.recipe import Reported, check_model_name
+from gsbench.core.provenance import MOST, PRECISIONS, ModelInfo, RunInfo
+from gsbench.core.recipe import Reported
 from gsbench.core.tasks import Features, Sampling, Task
 from gsbench.core.types import Array
 
@@ -59,93 +56,6 @@ _OF_PAIRS = {
 }
 """The scores of pretext tasks, each with `_low` and `_high` of its interval, and the most that they can be."""
 
-PRECISIONS = ("fp32", "bf16")
-
-_MOST = {
-    "seed": MAX_INTEGER,
-    "epochs": 10**7,
-    "train_objects": 10**9,
-    "objects": 10**9,
-    "num_points": 10**9,
-    "num_views": 10**6,
-    "train_seconds": 1e9,
-    "eval_seconds": 1e9,
-    "peak_memory_mb": 1e9,
-}
-"""The most that these of a run can be."""
-
-_MAX_VERSIONS = 32
-
-
-@dataclass(frozen=True, slots=True)
-class ModelInfo:
-    """Which model was scored.
-
-    Attributes:
-        name: of its recipe.
-        title: in tables.
-        recipe_sha256: of what decides a score in the recipe, see `Recipe.sha256`.
-        num_params: numbers that it learned.
-        pretrained: the weights it started from, or None.
-        code_sha256: of the code that made the score, see `gsbench.core.baseline.code_sha256`; None where it is unknown.
-    """
-
-    name: str
-    title: str
-    recipe_sha256: str
-    num_params: int
-    pretrained: str | None = None
-    code_sha256: str | None = None
-
-    def __post_init__(self) -> None:
-        check_model_name(self.name)
-        check_text("title", self.title)
-        check_hex("recipe_sha256", self.recipe_sha256)
-        if self.code_sha256 is not None:
-            check_hex("code_sha256", self.code_sha256)
-        check_range("num_params", self.num_params, 0, MAX_INTEGER)
-        if self.pretrained is not None:
-            check_text("pretrained", self.pretrained)
-        if self.code_sha256 is not None:
-            check_hex("code_sha256", self.code_sha256)
-
-
-@dataclass(frozen=True, slots=True)
-class RunInfo:
-    """How the score was made. Times in seconds; `selection` says which checkpoint was scored.
-
-    `peak_memory_mb` is that of this seed's training and scoring; None where an earlier one in the same process was
-    higher and could not be told from it. Records of schema version 1 have the process's.
-    """
-
-    seed: int
-    device: str
-    selection: str
-    epochs: int
-    train_objects: int
-    train_seconds: float
-    eval_seconds: float
-    peak_memory_mb: float | None
-    precision: str
-    versions: dict[str, str]
-    commit: str | None
-    dirty: bool | None
-
-    def __post_init__(self) -> None:
-        for key in ("seed", "epochs", "train_objects", "train_seconds", "eval_seconds", "peak_memory_mb"):
-            if (value := getattr(self, key)) is not None:
-                check_range(key, value, key == "train_objects", _MOST[key])
-        check_text("device", self.device)
-        check_choice("selection", self.selection, ("last", "val"))
-        check_choice("precision", self.precision, PRECISIONS)
-        if len(self.versions) > _MAX_VERSIONS:
-            raise InputError(f"versions has {len(self.versions)} keys (allowed: {_MAX_VERSIONS})")
-        for name, version in self.versions.items():
-            check_text("a key of versions", name)
-            check_text(f"versions.{name}", version)
-        if self.commit is not None:
-            check_hex("commit", self.commit, (40, 64))
-
 
 @dataclass(frozen=True, slots=True)
 class Pretext:
@@ -175,7 +85,7 @@ class Pretext:
 
     def __post_init__(self) -> None:
         for key in ("num_points", "num_views", "objects", "epochs", "train_seconds"):
-            check_range(key, getattr(self, key), key not in ("epochs", "train_seconds"), _MOST[key])
+            check_range(key, getattr(self, key), key not in ("epochs", "train_seconds"), MOST[key])
         check_choice("precision", self.precision, PRECISIONS)
         known = {"cross_modality_floor": 1.0, **_OF_PAIRS}
         ends = [f"{key}_{end}" for key in _OF_PAIRS for end in ("low", "high")]

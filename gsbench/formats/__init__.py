@@ -18,7 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-from gsbench.core.parsing import InputError, file_size
+from gsbench.core.files import file_size
+from gsbench.core.parsing import InputError
 from gsbench.core.types import Gaussians
 from gsbench.formats.activation import check_gaussians, mend
 

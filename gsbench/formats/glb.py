@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, Float64
 
+from gsbench.core.files import parse_json
 from gsbench.core.geometry import quats_to_matrices
-from gsbench.core.parsing import InputError, parse_json
+from gsbench.core.parsing import InputError
 from gsbench.core.types import Array
 
 _HEADER = struct.Struct("<4sII")

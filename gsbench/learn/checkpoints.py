@@ -12,20 +12,24 @@ import json
 import math
 import re
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import safetensors.torch
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from gsbench.core.baseline import build_model, find_recipe, shipped_recipes
-from gsbench.core.files import temporary_folder, write_atomic
-from gsbench.core.parsing import InputError, parse, read_versioned
+from gsbench.core.files import read_versioned, temporary_folder, write_atomic
+from gsbench.core.parsing import InputError, parse
 from gsbench.core.recipe import Recipe
 from gsbench.core.tasks import Task
 from gsbench.learn.calls import Classifier
+from gsbench.learn.weights import (
+    as_safetensors,
+    check_shapes,
+    check_weights,
+    feature_width,
+    parse_weights,
+)
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 """The two files of a checkpoint."""
@@ -132,7 +136,7 @@ def keep_pretrained(folder: Path, model: nn.Module, about: Checkpoint) -> bool:
 
 def _as_files(model: nn.Module, about: Checkpoint) -> dict[str, bytes]:
     """The files in the order in which they are to be written: what names the weights comes after them."""
-    weights = _as_safetensors(model)
+    weights = as_safetensors(model)
     config = _Config(FORMAT_VERSION, hashlib.sha256(weights).hexdigest(), about)
     return {WEIGHTS: weights, CONFIG: (json.dumps(dataclasses.asdict(config), indent=1) + "\n").encode()}
 
@@ -156,15 +160,6 @@ def _place(folder: Path, files: dict[str, bytes]) -> bool:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return True
-
-
-def weights_sha256(model: nn.Module) -> str:
-    """Hex digest of a model's weights, that of the file `save_pretrained` makes of them."""
-    return hashlib.sha256(_as_safetensors(model)).hexdigest()
-
-
-def _as_safetensors(model: nn.Module) -> bytes:
-    return safetensors.torch.save({name: value.cpu().contiguous() for name, value in model.state_dict().items()})
 
 
 def from_pretrained(
@@ -191,7 +186,7 @@ def from_pretrained(
     weights = _read(weights_path)
     if hashlib.sha256(weights).hexdigest() != expected:
         raise InputError(f"{weights_path}: not the weights that {CONFIG} is about (their sha256 differs)")
-    stored = _parse_weights(weights, weights_path)
+    stored = parse_weights(weights, weights_path)
 
     def build() -> nn.Module:
         try:
@@ -200,11 +195,11 @@ def from_pretrained(
             raise InputError(f"{config_path}: no model comes of its recipe's options ({error})") from None
         if about.encoder_sha256 is None:
             return net
-        return Classifier(net, _features(stored, weights_path), about.num_classes)
+        return Classifier(net, feature_width(stored, weights_path), about.num_classes)
 
-    _check_shapes(build, stored, weights_path)
+    check_shapes(build, stored, weights_path)
     net = build()
-    _check_weights(net, stored, weights_path)
+    check_weights(net, stored, weights_path)
     net.load_state_dict(stored)
     return net.eval(), about
 
@@ -269,45 +264,3 @@ def _trusted(source: str, about: Checkpoint, model: str | None) -> tuple[Recipe,
         if theirs != ours:
             raise InputError(f"{source}: {key} of its recipe is {theirs!r} (must be {ours!r}, as in {path})")
     return dataclasses.replace(recipe, variants={}), path
-
-
-def _parse_weights(data: bytes, path: Path) -> dict[str, Tensor]:
-    try:
-        return safetensors.torch.load(data)
-    except (safetensors.SafetensorError, ValueError, KeyError, RuntimeError) as error:  # KeyError: of a new type
-        raise InputError(f"{path}: no safetensors ({' '.join(str(error).split())})") from None
-
-
-def _features(stored: dict[str, Tensor], path: Path) -> int:
-    """Width of the features that a stored classifier is on."""
-    weight = stored.get("last.weight")
-    if weight is None or weight.ndim != 2:
-        raise InputError(f"{path}: lacks last.weight of two dimensions (must have the weights of a fine-tuned encoder)")
-    return weight.shape[1]
-
-
-def _check_shapes(build: Callable[[], nn.Module], stored: dict[str, Tensor], path: Path) -> None:
-    """Refuses options that are not those of the weights before memory is asked for, as far as the class allows it."""
-    try:
-        with torch.device("meta"):
-            net = build()
-    except Exception:
-        return  # some constructors want numbers; then the real one says what is wrong
-    _check_weights(net, stored, path)
-
-
-def _check_weights(net: nn.Module, stored: dict[str, Tensor], path: Path) -> None:
-    own, learned = net.state_dict(), {name for name, _ in net.named_parameters(remove_duplicate=False)}
-    for wrong, names in (("lacks", own.keys() - stored.keys()), ("has the unknown", stored.keys() - own.keys())):
-        if names:
-            raise InputError(f"{path}: {wrong} {min(names)}, {len(names)} in all (must have the weights of its recipe)")
-    for name, value in stored.items():
-        for what, found, needed in (
-            ("shape", list(value.shape), list(own[name].shape)),
-            ("type", value.dtype, own[name].dtype),
-        ):
-            if found != needed:
-                raise InputError(f"{path}: {name} has {what} {found} (must be {needed})")
-        # A buffer may hold infinities on purpose, such as those of a mask.
-        if value.isnan().any() or (name in learned and not value.isfinite().all()):
-            raise InputError(f"{path}: {name} is not finite (must be numbers: a training that diverged left none)")

@@ -3,7 +3,7 @@
 import io
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from gsbench.learn.augment import augment, augment_images
 from gsbench.learn.calls import blamed, loss_of
 from gsbench.learn.data import Objects, check_pairs, draw_pairs
 from gsbench.learn.precision import Precision, exact_float32, resolve_precision, training_precision
+from gsbench.learn.schedule import epoch_order, make_optimizer, set_schedule, step_generator
 
 Progress = Callable[[int, int, float], None]
 """Called after each step with steps done, steps in all, and the step's loss."""
@@ -95,7 +96,7 @@ def train(
     for stage in stages:
         if done >= stage.end_epoch:
             continue
-        optimizer = _optimizer(run, stage.how)
+        optimizer = make_optimizer(run.model, run.recipe.name, stage.how)
         if stage.first_epoch < done < stage.end_epoch:
             try:
                 optimizer.load_state_dict(optimizer_state)
@@ -161,10 +162,10 @@ def _stages(recipe: Recipe, objects: Objects, last: str) -> list[_Stage]:
 
 def _run_epoch(run: _Run, stage: _Stage, optimizer: torch.optim.Optimizer, epoch: int) -> None:
     how, own_epoch, batches = stage.how, epoch - stage.first_epoch, stage.batches
-    for step, index in enumerate(_epoch_order(len(stage.samples), batches, run.seed, epoch)):
-        _set_schedule(run.model, optimizer, how, own_epoch + step / batches)
+    for step, index in enumerate(epoch_order(len(stage.samples), batches, run.seed, epoch)):
+        set_schedule(run.model, optimizer, how, own_epoch + step / batches)
         try:
-            value = _take_step(run, stage, optimizer, index, _generator(run.seed, epoch, step, run.device))
+            value = _take_step(run, stage, optimizer, index, step_generator(run.seed, epoch, step, run.device))
         except torch.OutOfMemoryError:
             value = None  # what the failed step holds is free only behind this block
         except ValueError as error:
@@ -239,53 +240,6 @@ def _most_that_fit(run: _Run, stage: _Stage, optimizer: torch.optim.Optimizer, i
         except torch.OutOfMemoryError:
             pass
     return 0
-
-
-def _optimizer(run: _Run, how: Train) -> torch.optim.Optimizer:
-    parameters = [parameter for parameter in run.model.parameters() if parameter.requires_grad]
-    if not parameters:
-        raise InputError(f"{run.recipe.name}: the model has no parameters to train (allowed: epochs = 0)")
-    if how.optimizer == "sgd":
-        return torch.optim.SGD(parameters, how.lr, momentum=0.9, weight_decay=how.weight_decay, fused=True)
-    kind = torch.optim.AdamW if how.optimizer == "adamw" else torch.optim.Adam
-    return kind(parameters, how.lr, weight_decay=how.weight_decay, fused=True)
-
-
-def _epoch_order(count: int, batches: int, seed: int, epoch: int) -> Iterator[torch.Tensor]:
-    """Indices of each batch: every object once, in batches of about equal size, as batch norm takes no single one."""
-    order = np.random.default_rng([seed, epoch]).permutation(count)
-    yield from (torch.from_numpy(part) for part in np.array_split(order, batches))
-
-
-def _generator(seed: int, epoch: int, step: int, device: torch.device) -> torch.Generator:
-    """The step's generator for augmentation; also seeds torch's own, which dropout draws from."""
-    own, torchs = np.random.SeedSequence([seed, epoch, step]).generate_state(2, np.uint64)
-    torch.manual_seed(int(torchs))
-    return torch.Generator(device).manual_seed(int(own))
-
-
-def _set_schedule(model: nn.Module, optimizer: torch.optim.Optimizer, how: Train, epoch: float) -> None:
-    """Sets learning rate and batch-norm momentum for a point in time, counted in epochs."""
-    rate, momentum = schedule(how, epoch)
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-    if momentum is not None:
-        for module in model.modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                module.momentum = momentum
-
-
-def schedule(how: Train, epoch: float) -> tuple[float, float | None]:
-    """Learning rate and batch-norm momentum (None: leave the model's) after `epoch` epochs, which may be a fraction."""
-    drops = int(epoch / how.step_epochs) if how.schedule == "step" else 0
-    factor = how.step_factor**drops
-    if how.schedule == "cosine":
-        factor = 0.5 * (1 + np.cos(np.pi * epoch / how.epochs))
-        rate = how.lr_floor + (how.lr - how.lr_floor) * factor
-    else:
-        rate = max(how.lr * factor, how.lr_floor)
-    momentum = None if how.bn_momentum is None else max(how.bn_momentum * 0.5**drops, how.bn_momentum_floor)
-    return float(rate), momentum
 
 
 def _save(

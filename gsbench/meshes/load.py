@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from gsbench.core.parsing import InputError, file_size
+from gsbench.core.files import file_size
+from gsbench.core.parsing import InputError
 from gsbench.core.types import Mesh
 from gsbench.formats import glb
 from gsbench.meshes.off import MAX_MESH_BYTES, NotFiniteError, load_off

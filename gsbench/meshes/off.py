@@ -17,27 +17,24 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from gsbench.core.files import write_atomic
-from gsbench.core.parsing import InputError, read_bytes, shown
+from gsbench.core.files import read_bytes, write_atomic
+from gsbench.core.parsing import InputError, shown
 from gsbench.core.types import Array, Mesh
 
 MAX_MESH_BYTES = 1_000_000_000
 """Largest mesh file that is read. OFF takes six times its size of memory: 10 million faces (400 MB) take 2.3 GB."""
 
 _HEAD_BYTES = 4096
-_KEYWORD = re.compile(rb"\s*((?:ST|C|N|4|n){0,5})(?i:OFF)(?![A-Za-z_])")
-_PREFIX = re.compile(rb"ST|C|N|4|n")
+_KEYWORD, _PREFIX = re.compile(rb"\s*((?:ST|C|N|4|n){0,5})(?i:OFF)(?![A-Za-z_])"), re.compile(rb"ST|C|N|4|n")
 _COMMENT = re.compile(rb"(?<!\S)#[^\n]*")
-# As C libraries of Microsoft's write what is not finite: 1.#QNAN, -1.#IND, 1.#INF00, and 1.#J where they round it.
-_MSVC_NAN = re.compile(rb"(?<!\S)[-+]?1\.#\w+(?!\S)")
+_MSVC_NAN = re.compile(rb"(?<!\S)[-+]?1\.#\w+(?!\S)")  # as Microsoft's C writes what is not finite, such as -1.#IND
 _NUMBER = rb"[-+]?(?:\d++\.?\d*+(?:[eE][-+]?\d++)?|\.\d++(?:[eE][-+]?\d++)?|(?i:nan(?:\(\w*+\))?|inf(?:inity)?))"
 _NO_NUMBER = re.compile(rb"(?<!\S)(?!" + _NUMBER + rb"(?!\S))\S+")
-_WORD = re.compile(rb"\S+")
-_COUNT = re.compile(rb"[-+]?\d{1,18}")
+_WORD, _COUNT = re.compile(rb"\S+"), re.compile(rb"[-+]?\d{1,18}")
 _CHUNK_BYTES = 1 << 22
 _BINARY = re.compile(rb"[ \t]*BINARY", re.IGNORECASE)
 # Numbers of a color behind a face. RGBA (4) is left to the slower layouts: four numbers may be one more triangle.
-_FACE_COLOUR_WIDTHS = (0, 1, 3)
+_FACE_COLOR_WIDTHS = (0, 1, 3)
 _MAX_FLOAT32 = float(np.finfo(np.float32).max)
 
 
@@ -241,7 +238,7 @@ def _find_face_records(
     width, rest = divmod(len(records), num_faces)
     if width and not rest and not (ends % width).any():
         corners = records[::width]
-        if width - 1 - corners[0] in _FACE_COLOUR_WIDTHS and (corners == corners[0]).all():
+        if width - 1 - corners[0] in _FACE_COLOR_WIDTHS and (corners == corners[0]).all():
             return np.arange(num_faces) * width
     widths = np.diff(ends, prepend=0)
     lines = np.flatnonzero(widths)

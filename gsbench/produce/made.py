@@ -21,8 +21,8 @@ from pathlib import Path
 
 from numba.core.event import install_recorder
 
-from gsbench.core.files import atomic_path, write_atomic
-from gsbench.core.parsing import InputError, parse, parse_json
+from gsbench.core.files import atomic_path, parse_json, write_atomic
+from gsbench.core.parsing import InputError, parse
 from gsbench.meshes.split import MeshFile
 from gsbench.produce.engine import FreshProcessNeeded
 from gsbench.produce.objects import Fit, ObjectRows, build_object, rows_of_object

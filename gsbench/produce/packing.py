@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gsbench.core.files import write_atomic
-from gsbench.core.parsing import parse, parse_json
+from gsbench.core.files import parse_json, write_atomic
+from gsbench.core.parsing import parse
 from gsbench.produce.engine import WorkItem
 from gsbench.produce.made import Made, has_rows, rows_path
 from gsbench.produce.work import Work

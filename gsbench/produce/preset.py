@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int64
 
+from gsbench.core.files import read_toml
 from gsbench.core.geometry import spiral_rig
-from gsbench.core.parsing import InputError, check_range, overlay, parse, read_toml, suggest
+from gsbench.core.parsing import InputError, check_range, overlay, parse, suggest
 from gsbench.core.types import Array, Cameras
 from gsbench.meshes.split import MeshFile
 from gsbench.reconstruct import ClassicRecipe, FitRecipe

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gsbench.core.files import TEMPORARY_PREFIX, write_atomic
-from gsbench.core.parsing import InputError, parse, parse_json
+from gsbench.core.files import TEMPORARY_PREFIX, parse_json, write_atomic
+from gsbench.core.parsing import InputError, parse
 from gsbench.produce.description import FORMAT, Description, Source, first_difference, mended_meshes, without_meshes
 from gsbench.produce.made import forget, set_aside
 from gsbench.store.create import require_free, telling_of_failed_writes

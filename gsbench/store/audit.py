@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from gsbench.core.files import write_atomic
-from gsbench.core.parsing import InputError, parse, read_versioned
+from gsbench.core.files import read_versioned, write_atomic
+from gsbench.core.parsing import InputError, parse
 
 AUDIT = "audit.json"
 FORMAT_VERSION = 1

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gsbench.core.files import write_atomic
-from gsbench.core.parsing import InputError, check_id, check_name, parse, read_versioned, shown
+from gsbench.core.files import read_versioned, write_atomic
+from gsbench.core.parsing import InputError, check_id, check_name, parse, shown
 from gsbench.core.tasks import fingerprint
 from gsbench.store.schema import SHARD, SPLITS, FloatType, Schema
 

@@ -13,7 +13,8 @@ from gsbench.core.recipe import Augment
 from gsbench.core.types import Batch
 from gsbench.learn.data import open_pairs
 from gsbench.learn.evaluation import make_task
-from gsbench.learn.train import schedule, train
+from gsbench.learn.schedule import schedule
+from gsbench.learn.train import train
 from gsbench.store.folder import open_folder
 from gsbench.store.load import resolve
 from tests.baselines.conftest import make_batch

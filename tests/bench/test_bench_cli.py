@@ -11,7 +11,8 @@ from gsbench.board.entries import entry_path
 from gsbench.board.truth import truth_json, truth_path
 from gsbench.core.files import write_atomic
 from gsbench.core.metrics import classification_metrics
-from gsbench.core.results import ModelInfo, Result, RunInfo, save_result
+from gsbench.core.provenance import ModelInfo, RunInfo
+from gsbench.core.results import Result, save_result
 from gsbench.core.tasks import Task
 
 pytestmark = pytest.mark.slow

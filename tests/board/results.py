@@ -8,8 +8,9 @@ import numpy as np
 
 from gsbench.board import Truth, publish
 from gsbench.core.metrics import classification_metrics
+from gsbench.core.provenance import ModelInfo, RunInfo
 from gsbench.core.recipe import Reported
-from gsbench.core.results import SCHEMA_VERSION, ModelInfo, Result, RunInfo
+from gsbench.core.results import SCHEMA_VERSION, Result
 from gsbench.core.tasks import Task
 
 CLASSES = ("bathtub", "bed", "chair")

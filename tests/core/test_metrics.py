@@ -10,17 +10,14 @@ from scipy import stats
 from gsbench.core.metrics import (
     FLIPS,
     accuracy_interval,
-    auc,
     classification_metrics,
     knn_accuracy,
-    match_metrics,
     mean_and_std,
-    mean_interval,
     p_values_to_best,
-    paired_distances,
     retrieval_map,
 )
 from gsbench.core.parsing import InputError
+from gsbench.learn.evaluation.pretext_metrics import auc, match_metrics, mean_interval, paired_distances
 
 
 @pytest.fixture

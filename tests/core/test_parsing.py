@@ -8,19 +8,8 @@ from typing import Any, Literal
 
 import pytest
 
-from gsbench.core.parsing import (
-    MAX_JSON_BYTES,
-    MAX_TOML_BYTES,
-    InputError,
-    check_range,
-    overlay,
-    parse,
-    parse_json,
-    read_json,
-    read_toml,
-    read_versioned,
-    suggest,
-)
+from gsbench.core.files import MAX_JSON_BYTES, MAX_TOML_BYTES, parse_json, read_json, read_toml, read_versioned
+from gsbench.core.parsing import InputError, check_range, overlay, parse, suggest
 
 READ = {".json": read_json, ".toml": read_toml}
 

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from gsbench.core.files import TEMPORARY_PREFIX, write_atomic
+from gsbench.core.provenance import ModelInfo, RunInfo
 from gsbench.core.recipe import Reported
-from gsbench.core.results import SCHEMA_VERSION, ModelInfo, Pretext, Result, RunInfo, load_result, save_result
+from gsbench.core.results import SCHEMA_VERSION, Pretext, Result, load_result, save_result
 from gsbench.core.tasks import Task
 
 

@@ -13,7 +13,8 @@ from gsbench.learn.data import Objects, open_objects
 from gsbench.learn.evaluation import predict
 from gsbench.learn.evaluation.embedding import extract
 from gsbench.learn.precision import resolve_precision
-from gsbench.learn.train import schedule, train
+from gsbench.learn.schedule import schedule
+from gsbench.learn.train import train
 from gsbench.store.folder import open_folder
 from tests.learn.test_data import task
 from tests.tiny_training import make_folder, make_recipe

@@ -80,8 +80,8 @@ def test_each_stage_has_its_own_schedule_and_optimizer(objects, recipe, path, mo
         original(model, optimizer, how, epoch)
         rates.append((optimizer.param_groups[0]["lr"], len(optimizer.state)))
 
-    original = importlib.import_module("gsbench.learn.train")._set_schedule
-    monkeypatch.setattr("gsbench.learn.train._set_schedule", spy)
+    original = importlib.import_module("gsbench.learn.train").set_schedule
+    monkeypatch.setattr("gsbench.learn.train.set_schedule", spy)
     run(objects, recipe, path)
     assert [rate for rate, _ in rates[:9]] == [0.02] * 3 + [0.01] * 6
     assert rates[9][0] == 0.005

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gsbench.board.table import NONE
+from gsbench.board.cells import NONE
 from gsbench.core.baseline import code_sha256, find_recipe
 from gsbench.core.metrics import classification_metrics
-from gsbench.core.results import SCHEMA_VERSION, ModelInfo, Pretext, Result, RunInfo, save_result
+from gsbench.core.provenance import ModelInfo, RunInfo
+from gsbench.core.results import SCHEMA_VERSION, Pretext, Result, save_result
 from gsbench.learn.evaluation import Callbacks
 from gsbench.paper.reproduce import run
 from gsbench.paper.reproduce.data_facts import DataFacts

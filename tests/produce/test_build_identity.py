@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gsbench.board.table import describe_data
+from gsbench.board.cells import describe_data
 from gsbench.board.truth import make_truth
 from gsbench.core.parsing import InputError
 from gsbench.core.tasks import fingerprint

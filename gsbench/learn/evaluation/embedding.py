@@ -16,9 +16,9 @@ from gsbench.core.parsing import InputError
 from gsbench.core.tasks import Task
 from gsbench.core.types import Array
 from gsbench.learn.calls import check_finite, features_of
-from gsbench.learn.checkpoints import weights_sha256
 from gsbench.learn.data import Objects, most_inputs
 from gsbench.learn.precision import exact_float32
+from gsbench.learn.weights import weights_sha256
 from gsbench.store.folder import Folder, read_labels
 
 _BATCH = 64

@@ -12,7 +12,7 @@ import torch
 import gsbench
 from gsbench.core.environment import give_back_memory
 from gsbench.core.parsing import InputError
-from gsbench.core.results import RunInfo
+from gsbench.core.provenance import RunInfo
 from gsbench.learn.train import Trained
 
 

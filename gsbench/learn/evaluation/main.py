@@ -11,7 +11,8 @@ import torch
 from gsbench.core.baseline import code_sha256, find_recipe, load_class
 from gsbench.core.metrics import classification_metrics
 from gsbench.core.parsing import InputError
-from gsbench.core.results import SCHEMA_VERSION, ModelInfo, Result, load_result, save_result
+from gsbench.core.provenance import ModelInfo
+from gsbench.core.results import SCHEMA_VERSION, Result, load_result, save_result
 from gsbench.core.tasks import CamerasOf, Features, Modality, Protocol, Sampling, Task, ViewsFrom
 from gsbench.learn.calls import ModelError
 from gsbench.learn.data import check_data, check_views, stored_psnr, training_ids

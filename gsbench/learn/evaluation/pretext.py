@@ -13,19 +13,20 @@ from torch import nn
 
 from gsbench.core.baseline import build_model
 from gsbench.core.environment import free_memory
-from gsbench.core.files import write_atomic
-from gsbench.core.parsing import InputError, parse, read_json
+from gsbench.core.files import read_json, write_atomic
+from gsbench.core.parsing import InputError, parse
 from gsbench.core.recipe import Recipe
 from gsbench.core.results import Pretext
 from gsbench.core.tasks import Modality, Task
 from gsbench.core.types import Array
-from gsbench.learn.checkpoints import Checkpoint, weights_sha256
+from gsbench.learn.checkpoints import Checkpoint
 from gsbench.learn.data import Objects, check_views, open_objects, open_pairs, training_ids, views_of
 from gsbench.learn.evaluation.cached import Training, train_once, without_labels
 from gsbench.learn.evaluation.embedding import embed_once
 from gsbench.learn.evaluation.job import Job, PairTasks, Request, are_drawn, make_task
 from gsbench.learn.evaluation.machine import PeakMemory
 from gsbench.learn.evaluation.pretext_metrics import SCORE_KEYS, pretext_scores
+from gsbench.learn.weights import weights_sha256
 from gsbench.store.folder import Folder
 
 SCORES = "pretext.json"

@@ -1,13 +1,14 @@
 """Scores of the pretext tasks on the test objects: are views of one object near, do images and Gaussians match?"""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float32
+from jaxtyping import Float, Float32, Float64
 from torch import Tensor, nn
 
-from gsbench.core.metrics import auc, match_metrics, mean_interval, paired_distances
+from gsbench.core.metrics import mean_and_std, require_finite
 from gsbench.core.types import Array, Batch
 from gsbench.learn.calls import check_finite, features_of, match_of
 from gsbench.learn.data import Objects, draw_pairs
@@ -98,3 +99,49 @@ def _views(
     features = torch.cat(parts)
     check_finite(net, "embed", features.numpy(), objects.ids)
     return features.unbind(1)
+
+
+_T95 = {2: 12.706205, 3: 4.302653, 4: 3.182446, 5: 2.776445, 6: 2.570582, 7: 2.446912, 8: 2.364624, 9: 2.306004}
+"""97.5 % quantile of Student's t by number of values."""
+
+
+def mean_interval(values: Sequence[float]) -> tuple[float, float, float]:
+    """The mean of 2 to 9 repeats, and its 95 % interval by Student's t."""
+    mean, spread = mean_and_std(values)
+    assert spread is not None, "there are repeats"
+    half = _T95[len(values)] * spread / math.sqrt(len(values))
+    return mean, mean - half, mean + half
+
+
+def paired_distances(a: Float[Array, "n d"], b: Float[Array, "n d"]) -> Float64[Array, " n"]:
+    """Euclidean distance of each row of `a` from the same row of `b`; an InputError where they are not finite."""
+    require_finite(a=a, b=b)
+    return np.asarray(np.linalg.norm(a.astype(np.float64) - b, axis=1))
+
+
+def auc(low: Float[Array, " n"], high: Float[Array, " m"]) -> float:
+    """How likely a value of `high` is above one of `low`; equals count half. Depends on no scale.
+
+    Raises:
+        InputError: a value is not finite.
+    """
+    require_finite(low=low, high=high)
+    ordered = np.sort(low)
+    below, up_to = np.searchsorted(ordered, high, "left"), np.searchsorted(ordered, high, "right")
+    return float((below + up_to).mean() / (2 * len(low)))
+
+
+def match_metrics(same: Float[Array, " n"], different: Float[Array, " m"]) -> tuple[float, float]:
+    """Accuracy of a yes-or-no answer, and its mean over the two kinds of pairs, which knows no majority.
+
+    Args:
+        same: log-odds of pairs that are of one object: right above 0.
+        different: those of pairs that are not: right up to 0.
+
+    Raises:
+        InputError: log-odds that are not finite.
+    """
+    require_finite(same=same, different=different)
+    right_same, right_different = same > 0, different <= 0
+    accuracy = (right_same.sum() + right_different.sum()) / (len(same) + len(different))
+    return float(accuracy), float((right_same.mean() + right_different.mean()) / 2)

@@ -18,7 +18,6 @@ from gsbench.core.results import PROBABILITY_DIGITS, Pretext
 from gsbench.core.tasks import Task
 from gsbench.core.types import Array
 from gsbench.learn.calls import Classifier, check_finite, features_of, logits_of
-from gsbench.learn.checkpoints import weights_sha256
 from gsbench.learn.data import Objects, training_ids
 from gsbench.learn.evaluation.cached import Training, train_once
 from gsbench.learn.evaluation.data import Data, of_all, training_task
@@ -28,6 +27,7 @@ from gsbench.learn.evaluation.pretext import TrainedEncoder
 from gsbench.learn.precision import exact_float32
 from gsbench.learn.probe import fit_probe
 from gsbench.learn.train import Trained
+from gsbench.learn.weights import weights_sha256
 
 _EVAL_BATCH = 32
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from gsbench.core.parsing import InputError, parse, read_toml, suggest
+from gsbench.core.files import read_toml
+from gsbench.core.parsing import InputError, parse, suggest
 from gsbench.core.tasks import CamerasOf, Features, Modality, Protocol, Sampling, ViewsFrom
 
 Variant = Literal["smoke", "short", "full"]

@@ -4,7 +4,8 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from gsbench.board.table import NONE, compact_table, percent, unverified_means, unverified_score
+from gsbench.board.cells import NONE, compact_table, percent
+from gsbench.board.table import unverified_means, unverified_score
 from gsbench.core.metrics import mean_and_std
 from gsbench.paper.reproduce.run import Line
 from gsbench.paper.reproduce.tables import DISTANCES, SOURCE, Table, Variant

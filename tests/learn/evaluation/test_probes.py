@@ -11,12 +11,13 @@ from gsbench.core.metrics import classification_metrics, knn_accuracy, retrieval
 from gsbench.core.recipe import Recipe, Reported, Train
 from gsbench.core.results import load_result
 from gsbench.core.tasks import regime_ids
-from gsbench.learn.checkpoints import from_pretrained, weights_sha256
+from gsbench.learn.checkpoints import from_pretrained
 from gsbench.learn.data import most_points, open_objects, open_pairs
 from gsbench.learn.evaluation import evaluate, find_reported, make_task, predict
 from gsbench.learn.evaluation.embedding import extract
 from gsbench.learn.evaluation.pretext_metrics import pretext_scores
 from gsbench.learn.probe import fit_probe
+from gsbench.learn.weights import weights_sha256
 from gsbench.store.folder import open_folder
 from tests.learn.evaluation.conftest import kept, labels_of, trained
 from tests.tiny_training import LARGEST, NOVEL, OBJECTS, PSNR, VIEWS, make_pairs_recipe, make_recipe

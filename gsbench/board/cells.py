@@ -1,0 +1,84 @@
+"""The cells of the board's tables: what was scored in a few words, and text as Markdown takes it."""
+
+import re
+
+from gsbench.board.truth import Truth
+from gsbench.core.recipe import Reported
+from gsbench.core.results import Pretext
+from gsbench.core.tasks import Task
+from gsbench.store.audit import LEVELS, Level
+
+NONE = "–"  # noqa: RUF001 -- an en dash, as tables write "nothing here"
+
+_MARKUP = re.compile(r"[&<>*`~$\[\]\\]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|^(?:[#+=-]|[0-9]+(?=[.)] ))")
+LINK = re.compile(r"https?://[A-Za-z0-9][^\s()<>\[\]{}\"'`\\|]*")
+
+TWINS: dict[Level, str] = {"files": "the same file", "surfaces": "the same surface", "near": "a near duplicate"}
+
+
+def compact_table(lines: list[dict[str, str]]) -> str:
+    """A table of Markdown whose columns are as wide as their texts, not as the widest of them."""
+    cells = as_cells(lines)
+    rows = [list(cells[0]), ["---"] * len(cells[0]), *(list(line.values()) for line in cells)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def as_cells(lines: list[dict[str, str]]) -> list[dict[str, str]]:
+    """Lines of a table with nothing in them that Markdown would take for a cell's end."""
+    return [{key: " ".join(cell.split()).replace("|", "\\|") for key, cell in line.items()} for line in lines]
+
+
+def as_markdown(text: str) -> str:
+    """A text of others as Markdown that shows it as it is: what would be markup or HTML stands as entities."""
+    return _MARKUP.sub(lambda found: "".join(f"&#{ord(character)};" for character in found[0]), text)
+
+
+def describe_data(truth: Truth) -> str:
+    """What scores were made on, and what of it is known to have leaked, in sentences of Markdown."""
+    about = f"{as_markdown(truth.description)} {len(truth.labels)} test objects, fingerprint `{truth.fingerprint[:8]}`."
+    whose = "" if truth.is_known() else " The labels are as they were submitted."
+    return about + whose + _leaks(truth)
+
+
+def percent(mean: float, spread: float | None) -> str:
+    """`93.1 ± 0.4`, or `93.1` of a single run, which has no spread."""
+    return f"{100 * mean:.1f}" + ("" if spread is None else f" ± {100 * spread:.1f}")
+
+
+def describe_input(task: Task) -> str:
+    """What the model sees, in a table's words."""
+    if task.modality == "images":
+        plural = "" if task.num_views == 1 else "s"
+        seen = f"{task.num_views} image{plural} of {task.views_from}" + (", novel" if task.cameras == "novel" else "")
+    else:
+        features = f" {task.features}" if task.modality == "gaussians" else ""
+        seen = f"{task.num_points} {task.modality}{features}, {task.sampling}"
+    return seen if task.protocol == "supervised" else f"{seen}, {task.protocol}"
+
+
+def describe_pretext(pretext: Pretext | None) -> str:
+    """What an encoder learned from without labels, in a table's words."""
+    if pretext is None:
+        return NONE
+    gaussians = f"{pretext.num_points} Gaussians {pretext.features}, {pretext.sampling}"
+    return f"{gaussians}, and {pretext.num_views} images of {pretext.objects} objects, {pretext.epochs} epochs"
+
+
+def describe_figure(reported: Reported | None) -> str:
+    """A published figure with the data it was scored on, or a dash."""
+    return NONE if reported is None else f"{100 * reported.accuracy:.1f} on {reported.dataset}"
+
+
+def leaked_levels(truth: Truth) -> list[Level]:
+    return [level for level in LEVELS if truth.leaked.get(level)]
+
+
+def _leaks(truth: Truth) -> str:
+    """What is known of the data set's leaks, as a sentence with a space before it."""
+    if not truth.leaked:
+        return " Whether test objects are in the training set as well has not been looked at."
+    found = [f"{len(truth.leaked[level])} as {TWINS[level]}" for level in leaked_levels(truth)]
+    if not found:
+        looked = ", ".join(TWINS[level] for level in LEVELS if level in truth.leaked)
+        return f" No test object is in the training set as well (looked for: {looked})."
+    return f" In the training set as well: {', '.join(found)} (each counts the ones before it)."
