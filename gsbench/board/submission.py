@@ -86,6 +86,8 @@ def _examine(path: Path, truth: Truth, board: Path, groups: _Groups, earlier: Se
     result, probabilities = load_scored(path)
     if read_bytes(path, MAX_BYTES) != data:
         raise InputError(f"{path}: was changed while it was read")
+    if result.task.split != "test":
+        raise CheckError(f"{path}: task.split is {result.task.split!r}: to choose by, not for the board (must be test)")
     correct = verify(result, probabilities, truth, str(path))
     target, known = entry_path(board, result), truth_path(board, result.task)
     if known in groups or known.exists():

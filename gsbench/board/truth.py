@@ -48,7 +48,7 @@ class Truth:
         dataset: the data set's name.
         revision: its version or Hub revision when the labels were read.
         fingerprint: as in `Task`; it, not the revision, ties entries to these labels.
-        split: `test`.
+        split: `test`; or `val`, of which no board has a truth.
         description: what the data is, in one line.
         classes: class names in the order of a prediction's probabilities.
         labels: object_id -> class name.
@@ -70,7 +70,7 @@ class Truth:
     def __post_init__(self) -> None:
         check_name("dataset", self.dataset)
         check_hex("fingerprint", self.fingerprint)
-        check_choice("split", self.split, ("test",))
+        check_choice("split", self.split, ("test", "val"))
         for key in ("revision", "description"):
             check_text(key, getattr(self, key))
         for index, name in enumerate(self.classes):
@@ -141,6 +141,8 @@ def load_truth(path: Path) -> Truth:
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     truth = parse(read_json(path), Truth, str(path))
+    if truth.split != "test":
+        raise InputError(f"{path}: split is {truth.split!r} (a board has test)")
     check_known(truth, str(path))
     return truth
 
@@ -156,15 +158,20 @@ def check_known(truth: Truth, where: str) -> None:
 
 
 def make_truth(path: Path, split: str) -> Truth:
-    """Reads the truth of a data folder.
+    """Reads the truth of a data folder, of its `test` objects or those of its `val` split.
 
     Raises:
         InputError: no data folder, no such split, or a shard that is missing or damaged.
     """
     from gsbench.store.folder import open_folder, read_labels  # pyarrow takes .1 s
     from gsbench.store.leaks import leaks_of
+    from gsbench.store.validation import hold_out
 
     folder = open_folder(path)
+    check_choice("split", split, ("test", "val"))
+    leaked = leaks_of(folder) if split == "test" else {}  # twins stay on one side of the validation split
+    if split == "val":
+        folder = hold_out(folder)
     manifest = folder.manifest
     train = Counter(read_labels(folder, "train").values())
     title = manifest.recipe.get("about", {}).get("title", manifest.name)
@@ -176,8 +183,8 @@ def make_truth(path: Path, split: str) -> Truth:
         description=f"{title}. {len(manifest.classes)} classes, {train.total()} training objects as "
         f"{', '.join(manifest.counts)}.",
         classes=manifest.classes,
-        labels=read_labels(folder, split),
-        leaked=leaks_of(folder),
+        labels=read_labels(folder, "test"),
+        leaked=leaked,
         train_counts={name: train[name] for name in manifest.classes if train[name]},
     )
 

@@ -122,7 +122,7 @@ def _truth(task: "Task", board: Path, data: str | None) -> "Truth":
     from gsbench.board import load_truth, make_truth, truth_path
 
     known = truth_path(board, task)
-    if data is None and known.exists():
+    if data is None and task.split == "test" and known.exists():
         return load_truth(known)
     from gsbench.store.load import resolve
 

@@ -79,6 +79,13 @@ def _add_eval_options(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="images an object that a model of pairs learns from (default: all)",
     )
+    add(
+        "--split",
+        choices=("test", "val"),
+        default="test",
+        help="what is scored: the test objects, or a fifth of the training objects, held out to choose by (default: "
+        "test)",
+    )
     add("--seeds", type=seed_list, default=(0,), metavar="0,1,2", help="one run and one Result file each (default: 0)")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: auto)")
     add(
@@ -134,6 +141,7 @@ def _eval(args: argparse.Namespace) -> int:
             cameras=args.cameras,
             protocol=args.protocol,
             pretext_views=args.pretext_views,
+            split=args.split,
             seeds=args.seeds,
             device=args.device,
             precision=args.precision,
@@ -142,10 +150,9 @@ def _eval(args: argparse.Namespace) -> int:
             callbacks=callbacks,
         )
     from gsbench.board import make_truth
-    from gsbench.store.folder import open_folder, read_labels
 
-    truth = make_truth(data, "test")
-    whole = len(read_labels(open_folder(data), "train"))
+    truth = make_truth(data, args.split)
+    whole = sum(truth.train_counts.values())
     if args.json:
         print(_as_json(files, truth))
         return 0
@@ -181,7 +188,7 @@ def _as_table(results: "list[Result]", truth: "Truth", whole: int) -> str:
     regime = share if first.task.regime == 100 else f"{share}, draw {first.task.draw}"
     row = {
         "model": first.model.name,
-        "data": f"{first.task.dataset} ({len(first.predictions)} test objects)",
+        "data": f"{first.task.dataset} ({len(first.predictions)} {truth.split} objects)",
         "input": describe_input(first.task),
         "labels": regime,
         "accuracy": percent(*mean_and_std([result.metrics["accuracy"] for result in results])),
@@ -191,6 +198,8 @@ def _as_table(results: "list[Result]", truth: "Truth", whole: int) -> str:
         "published": describe_figure(first.reported),
     }
     lines = [tabulate([row], headers="keys", tablefmt="github", disable_numparse=True), *_beside(results)]
+    if truth.split == "val":
+        lines.append("validation split: to choose by; the board takes the test split alone")
     if first.reported:
         lines.append(f"published: {first.reported.source}")
     return "\n".join(lines)

@@ -30,7 +30,8 @@ class Task:
         dataset: the data set's name, such as `modelnet10-gs` or `mini`.
         revision: the data set's version or Hub revision.
         fingerprint: sha256 over the manifest's shard hashes.
-        split: what is scored, `test`.
+        split: what is scored: `test`, or `val`, the held-out fifth of the training objects, see
+            `gsbench.store.validation`.
         modality: what the model sees.
         protocol: trained end to end (`supervised`), a linear probe on frozen features, or fine-tuned.
         regime: per cent of the training labels.
@@ -63,7 +64,7 @@ class Task:
         check_name("dataset", self.dataset)
         check_text("revision", self.revision)
         check_hex("fingerprint", self.fingerprint)
-        check_choice("split", self.split, ("test", "train"))
+        check_choice("split", self.split, ("test", "val"))
         for key, allowed in (("modality", Modality), ("protocol", Protocol)):
             check_choice(key, getattr(self, key), get_args(allowed))
         check_choice("regime", self.regime, REGIMES)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from gsbench.core.environment import available_cores
@@ -31,10 +32,18 @@ NAMES = (MINI, MODELNET10)
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """An open data folder: where it lies and what its manifest says; labels are read once."""
+    """An open data folder: where it lies and what its manifest says; labels are read once.
+
+    Attributes:
+        path: of the folder.
+        manifest: what it holds.
+        validation: training objects that take the place of the test objects: `test` then is these, `train` the other
+            training objects, and the true test split is not read. See `gsbench.store.validation.hold_out`.
+    """
 
     path: Path
     manifest: Manifest
+    validation: frozenset[str] = frozenset()
     _labels: dict[str, dict[str, str]] = field(default_factory=dict, repr=False, compare=False)
 
 
@@ -114,6 +123,20 @@ def read_shards(
     folder: Folder, config: str, split: str, columns: Sequence[str] | None = None
 ) -> Iterator[tuple[str, pa.Table]]:
     """As `read_table`, one shard at a time with its path in the folder: for what is too large to be read at once."""
+    if not folder.validation:
+        yield from _stored_shards(folder, config, split, columns)
+        return
+    held_out = pa.array(sorted(folder.validation))
+    wanted = None if columns is None else ["object_id", *(name for name in columns if name != "object_id")]
+    for name, table in _stored_shards(folder, config, "train", wanted):
+        inside = pc.is_in(table["object_id"], value_set=held_out)
+        rows = table.filter(inside if split == "test" else pc.invert(inside))
+        yield name, rows if columns is None else rows.select(list(columns))
+
+
+def _stored_shards(
+    folder: Folder, config: str, split: str, columns: Sequence[str] | None
+) -> Iterator[tuple[str, pa.Table]]:
     manifest = folder.manifest
     schema = _schema_with(folder, config, columns)
     last, has_labels = "", columns is None or "label" in columns

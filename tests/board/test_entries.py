@@ -102,7 +102,7 @@ def other_task(**change):
         (rename_object, "missing objects: bed_0001; unknown objects: bed_9999"),
         (narrow, "2 probabilities an object, the data 3"),
         (other_task(fingerprint="ef" * 32), f"task.fingerprint is '{'ef' * 32}', the data's is '{FINGERPRINT}'"),
-        (other_task(split="train"), r"task\.split is 'train', the data's is 'test'"),
+        (other_task(split="val"), r"task\.split is 'val': to choose by, not for the board \(must be test\)"),
     ],
 )
 def test_what_does_not_hold_is_refused_and_nothing_is_written(board, put, change, message):

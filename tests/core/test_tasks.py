@@ -39,7 +39,7 @@ def test_novel_cameras_are_another_task(image_task):
     [
         {"dataset": "other"},
         {"fingerprint": "cd" * 32},
-        {"split": "train"},
+        {"split": "val"},
         {"modality": "points", "features": "xyz"},
         {"protocol": "probe"},
         {"regime": 10},

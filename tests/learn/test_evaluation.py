@@ -13,7 +13,7 @@ import torch
 
 from gsbench.core.baseline import find_recipe
 from gsbench.core.metrics import classification_metrics
-from gsbench.core.parsing import check_text
+from gsbench.core.parsing import InputError, check_text
 from gsbench.core.recipe import Recipe, Reported, Train, load_recipe
 from gsbench.core.results import load_result
 from gsbench.learn.checkpoints import from_pretrained, load_checkpoint, save_pretrained
@@ -21,7 +21,8 @@ from gsbench.learn.data import Objects, open_objects
 from gsbench.learn.evaluation import Callbacks, evaluate, find_reported, machine, predict
 from gsbench.learn.evaluation.machine import PeakMemory, choose_device, run_info
 from gsbench.learn.train import Trained, train
-from gsbench.store.folder import open_folder
+from gsbench.store.folder import open_folder, read_labels
+from gsbench.store.validation import hold_out
 from tests.learn.test_data import task
 from tests.store.conftest import made as views_folder  # noqa: F401 (a fixture)
 from tests.tiny_training import LARGEST, OBJECTS, make_folder, make_recipe
@@ -397,3 +398,22 @@ def test_a_machine_may_call_itself_what_it_likes(monkeypatch):
     assert device.startswith("cpu: Some CPU [0m @ 2.5 GHz xxx")
     monkeypatch.setattr(machine, "_processor", lambda: "")
     assert machine._device_name(torch.device("cpu")).startswith("cpu: unknown, ")
+
+
+def test_the_validation_split_is_scored_without_a_test_object(data, recipe, tmp_path):
+    (result,) = evaluate(str(recipe), data, split="val", num_points=32, out=tmp_path / "out", checkpoints=tmp_path)
+    held = hold_out(open_folder(data))
+    assert result.task.split == "val"
+    assert set(result.predictions) == set(read_labels(held, "test"))
+    assert result.run.train_objects == len(read_labels(held, "train"))
+    assert result.reported is None
+    (written,) = (tmp_path / "out").iterdir()
+    assert "-val-" in written.name
+    (test,) = evaluate(str(recipe), data, num_points=32, checkpoints=tmp_path)
+    assert test.run.train_objects > result.run.train_objects
+    assert len([path for path in tmp_path.iterdir() if path.name.endswith("-s0")]) == 2, "a model of its own"
+
+
+def test_only_known_splits(data, recipe):
+    with pytest.raises(InputError, match=r"split is 'train' \(allowed: test, val\)"):
+        evaluate(str(recipe), data, split="train")

@@ -80,7 +80,8 @@ class PairTasks:
         """A name made of everything that tells such trainings on a data set apart."""
         task = self.points
         shape = f"{task.features}-{task.sampling}-n{task.num_points}-v{self.images.num_views}"
-        return f"{task.dataset}@{task.fingerprint[:8]}-pretext-{task.modality}-{shape}"
+        held_out = "" if task.split == "test" else f"-{task.split}"
+        return f"{task.dataset}@{task.fingerprint[:8]}{held_out}-pretext-{task.modality}-{shape}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +226,7 @@ def make_task(
         dataset=folder.manifest.name,
         revision=folder.manifest.version,
         fingerprint=folder.manifest.fingerprint(),
-        split="test",
+        split="val" if folder.validation else "test",
         modality=modality,
         protocol=protocol,
         regime=regime,

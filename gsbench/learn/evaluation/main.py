@@ -10,9 +10,10 @@ import torch
 
 from gsbench.core.baseline import code_sha256, find_recipe, load_class
 from gsbench.core.metrics import classification_metrics
-from gsbench.core.parsing import InputError
+from gsbench.core.parsing import InputError, check_choice
 from gsbench.core.provenance import ModelInfo
-from gsbench.core.results import SCHEMA_VERSION, Result, load_result, save_result
+from gsbench.core.recipe import Reported
+from gsbench.core.results import SCHEMA_VERSION, Pretext, Result, load_result, save_result
 from gsbench.core.tasks import CamerasOf, Features, Modality, Protocol, Sampling, Task, ViewsFrom
 from gsbench.learn.calls import ModelError
 from gsbench.learn.data import check_data, check_views, stored_psnr, training_ids
@@ -37,6 +38,7 @@ from gsbench.learn.probe import check_classes
 from gsbench.store.folder import Folder, open_folder, read_labels
 from gsbench.store.load import default_data, resolve
 from gsbench.store.origin import published_name
+from gsbench.store.validation import hold_out
 
 
 def evaluate(
@@ -55,6 +57,7 @@ def evaluate(
     cameras: CamerasOf | None = None,
     protocol: Protocol | None = None,
     pretext_views: int | None = None,
+    split: Literal["test", "val"] = "test",
     seeds: Sequence[int] = (0,),
     device: Literal["auto", "cpu", "cuda"] = "auto",
     precision: Precision | None = None,
@@ -62,7 +65,7 @@ def evaluate(
     checkpoints: str | Path | None = None,
     callbacks: Callbacks | None = None,
 ) -> list[Result]:
-    """Trains a baseline once a seed, scores each last epoch on the test split, and writes a Result file each.
+    """Trains a baseline once a seed, scores each last epoch on the test objects, and writes a Result file each.
 
     A recipe of pairs is trained on all training objects without labels; the regime is that of the probe's labels, or of
     fine-tuning. Where it is scored on images, `features`, `sampling` and `num_points` say what it learned from. What is
@@ -84,6 +87,7 @@ def evaluate(
         cameras: that test images are seen from; only renders of Gaussians have `novel` ones, None is `train`.
         protocol: None is `supervised`, or `probe` for a recipe of pairs.
         pretext_views: images an object that a recipe of pairs learns from; None is all.
+        split: what is scored; `val` is a fifth of the training objects, held out: see `gsbench.store.validation`.
         seeds: one run each.
         device: where to run; `auto` is CUDA where there is a GPU.
         precision: of the products in training; None is the recipe's, whose `auto` is fp32 on CPUs and bf16 on CUDA.
@@ -95,13 +99,11 @@ def evaluate(
     Raises:
         InputError: what is not as it must be, before training where it can be; or what training raises.
     """
-    wanted = Request(
-        modality, regime, draw, features, sampling, num_points, num_views, views_from, cameras, protocol, pretext_views
-    )
-    callbacks = callbacks or Callbacks()
+    shown = (features, sampling, num_points, num_views, views_from, cameras)
+    wanted = Request(modality, regime, draw, *shown, protocol, pretext_views)
+    callbacks, kept = callbacks or Callbacks(), Path(checkpoints) if checkpoints else None
     source = data if data is not None else _default_data(callbacks)
-    kept = Path(checkpoints) if checkpoints else None
-    job = _make_job(model, source, revision, wanted, seeds, device, precision, kept, callbacks)
+    job = _make_job(model, source, revision, wanted, split, seeds, device, precision, kept, callbacks)
     for folder in (out, checkpoints):
         check_writable(folder)
     results = []
@@ -155,16 +157,20 @@ def _make_job(
     data: str | Path,
     revision: str | None,
     wanted: Request,
+    split: str,
     seeds: Sequence[int],
     device: str,
     precision: Precision | None,
     checkpoints: Path | None,
     callbacks: Callbacks,
 ) -> Job:
+    check_choice("split", split, ("test", "val"))
     check_seeds(seeds)
     check_arithmetic()
     recipe, path = find_recipe(model)
     folder = open_folder(resolve(data, revision, notify=callbacks.note or warnings.warn))
+    if split == "val":
+        folder = hold_out(folder)
     inputs: tuple[str, ...] = load_class(recipe, path).inputs  # type: ignore[attr-defined]
     modality = choose_modality(wanted.modality, inputs, folder, recipe)
     protocol = choose_protocol(wanted.protocol, recipe)
@@ -189,7 +195,8 @@ def _make_job(
 
 def _check_inputs(folder: Folder, task: Task) -> None:
     """Says before a long training what would be found out after it."""
-    published_name(folder)  # reads the hashes of the meshes
+    if not folder.validation:
+        published_name(folder)  # reads the hashes of the meshes
     if task.protocol != "supervised":
         labels = read_labels(folder, "train")
         try:
@@ -238,11 +245,17 @@ def _as_result(
         model=ModelInfo(recipe.name, recipe.title, recipe.sha256(), params, recipe.pretrained, job.code),
         run=run_info(seed, job.device, scored.trained, scored.train_objects, scored.seconds, peak_memory_mb),
         metrics=classification_metrics(scored.probabilities, scored.labels),
-        reported=find_reported(recipe, job.task, published_name(job.folder), pretext),
+        reported=_find_published(job, pretext),
         predictions={i: row.tolist() for i, row in zip(scored.ids, scored.probabilities, strict=True)},
         pretext=pretext,
         stated=scored.stated | _of_renders(job),
     )
+
+
+def _find_published(job: Job, pretext: Pretext | None) -> Reported | None:
+    if job.task.split != "test":  # none is published on what we hold out
+        return None
+    return find_reported(job.recipe, job.task, published_name(job.folder), pretext)
 
 
 def _of_renders(job: Job) -> dict[str, float]:
