@@ -141,6 +141,7 @@ except ValueError as error:
 """
 
 
+@pytest.mark.slow
 def test_weights_from_a_hub(hub, tmp_path):
     stored = ResNet18(1000)
     stored.layer4[1].bn2.running_mean.fill_(0.5)

@@ -92,6 +92,7 @@ def test_cores_that_may_not_be_used(monkeypatch):
     assert doctor.CHECKS["cpu"]().found.startswith("3 of 8 cores may be used, ")
 
 
+@pytest.mark.slow
 def test_a_user_without_a_home(monkeypatch):
     def no_entry(number: int) -> None:
         raise KeyError(number)

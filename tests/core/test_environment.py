@@ -150,6 +150,7 @@ def run_in(package: Path, folder: Path, *argv: str) -> subprocess.CompletedProce
     return subprocess.run([sys.executable, *argv], env=variables, cwd=folder, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_a_read_only_package_of_a_user_without_a_home(read_only_package, tmp_path):
     code = (
         "import gsbench, numba; from gsbench.core.image_metrics import similarity;"
@@ -164,6 +165,7 @@ def test_a_read_only_package_of_a_user_without_a_home(read_only_package, tmp_pat
     assert Path(source).is_relative_to(read_only_package)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("argv", [("convert", "mini:chair_0025", "out.spz"), ("eval", "--model", "pointnet++:quick")])
 def test_no_place_at_all_is_one_line_with_the_remedy(read_only_package, tmp_path, argv):
     (tmp_path / f"gsbench-{os.getuid()}").mkdir()

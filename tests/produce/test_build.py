@@ -125,6 +125,7 @@ def test_the_manifest_keeps_the_whole_recipe(built: Built) -> None:
     assert recipe["fit"]["lr_scales"] == tiny_preset().fit.lr_scales
 
 
+@pytest.mark.slow
 def test_the_number_of_workers_changes_no_byte(built: Built, meshes: Path, tmp_path: Path) -> None:
     build(meshes, tmp_path / "again", TINY, workers=1, max_set_aside=30)
     assert_same_bytes(tmp_path / "again", built[0])
@@ -155,6 +156,7 @@ def test_when_no_object_can_be_made_the_first_reason_is_told(tmp_path: Path) -> 
     assert [path.name for path in tmp_path.iterdir()] == ["meshes"]
 
 
+@pytest.mark.slow
 def test_a_build_that_sets_more_aside_than_allowed_fails_and_goes_on_when_it_is_allowed(
     built: Built, meshes: Path, tmp_path: Path
 ) -> None:
@@ -263,6 +265,7 @@ def test_a_mount_point_cannot_be_the_output(meshes: Path, disk: Path) -> None:
         build(meshes, disk, TINY)
 
 
+@pytest.mark.slow
 def test_an_output_may_be_a_link_to_an_empty_folder(built: Built, meshes: Path, tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to("real")
@@ -270,6 +273,7 @@ def test_an_output_may_be_a_link_to_an_empty_folder(built: Built, meshes: Path, 
     assert_same_bytes(tmp_path / "real", built[0])
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_is_one_line_and_the_build_goes_on_when_there_is_room(
     built: Built, meshes: Path, disk: Path
 ) -> None:
@@ -288,6 +292,7 @@ def test_a_disk_that_fills_up_is_one_line_and_the_build_goes_on_when_there_is_ro
     assert_same_bytes(disk / "out", built[0])
 
 
+@pytest.mark.slow
 def test_a_part_of_the_objects_is_a_data_set_that_says_so(meshes: Path, tmp_path: Path) -> None:
     manifest = build(meshes, tmp_path / "part", TINY, workers=1, limit_per_class=(1, 1))
     assert manifest.counts["points"] == {"train": {"chair": 1, "table": 1}, "test": {"chair": 1, "table": 1}}

@@ -72,6 +72,7 @@ def shards(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*.parquet"))}
 
 
+@pytest.mark.slow
 def test_a_build_is_that_of_its_fit(on_cpu: OnCpu, built: Built, meshes: Path, tmp_path: Path) -> None:  # noqa: F811
     told = []
     manifest = build(meshes, tmp_path / "gpu", TINY, 2, lambda *step: told.append(step), "cuda", max_set_aside=30)
@@ -85,6 +86,7 @@ def test_a_build_is_that_of_its_fit(on_cpu: OnCpu, built: Built, meshes: Path, t
     assert not work_path(tmp_path / "gpu").exists()
 
 
+@pytest.mark.slow
 def test_what_is_fitted_is_not_fitted_again(on_cpu: OnCpu, meshes: Path, tmp_path: Path) -> None:  # noqa: F811
     files, recipe, objects = list_meshes(meshes), tiny_preset(), tmp_path
     on_cpu.fails_after = 1
@@ -191,6 +193,7 @@ def test_an_object_that_cannot_be_brought_to_the_device_leaves_the_others(monkey
     assert isinstance(last, Fitted)
 
 
+@pytest.mark.slow
 def test_what_the_memory_did_not_hold_is_tried_again(on_cpu: OnCpu, meshes: Path, tmp_path: Path) -> None:  # noqa: F811
     (file,) = (file for file in list_meshes(meshes) if file.object_id == "chair_0001")
     on_cpu.refused, on_cpu.reason = {file.object_id}, TOO_LARGE

@@ -70,6 +70,7 @@ def texts(folder: Path) -> str:
     return "".join((folder / name).read_text() for name in ("README.md", "manifest.json", "eval.yaml"))
 
 
+@pytest.mark.slow
 def test_other_meshes_are_not_called_modelnet10(built: Path) -> None:
     manifest = open_folder(built).manifest
     assert (manifest.name, manifest.derived_from, manifest.part) == ("mugs-cats", None, False)
@@ -118,6 +119,7 @@ def test_verify_finds_a_false_origin(built: Path, tmp_path: Path, change: dict[s
     assert next(iter(change.values())) in problem
 
 
+@pytest.mark.slow
 def test_an_audit_of_these_meshes_comes_along(mugs: Path, lite: str, tmp_path: Path) -> None:
     save_audit(audit(mugs, workers=1, note="Scanned."), tmp_path / "audit.json")
     build(mugs, tmp_path / "out", lite, workers=1, name="Mine", audit=tmp_path / "audit.json")

@@ -317,6 +317,7 @@ def test_a_split_that_is_none_is_named(made: Path, split: str) -> None:
         load_dataset(str(made), "points", split)
 
 
+@pytest.mark.slow
 def test_a_cache_that_cannot_be_written_is_named(made: Path) -> None:
     """In processes of their own, since Hugging Face's libraries read HF_HOME once."""
     script = (

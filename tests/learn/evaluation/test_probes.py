@@ -251,6 +251,7 @@ def test_shipped_recipes_of_pairs(data, tmp_path, name):
         assert load_result(tmp_path / f"{result.task.slug()}-{result.file_name()}") == result
 
 
+@pytest.mark.slow
 def test_an_untrained_encoder_keeps_the_weights_that_it_starts_from(data, tmp_path):
     name = "ssl-plus:untrained"
     (result,) = evaluate(name, data, num_points=24, pretext_views=2, seeds=(3,), checkpoints=tmp_path / "kept")

@@ -47,6 +47,7 @@ def test_the_bytes_depend_on_the_meshes_alone(folder, tmp_path):
     assert str(tmp_path) not in first
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("mixed")
 def test_workers_change_nothing(folder):
     assert audit(folder, workers=2) == audit(folder, workers=1)

@@ -27,6 +27,7 @@ def too_large(number: int) -> int:
     raise MemoryError
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_values_come_in_order(workers):
     assert list(map_in_processes(square, range(20), workers)) == [number * number for number in range(20)]
