@@ -3,7 +3,7 @@
 A batch of point sets of different sizes is one matrix of rows `[r c]`, set after set. A layer is linear, batch norm,
 ReLU; three facts keep it cheap on a CPU, and change nothing in what it computes:
 
-- Batch norm and ReLU are deferred: a layer hands on its linear output with the scale and shift to apply (`Rows`), and
+- Batch norm and ReLU are deferred: a layer hands on its linear output with the scale and shift to apply (`Activations`), and
   the next one applies them to a chunk of rows that fits the cache, right before its matrix product.
 - The maximum over a set commutes with batch norm (up to the scale's sign), so the last layer, the widest, keeps the
   largest value of each set and the moments, nothing else.
@@ -28,7 +28,7 @@ from gsbench.core.types import Batch
 
 @dataclass(frozen=True, slots=True)
 class NeighborPairs:
-    """NeighborPairs of a point and a center, center after center.
+    """Pairs of a point and a center, center after center.
 
     Attributes:
         point: `[e]` int64 rows of points.
@@ -44,8 +44,8 @@ class NeighborPairs:
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
-    """Rows `[r c]` that stand for `relu(z * scale + shift)`, or for `z` itself where `scale` is None.
+class Activations:
+    """Activations `[r c]` that stand for `relu(z * scale + shift)`, or for `z` itself where `scale` is None.
 
     `dtype` is that of matrix products and of the rows kept between layers.
     """
@@ -71,8 +71,8 @@ def flatten(batch: Batch) -> tuple[Tensor, tuple[int, ...]]:
 
 
 @contextlib.contextmanager
-def row_dtype(device: torch.device) -> Iterator[torch.dtype]:
-    """The dtype for `Rows`, autocast's where it is on; inside the block all else is float32."""
+def activation_dtype(device: torch.device) -> Iterator[torch.dtype]:
+    """The dtype for `Activations`, autocast's where it is on; inside the block all else is float32."""
     autocast = torch.is_autocast_enabled(device.type)
     with torch.autocast(device.type, enabled=False):
         yield torch.get_autocast_dtype(device.type) if autocast else torch.float32
@@ -110,8 +110,12 @@ def _track(norm: nn.BatchNorm1d, bias: Tensor, mean: Tensor, var: Tensor, count:
 
 
 def linear(
-    rows: Rows, layer: nn.Linear, norm: nn.BatchNorm1d, offsets: Sequence[int], weights: Tensor | None = None
-) -> Rows:
+    rows: Activations,
+    layer: nn.Linear,
+    norm: nn.BatchNorm1d,
+    offsets: Sequence[int],
+    weights: Tensor | None = None,
+) -> Activations:
     """One layer: linear, batch norm, ReLU.
 
     Args:
@@ -124,7 +128,7 @@ def linear(
     own = layer.weight[None] if weights is None else weights
     where = (0, len(rows.z)) if weights is None else tuple(offsets)
     z, mean, var = autograd.Linear.apply(rows.z, rows.scale, rows.shift, own, where, rows.dtype)
-    return Rows(z, rows.dtype, *affine(norm, layer.bias, mean, var, len(z)))
+    return Activations(z, rows.dtype, *affine(norm, layer.bias, mean, var, len(z)))
 
 
 def difference(
@@ -134,7 +138,7 @@ def difference(
     layer: nn.Linear,
     norm: nn.BatchNorm1d,
     dtype: torch.dtype,
-) -> Rows:
+) -> Activations:
     """A first layer over pairs of a point and a center, W (x_j - c_i, f_j) = W (x_j, f_j) - W_x c_i.
 
     Args:
@@ -146,10 +150,10 @@ def difference(
         dtype: of the rows.
     """
     z, mean, var = autograd.Difference.apply(at_points, at_centers, pairs, dtype)
-    return Rows(z, dtype, *affine(norm, layer.bias, mean, var, len(z)))
+    return Activations(z, dtype, *affine(norm, layer.bias, mean, var, len(z)))
 
 
-def pool(rows: Rows, layer: nn.Linear, norm: nn.BatchNorm1d, starts: Tensor) -> Tensor:
+def pool(rows: Activations, layer: nn.Linear, norm: nn.BatchNorm1d, starts: Tensor) -> Tensor:
     """Linear, batch norm, then the maximum over each set: `[s o]` float32, no ReLU.
 
     Args:

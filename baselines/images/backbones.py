@@ -1,10 +1,10 @@
 """ResNet-18 (He et al. 2016, arXiv 1512.03385) and VGG-11 (Simonyan and Zisserman 2015, arXiv 1409.1556).
 
-Names, shapes and initialization are torchvision's, so that its weights fit. The convolution multiplies matrices where
-the plane is small: oneDNN goes over the rows of a plane, and where a row has a few pixels, as in the last layers of a
-network on small images, a CPU multiplies at a quarter of its speed. There the windows are written out and multiplied
-as one matrix, the way of Chellapilla et al. (High Performance Convolutional Neural Networks for Document Processing,
-2006).
+Names, shapes and initialization are torchvision's, so that its weights fit; a wheel of torchvision itself fits a single
+build of torch, and timm needs torchvision. The convolution multiplies matrices where the plane is small: oneDNN goes
+over the rows of a plane, and where a row has a few pixels, as in the last layers of a network on small images, a CPU
+multiplies at a quarter of its speed. There the windows are written out and multiplied as one matrix, the way of
+Chellapilla et al. (High Performance Convolutional Neural Networks for Document Processing, 2006).
 """
 
 from typing import Any

@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
-from gsbench_baselines.fused_mlp import Rows, flatten, linear, pool, row_dtype
+from gsbench_baselines.fused_mlp import Activations, activation_dtype, flatten, linear, pool
 from gsbench_baselines.heads import Head
 from torch import Tensor, nn
 
@@ -28,11 +28,11 @@ class _Trunk(nn.Module):
         self.layers = nn.ModuleList(nn.Linear(i, o) for i, o in itertools.pairwise((in_channels, *widths)))
         self.norms = nn.ModuleList(nn.BatchNorm1d(width) for width in widths)
 
-    def first(self, rows: Rows, offsets: Sequence[int], transforms: Tensor | None = None) -> Rows:
+    def first(self, rows: Activations, offsets: Sequence[int], transforms: Tensor | None = None) -> Activations:
         """The first layer, behind a linear map of each set's rows: `[s i i]`, row vectors from the left."""
         return linear(rows, self.layers[0], self.norms[0], offsets, _fold(self.layers[0], transforms))  # type: ignore[arg-type]
 
-    def rest(self, rows: Rows, offsets: Sequence[int], transforms: Tensor | None = None) -> Tensor:
+    def rest(self, rows: Activations, offsets: Sequence[int], transforms: Tensor | None = None) -> Tensor:
         """The other two layers, the first of them behind a map of each set's rows, and the maximum: `[s width]`."""
         rows = linear(rows, self.layers[1], self.norms[1], offsets, _fold(self.layers[1], transforms))  # type: ignore[arg-type]
         return pool(rows, self.layers[2], self.norms[2], torch.tensor(offsets))
@@ -54,7 +54,7 @@ class _Transform(nn.Module):
         nn.init.zeros_(self.head.last.weight)
         nn.init.zeros_(self.head.last.bias)
 
-    def forward(self, rows: Rows, offsets: Sequence[int]) -> Tensor:
+    def forward(self, rows: Activations, offsets: Sequence[int]) -> Tensor:
         """The map `[s size size]` of each set of rows `[r i]`."""
         features = self.trunk.rest(self.trunk.first(rows, offsets), offsets).relu()
         return self.head(features).view(-1, self.size, self.size) + torch.eye(self.size, device=features.device)
@@ -81,8 +81,8 @@ class PointNetEncoder(nn.Module):
     def _features(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """The pooled features, and half the squared norm of A A^T - I over the batch's feature transforms A."""
         points, offsets = flatten(batch)
-        with row_dtype(points.device) as dtype:
-            rows = Rows(points, dtype)
+        with activation_dtype(points.device) as dtype:
+            rows = Activations(points, dtype)
             positions = self.input_transform(rows, offsets)
             first = self.trunk.first(rows, offsets, _extend(positions, points.shape[1]))
             transform = self.feature_transform(first, offsets)
@@ -105,8 +105,8 @@ class Vanilla(nn.Module):
     def embed(self, batch: Batch) -> Tensor:
         """The pooled features `[b width]`."""
         points, offsets = flatten(batch)
-        with row_dtype(points.device) as dtype:
-            return self.trunk.rest(self.trunk.first(Rows(points, dtype), offsets), offsets)
+        with activation_dtype(points.device) as dtype:
+            return self.trunk.rest(self.trunk.first(Activations(points, dtype), offsets), offsets)
 
 
 class PointNet(PointNetEncoder):

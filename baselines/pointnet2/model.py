@@ -12,7 +12,7 @@ from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
-from gsbench_baselines.fused_mlp import Rows, difference, flatten, linear, pool, row_dtype
+from gsbench_baselines.fused_mlp import Activations, activation_dtype, difference, flatten, linear, pool
 from gsbench_baselines.heads import Head
 from gsbench_baselines.pointnet2.neighbors import choose_centers, find_neighbors
 from torch import Tensor, nn
@@ -89,7 +89,7 @@ class _Perceptron(nn.Module):
 
     def over_all(self, points: PointSets, dtype: torch.dtype) -> Tensor:
         """Features `[s o]` of whole sets."""
-        rows = Rows(_channels(points), dtype)
+        rows = Activations(_channels(points), dtype)
         for layer, norm in zip(self.layers[:-1], self.norms[:-1], strict=True):
             rows = linear(rows, layer, norm, ())
         return pool(rows, self.layers[-1], self.norms[-1], torch.tensor(points.offsets)).relu()
@@ -141,7 +141,7 @@ class PointNet2Encoder(nn.Module):
         rows, offsets = flatten(batch)
         features = rows[:, 3:] if rows.shape[1] > 3 else None
         points = PointSets(rows[:, :3].contiguous(), features, offsets)
-        with row_dtype(rows.device) as dtype:
+        with activation_dtype(rows.device) as dtype:
             return self.last.over_all(self.second(self.first(points, dtype), dtype), dtype)
 
 

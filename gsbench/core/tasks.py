@@ -133,16 +133,16 @@ def regime_ids(labels: Mapping[str, str], regime: int, draw: int) -> list[str]:
     chosen: list[str] = []
     for ids in by_class.values():
         ranked = sorted(ids, key=lambda object_id: hashlib.sha256(f"{draw}/{object_id}".encode()).digest())
-        chosen += ranked[: _kept(len(ids), regime)]
+        chosen += ranked[: _regime_size(len(ids), regime)]
     return sorted(chosen)
 
 
 def regime_count(class_counts: Iterable[int], regime: int) -> int:
     """How many training objects `regime_ids` chooses, of so many objects in each class that has any."""
-    return sum(_kept(count, regime) for count in class_counts)
+    return sum(_regime_size(count, regime) for count in class_counts)
 
 
-def _kept(count: int, regime: int) -> int:
+def _regime_size(count: int, regime: int) -> int:
     return max(1, math.floor(count * regime / 100))
 
 

@@ -1,7 +1,8 @@
 """The glTF 2.0 container: one .glb file of a JSON chunk and a binary chunk, its accessors and its nodes.
 
-trimesh reads meshes from such files, but not the attributes of extensions, and writes neither; what splats need is
-little. Source: https://registry.khronos.org/glTF/specs/2.0/glTF-2.0.html, sections 3.5, 3.6 and 4.4.
+trimesh reads meshes from such files, but not the attributes of extensions, and writes neither; pygltflib gives the JSON
+as classes, without arrays or checks. What splats need is little.
+Source: https://registry.khronos.org/glTF/specs/2.0/glTF-2.0.html, sections 3.5, 3.6 and 4.4.
 """
 
 import json

@@ -1,7 +1,8 @@
 """Rows of one element of a PLY file: any property types, byte order or text, lists, and elements around it.
 
 The header is not believed: nothing is allocated before the file is seen to be long enough for what it announces.
-plyfile reads all of this too, but its license (GPL) is not ours; the tests hold this reader against it.
+plyfile reads all of this too, but its license (GPL) is not ours; the tests hold this reader against it. gsply reads
+little-endian floats alone.
 Source: Turk, "The PLY Polygon File Format", 1998.
 """
 

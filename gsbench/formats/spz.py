@@ -3,7 +3,8 @@
 Positions are fixed point numbers, to 2^-17 of the extent or to 1/8192; log scales 8 bits, from e^-10 to e^5.9 in steps
 of 1/16; opacities 8 bits; DC colors 8 bits of -3.3 to 3.3; quaternions three components of 10 bits; SH 5 bits (degree
 1) and 4 bits (2 and 3) of -1..1, as Niantic's encoder has them by default. y is up. In numpy, since Niantic's library
-is in no package registry; version 3 is written, since only the newest readers know 4.
+is in no package registry, and gsply unpacks a file before it looks at the sizes that it announces; version 3 is
+written, since only the newest readers know 4.
 Source: https://github.com/nianticlabs/spz, README.md and src/cc/load-spz.cc.
 """
 

@@ -4,7 +4,8 @@ The format: the keyword (`OFF`, with the prefixes C, N and ST for per-vertex col
 the counts of vertices, faces and (often left out) edges, one record a vertex, one record a face: its number of
 corners, the corners, an optional color. A line holds whole records, one or more; in ModelNet the counts may be glued
 to the keyword, and MeshLab writes the prefixes in an order of its own. `#` at the start of a word begins a comment.
-Source: the Geomview manual, "OFF", and the files of ModelNet.
+trimesh reads well-formed files too; of one that is cut short, or has two records on a line, it makes another mesh
+without a word. Source: the Geomview manual, "OFF", and the files of ModelNet.
 """
 
 import itertools
@@ -34,8 +35,7 @@ _WORD, _COUNT = re.compile(rb"\S+"), re.compile(rb"[-+]?\d{1,18}")
 _CHUNK_BYTES = 1 << 22
 _BINARY = re.compile(rb"[ \t]*BINARY", re.IGNORECASE)
 # Numbers of a color behind a face. RGBA (4) is left to the slower layouts: four numbers may be one more triangle.
-_FACE_COLOR_WIDTHS = (0, 1, 3)
-_MAX_FLOAT32 = float(np.finfo(np.float32).max)
+_FACE_COLOR_WIDTHS, _MAX_FLOAT32 = (0, 1, 3), float(np.finfo(np.float32).max)
 
 
 class NotFiniteError(InputError):

@@ -99,7 +99,7 @@ def build(
         audited = None if audit is None else require_audited(audit, work.description, given)
         if not work.placed:
             require_alike(running, [meshes, work.path], work.description)
-            step = _Step(work, recipe, running, device == "cuda" and engine == "local", progress or _tell_nobody)
+            step = _Step(work, recipe, running, device == "cuda" and engine == "local", progress or _no_progress)
             fitting = functools.partial(fit, device=device)
             contents, tasks, written = _make_and_plan(files, step, fitting, given, max_set_aside, audited)
             _pack(contents, tasks, written, step)
@@ -126,7 +126,7 @@ class _Step:
     progress: Progress
 
 
-def _tell_nobody(stage: str, done: int, total: int, set_aside: int) -> None:
+def _no_progress(stage: str, done: int, total: int, set_aside: int) -> None:
     pass
 
 

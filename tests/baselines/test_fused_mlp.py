@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from gsbench_baselines import fused_mlp
-from gsbench_baselines.fused_mlp import NeighborPairs, Rows, autograd, cpu_steps, gpu_steps
+from gsbench_baselines.fused_mlp import Activations, NeighborPairs, autograd, cpu_steps, gpu_steps
 from torch import nn
 
 POINTS, CENTERS, PAIRS = 600, 200, 9000
@@ -84,7 +84,7 @@ def test_a_weight_for_each_set():
     torch.manual_seed(0)
     layer, made, offsets = nn.Linear(5, 8), norm(8), (0, 30, 31, 90)
     x, weights = torch.randn(90, 5, requires_grad=True), torch.randn(3, 8, 5, requires_grad=True)
-    h = fused_mlp.linear(Rows(x, torch.float32), layer, made, offsets, weights)
+    h = fused_mlp.linear(Activations(x, torch.float32), layer, made, offsets, weights)
     output = h.z * h.scale + h.shift
     parts = [part @ weight.T for part, weight in zip(x.split([30, 1, 59]), weights, strict=True)]
     expected = F.batch_norm(torch.cat(parts), None, None, made.weight, made.bias, training=True)

@@ -59,7 +59,7 @@ def open_images(
     wanted = {
         row: _Place(position, view, object_id)
         for position, object_id in enumerate(chosen)
-        for view, row in enumerate(_evenly(rows[object_id], num_views))
+        for view, row in enumerate(_evenly_spaced(rows[object_id], num_views))
     }
     pixels = _decode(folder, config, split, wanted, (len(chosen), num_views), size, progress)
     labels = read_table(folder, config, split, ["label"])["label"].to_pylist()
@@ -97,10 +97,10 @@ def mean_psnr(folder: Folder, split: str, chosen: Sequence[str], num_views: int,
     """Mean PSNR, in dB, of the renders of Gaussians that `open_images` would read, against the renders of meshes."""
     rows = rows_of(folder, "gaussians", split, chosen, num_views, cameras)
     psnr = as_numpy(read_table(folder, config_of("gaussians"), split, ["psnr"])["psnr"])
-    return float(np.mean([psnr[_evenly(rows[object_id], num_views)] for object_id in chosen], dtype=np.float64))
+    return float(np.mean([psnr[_evenly_spaced(rows[object_id], num_views)] for object_id in chosen], dtype=np.float64))
 
 
-def _evenly(rows: Sequence[int], count: int) -> list[int]:
+def _evenly_spaced(rows: Sequence[int], count: int) -> list[int]:
     return [rows[i * len(rows) // count] for i in range(count)]
 
 

@@ -68,19 +68,19 @@ def summarize(inspected: Sequence[Inspected], pairs: Sequence[NearPair], note: s
 def _with_defects(audit: Audit, inspected: Sequence[Inspected]) -> Audit:
     return dataclasses.replace(
         audit,
-        unreadable=_told(inspected, lambda one: one.unreadable),
-        not_finite=tuple(_told(inspected, lambda one: not one.finite)),
-        no_surface=tuple(_told(inspected, lambda one: one.unreadable is None and one.descriptor is None)),
-        glued_header=tuple(_told(inspected, lambda one: one.glued_header)),
-        unused_vertices=_told(
+        unreadable=_by_object(inspected, lambda one: one.unreadable),
+        not_finite=tuple(_by_object(inspected, lambda one: not one.finite)),
+        no_surface=tuple(_by_object(inspected, lambda one: one.unreadable is None and one.descriptor is None)),
+        glued_header=tuple(_by_object(inspected, lambda one: one.glued_header)),
+        unused_vertices=_by_object(
             inspected, lambda one: (one.unused[0], round(one.unused[1], _DIGITS)) if one.unused[0] else None
         ),
-        repeated_indices=_told(inspected, lambda one: one.repeated_indices),
-        zero_area=_told(inspected, lambda one: one.zero_area),
-        repeated_faces=_told(inspected, lambda one: one.repeated_faces),
-        open_edges=_told(inspected, lambda one: one.edges.boundary),
-        crowded_edges=_told(inspected, lambda one: one.edges.crowded),
-        misaligned_edges=_told(inspected, lambda one: one.edges.misaligned),
+        repeated_indices=_by_object(inspected, lambda one: one.repeated_indices),
+        zero_area=_by_object(inspected, lambda one: one.zero_area),
+        repeated_faces=_by_object(inspected, lambda one: one.repeated_faces),
+        open_edges=_by_object(inspected, lambda one: one.edges.boundary),
+        crowded_edges=_by_object(inspected, lambda one: one.edges.crowded),
+        misaligned_edges=_by_object(inspected, lambda one: one.edges.misaligned),
         watertight=sum(one.descriptor is not None and one.edges.boundary + one.edges.crowded == 0 for one in inspected),
     )
 
@@ -92,12 +92,12 @@ def geometry_groups(inspected: Sequence[Inspected]) -> dict[str, tuple[str, ...]
 
 def _groups(inspected: Sequence[Inspected], value: Callable[[Inspected], str | None]) -> dict[str, tuple[str, ...]]:
     groups: defaultdict[str, list[str]] = defaultdict(list)
-    for object_id, digest in _told(inspected, value).items():
+    for object_id, digest in _by_object(inspected, value).items():
         groups[digest].append(object_id)
     return {digest: tuple(ids) for digest, ids in groups.items() if len(ids) > 1}
 
 
-def _told(inspected: Sequence[Inspected], value: Callable[[Inspected], Kind | None]) -> dict[str, Kind]:
+def _by_object(inspected: Sequence[Inspected], value: Callable[[Inspected], Kind | None]) -> dict[str, Kind]:
     """object id -> what `value` finds, where it finds something."""
     return {one.file.object_id: found for one in inspected if (found := value(one))}
 

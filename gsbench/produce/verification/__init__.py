@@ -98,7 +98,7 @@ def verify(
     """
     folder = open_folder(path)
     surfaces = None if meshes is None else MeshSurfaces(meshes)
-    run = _Run(folder, all_images, progress or _tell_nobody)
+    run = _Run(folder, all_images, progress or _no_progress)
     problems = [*check_files(path, folder.manifest), *run.check_shards()]
     alignment = None
     if not problems:  # the totals of a damaged data set are wrong for a reason that is already told
@@ -110,7 +110,7 @@ def verify(
     return run.report(problems, alignment)
 
 
-def _tell_nobody(done: int, total: int) -> None:
+def _no_progress(done: int, total: int) -> None:
     pass
 
 
