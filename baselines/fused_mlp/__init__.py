@@ -3,8 +3,8 @@
 A batch of point sets of different sizes is one matrix of rows `[r c]`, set after set. A layer is linear, batch norm,
 ReLU; three facts keep it cheap on a CPU, and change nothing in what it computes:
 
-- Batch norm and ReLU are deferred: a layer hands on its linear output with the scale and shift to apply (`Activations`), and
-  the next one applies them to a chunk of rows that fits the cache, right before its matrix product.
+- Batch norm and ReLU are deferred: a layer hands on its linear output with the scale and shift to apply
+  (`Activations`), and the next one applies them to a chunk of rows that fits the cache, right before its product.
 - The maximum over a set commutes with batch norm (up to the scale's sign), so the last layer, the widest, keeps the
   largest value of each set and the moments, nothing else.
 - The gradient of that maximum reaches one row per set and channel. What batch norm adds to it is affine in the layer's
