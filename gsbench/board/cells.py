@@ -3,15 +3,15 @@
 import re
 
 from gsbench.board.truth import Truth
+from gsbench.core.provenance import Outside
 from gsbench.core.recipe import Reported
 from gsbench.core.results import Pretext
-from gsbench.core.tasks import Task
+from gsbench.core.tasks import UNKNOWN, Task
 from gsbench.store.audit import LEVELS, Level
 
 NONE = "–"  # noqa: RUF001 -- an en dash, as tables write "nothing here"
 
 _MARKUP = re.compile(r"[&<>*`~$\[\]\\]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|^(?:[#+=-]|[0-9]+(?=[.)] ))")
-LINK = re.compile(r"https?://[A-Za-z0-9][^\s()<>\[\]{}\"'`\\|]*")
 
 TWINS: dict[Level, str] = {"files": "the same file", "surfaces": "the same surface", "near": "a near duplicate"}
 
@@ -49,11 +49,21 @@ def describe_input(task: Task) -> str:
     """What the model sees, in a table's words."""
     if task.modality == "images":
         plural = "" if task.num_views == 1 else "s"
-        seen = f"{task.num_views} image{plural} of {task.views_from}" + (", novel" if task.cameras == "novel" else "")
+        cameras = {"train": "", "novel": ", novel", UNKNOWN: ", cameras unknown"}[task.cameras]
+        seen = f"{or_unknown(task.num_views)} image{plural} of {task.views_from}{cameras}"
     else:
         features = f" {task.features}" if task.modality == "gaussians" else ""
-        seen = f"{task.num_points} {task.modality}{features}, {task.sampling}"
-    return seen if task.protocol == "supervised" else f"{seen}, {task.protocol}"
+        seen = f"{or_unknown(task.num_points)} {task.modality}{features}, {task.sampling}"
+    if {"views_from", "num_views"} <= set(task.unknown()) or {"sampling", "num_points"} <= set(task.unknown()):
+        features = f" {task.features}" if task.features not in (None, UNKNOWN) else ""
+        seen = f"{task.modality}{features}, how many is unknown"
+    protocol = "protocol unknown" if task.protocol == UNKNOWN else task.protocol
+    return seen if task.protocol == "supervised" else f"{seen}, {protocol}"
+
+
+def or_unknown(value: object) -> str:
+    """A value of a table, or that nobody has said it."""
+    return UNKNOWN if value is None else str(value)
 
 
 def describe_pretext(pretext: Pretext | None) -> str:
@@ -62,6 +72,11 @@ def describe_pretext(pretext: Pretext | None) -> str:
         return NONE
     gaussians = f"{pretext.num_points} Gaussians {pretext.features}, {pretext.sampling}"
     return f"{gaussians}, and {pretext.num_views} images of {pretext.objects} objects, {pretext.epochs} epochs"
+
+
+def describe_origin(outside: Outside) -> str:
+    """Where a model that gsbench did not train comes from, in a table's words."""
+    return "trained elsewhere" if outside.kind == "predictions" else "features from elsewhere"
 
 
 def describe_figure(reported: Reported | None) -> str:

@@ -3,6 +3,7 @@
 import csv
 import io
 
+from gsbench.board.cells import describe_origin, or_unknown
 from gsbench.board.table import Row
 from gsbench.board.truth import Truth
 from gsbench.store.audit import LEVELS
@@ -30,6 +31,7 @@ def _record(truth: Truth, row: Row) -> dict[str, object]:
     task, model, run = row.first.task, row.first.model, row.first.run
     reported, pretext = row.first.reported, row.first.pretext
     described = {key: value for key, value in task.as_dict().items() if key not in ("revision", "draw")}
+    described |= {key: or_unknown(described[key]) for key in task.unknown()}
     described["cameras"] = task.cameras if task.modality == "images" else None
     scores = {
         f"{key}_{part}": _share(value)
@@ -41,8 +43,8 @@ def _record(truth: Truth, row: Row) -> dict[str, object]:
         "title": model.title,
         **{key: "" if value is None else value for key, value in described.items()},
         "test_objects": len(truth.labels),
-        "train_objects": run.train_objects,
-        "epochs": run.epochs,
+        "train_objects": or_unknown(run.train_objects),
+        "epochs": or_unknown(run.epochs),
         "selection": run.selection,
         "precision": run.precision,
         "draws": row.draws,
@@ -57,10 +59,11 @@ def _record(truth: Truth, row: Row) -> dict[str, object]:
         "reported_accuracy": reported.accuracy if reported else "",
         "reported_dataset": reported.dataset if reported else "",
         "reported_source": reported.source if reported else "",
-        "num_params": model.num_params,
+        "num_params": or_unknown(model.num_params),
         "pretrained": model.pretrained or "",
         "recipe_sha256": model.recipe_sha256,
         "code_sha256": model.code_sha256 or "unknown",
+        "trained": describe_origin(row.first.outside) if row.first.outside else "by gsbench",
         **{f"pretext_{key}": getattr(pretext, key) if pretext else "" for key in _PRETEXT},
         **{f"stated_{key}": f"{value:.6f}" for key, value in row.unverified.items()},
     }

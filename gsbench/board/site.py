@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Bool
 from markupsafe import Markup
 
-from gsbench.board.cells import describe_input, describe_pretext
+from gsbench.board.cells import describe_input, describe_pretext, or_unknown
 from gsbench.board.commits import Standing
 from gsbench.board.entries import Entry, correct_objects, load_entries, row_of
 from gsbench.board.errors import Errors, errors, missed_by_rows
@@ -161,7 +161,7 @@ def _digest(text: str) -> str:
 
 def _gather(truth: Truth, entries: list[Entry]) -> _DataSet:
     groups: dict[tuple[str, str, str], list[Path]] = {}
-    for entry in sorted(entries, key=lambda entry: (-entry.result.task.regime, str(entry.path))):
+    for entry in sorted(entries, key=lambda entry: (-(entry.result.task.regime or 0), str(entry.path))):
         groups.setdefault(row_of(entry.result), []).append(entry.path)
     rows = make_rows(truth, entries)
     return _DataSet(truth, rows, [groups[row_of(row.first)] for row in rows])
@@ -173,8 +173,8 @@ def _page_of(board: Path, path: Path) -> str:
 
 
 def _run_name(result: Result) -> str:
-    draw = f", draw {result.task.draw}" if result.task.regime != 100 else ""
-    return f"seed {result.run.seed}{draw}"
+    draw = f", draw {result.task.draw}" if result.task.regime not in (100, None) else ""
+    return f"seed {or_unknown(result.run.seed)}{draw}"
 
 
 def _provenance(path: Path, known: Mapping[Path, Standing]) -> str:
@@ -221,11 +221,18 @@ def _row(number: int, dataset: int, truth: Truth, row: Row, page: str, provenanc
         "resolution": row.resolution,
         "without": {level: row.without[level] for level in _WITHOUT if level in row.without},
         "published": row.first.reported.accuracy if row.first.reported else None,
-        "seconds": row.first.run.train_seconds + (row.first.pretext.train_seconds if row.first.pretext else 0),
+        "seconds": _seconds(row.first),
         "parameters": model.num_params,
         "provenance": provenance,
         "page": page,
     }
+
+
+def _seconds(result: Result) -> float | None:
+    """Of all training; None where it is unknown."""
+    if result.run.train_seconds is None:
+        return None
+    return result.run.train_seconds + (result.pretext.train_seconds if result.pretext else 0)
 
 
 def _entry(
@@ -245,6 +252,7 @@ def _entry(
         f"{result.model.title} on {truth.dataset}",
         None,
         root="../../",
+        or_unknown=or_unknown,
         result=result,
         found=found,
         matrix=found.confusion.tolist(),
@@ -275,6 +283,7 @@ def _bibtex(result: Result) -> str:
     accuracy = 100 * mean_and_std([result.metrics["accuracy"]])[0]
     return (
         f"@misc{{gsbench-{key},\n  title = {{{title} on {result.task.dataset.translate(_BIBTEX)}}},\n"
-        f"  howpublished = {{gsbench board, {result.task.slug().translate(_BIBTEX)}, seed {result.run.seed}}},\n"
+        f"  howpublished = {{gsbench board, {result.task.slug().translate(_BIBTEX)}, "
+        f"seed {or_unknown(result.run.seed)}}},\n"
         f"  note = {{accuracy {accuracy:.1f}, predictions {key}}}\n}}"
     )

@@ -8,13 +8,14 @@ from gsbench.board.cells import (
     compact_table,
     describe_figure,
     describe_input,
+    describe_origin,
     describe_pretext,
     percent,
 )
 from gsbench.board.table import Row, describe_labels
 from gsbench.board.truth import Truth
 from gsbench.core.results import Result
-from gsbench.core.tasks import Modality
+from gsbench.core.tasks import UNKNOWN, Modality
 
 MOST = 3
 """Rows of a data set and input."""
@@ -42,7 +43,7 @@ def _section(truth: Truth, rows: list[Row]) -> str:
     blocks = [_best(rows, modality) for modality in get_args(Modality)]
     shown_rows = [row for block in blocks for line in block for row in line.values()]
     shares = {
-        row.first.task.regime: describe_labels(truth, row) for row in shown_rows
+        row.first.task.regime or 0: describe_labels(truth, row) for row in shown_rows
     }  # all draws have as many objects
     regimes = sorted(shares, reverse=True)
     body = [
@@ -66,7 +67,7 @@ def _best(rows: list[Row], modality: Modality) -> list[dict[int, Row]]:
     lines: dict[tuple[object, ...], dict[int, Row]] = {}
     for row in rows:
         if row.first.task.modality == modality:
-            lines.setdefault(_line(row.first), {})[row.first.task.regime] = row
+            lines.setdefault(_line(row.first), {})[row.first.task.regime or 0] = row
     return sorted(lines.values(), key=_rank)[:MOST]
 
 
@@ -85,7 +86,8 @@ def _model(result: Result) -> str:
     """An encoder of images is told from others by what it learned from; another arithmetic than fp32 is said."""
     learned = result.task.modality == "images" and result.pretext is not None
     more = f"; learned from {describe_pretext(result.pretext)}" if learned else ""
-    arithmetic = "" if result.precision == "fp32" else f"; trained in {result.precision}"
+    arithmetic = "" if result.precision in ("fp32", UNKNOWN) else f"; trained in {result.precision}"
+    arithmetic += f"; {describe_origin(result.outside)}" if result.outside else ""
     return f"{as_markdown(result.model.title)} `{result.model.name}`{more}{arithmetic}"
 
 

@@ -10,7 +10,6 @@ import numpy as np
 from jaxtyping import Bool
 
 from gsbench.board.cells import (
-    LINK,
     NONE,
     TWINS,
     as_markdown,
@@ -18,16 +17,20 @@ from gsbench.board.cells import (
     describe_data,
     describe_figure,
     describe_input,
+    describe_origin,
     describe_pretext,
     leaked_levels,
+    or_unknown,
     percent,
 )
 from gsbench.board.entries import Entry, check_one_recipe
 from gsbench.board.truth import Truth
 from gsbench.core.metrics import FLIPS, accuracy_interval, compare_with_best, mean_and_std
+from gsbench.core.parsing import LINK
+from gsbench.core.provenance import Outside
 from gsbench.core.recipe import Reported
 from gsbench.core.results import Result
-from gsbench.core.tasks import Task, describe_share
+from gsbench.core.tasks import UNKNOWN, Task, describe_share
 from gsbench.core.types import Array
 from gsbench.store.audit import LEVELS, Level
 
@@ -63,6 +66,13 @@ _NOTES_ON_DRAWS = (
 _NOTES_ON_PRETEXT = (
     "Rows of a *probe* are a linear support-vector machine on the frozen features of an encoder that learned without "
     "labels; rows of *finetune* trained that encoder further. Epochs and training objects are those with labels."
+)
+
+
+_NOTES_ON_OUTSIDE = (
+    "A row *trained elsewhere* is of predictions that were handed in, one of *features from elsewhere* of features "
+    "that were, and of the probe that was fitted to them here. Every figure is recomputed; how the model was trained nobody "
+    "here has checked. What its authors did not say is *unknown*."
 )
 
 
@@ -120,7 +130,7 @@ def _order(task: Task) -> tuple[object, ...]:
     """By what the model sees, counts as numbers, and then the largest share of the labels first."""
     shape = (task.features or "", task.sampling or "", task.views_from or "", task.cameras)
     count = task.num_points or task.num_views or 0
-    return task.modality, task.protocol != "supervised", task.protocol, shape, count, -task.regime, task.draw
+    return task.modality, task.protocol != "supervised", task.protocol, shape, count, -(task.regime or 0), task.draw
 
 
 def _row(truth: Truth, entries: list[Entry]) -> Row:
@@ -175,8 +185,19 @@ def markdown(tables: list[tuple[Truth, list[Row]]]) -> str:
         notes.append(_NOTES_ON_DRAWS)
     if any(_learns_from_pairs(rows) for _, rows in tables):
         notes.append(_NOTES_ON_PRETEXT)
+    if any(row.first.outside for _, rows in tables for row in rows):
+        notes.append(_NOTES_ON_OUTSIDE)
     standing = _NOTES_ON_STANDING.format(flips=FLIPS)
     return "\n".join([*sections, " ".join(notes), "", standing, ""])
+
+
+def _origin(outside: Outside | None) -> str:
+    """That a model was trained elsewhere, and where it is described."""
+    if outside is None:
+        return ""
+    links = {"paper": outside.paper, "code": outside.code}
+    told = "".join(f", [{name}]({link})" for name, link in links.items() if link)
+    return f" ({describe_origin(outside)}{told})"
 
 
 def _over_draws(rows: list[Row]) -> bool:
@@ -200,7 +221,7 @@ def _table(truth: Truth, rows: list[Row], pairs: bool, draws: bool) -> str:
     """The rows of one task, the best first."""
     body = [
         {
-            "Model": f"{as_markdown(row.first.model.title)} `{row.first.model.name}`",
+            "Model": f"{as_markdown(row.first.model.title)} `{row.first.model.name}`{_origin(row.first.outside)}",
             **({"Learned before from": describe_pretext(row.first.pretext)} if pairs else {}),
             "Accuracy": percent(*row.metrics["accuracy"]),
             "Class acc.": percent(*row.metrics["class_accuracy"]),
@@ -210,8 +231,8 @@ def _table(truth: Truth, rows: list[Row], pairs: bool, draws: bool) -> str:
             "95 % interval": " to ".join(f"{100 * bound:.1f}" for bound in row.interval),
             "In its task": _standing(row),
             "Published": _published(row.first.reported),
-            "Epochs": f"{row.first.run.epochs}" + _unless_fp32(row) + _unless_last(row.first.run.selection),
-            "Train objects": str(row.first.run.train_objects),
+            "Epochs": or_unknown(row.first.run.epochs) + _unless_fp32(row) + _unless_last(row.first.run.selection),
+            "Train objects": or_unknown(row.first.run.train_objects),
         }
         for row in rows
     ]
@@ -252,7 +273,7 @@ def describe_labels(truth: Truth, row: Row) -> str:
 
 def _drawn(row: Row) -> str:
     """Which draw of the labels, or how many of them, the runs cover."""
-    if row.first.task.regime == 100:
+    if row.first.task.regime in (100, None):
         return ""
     return f", draw {row.first.task.draw}" if row.draws == 1 else f", {row.draws} draws"
 
@@ -278,9 +299,9 @@ def _draws(row: Row) -> str:
 def _unless_fp32(row: Row) -> str:
     """In which arithmetic the row's networks were trained, where that is not single precision."""
     pretext = row.first.pretext
-    used = {row.first.run.precision, pretext.precision if pretext and pretext.epochs else "fp32"} - {"fp32"}
+    used = {row.first.run.precision, pretext.precision if pretext and pretext.epochs else "fp32"} - {"fp32", UNKNOWN}
     return f", {' and '.join(sorted(used))}" if used else ""
 
 
 def _unless_last(selection: str) -> str:
-    return "" if selection == "last" else f", selected on {selection}"
+    return "" if selection in ("last", UNKNOWN) else f", selected on {selection}"

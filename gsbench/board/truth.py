@@ -110,9 +110,9 @@ class Truth:
         """Whether gsbench itself knows what is true of this data set; see `check_known`."""
         return self.fingerprint[:8] in _KNOWN
 
-    def train_objects(self, regime: int) -> int | None:
-        """How many training objects a regime has; None where the truth does not say."""
-        return regime_count(self.train_counts.values(), regime) if self.train_counts else None
+    def train_objects(self, regime: int | None) -> int | None:
+        """How many training objects a regime has; None where the truth does not say, or the regime is unknown."""
+        return regime_count(self.train_counts.values(), regime) if self.train_counts and regime else None
 
     def indices(self) -> Int[Array, " n"]:
         """`[n]` class indices in the order of `labels`."""

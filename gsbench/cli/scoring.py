@@ -158,7 +158,7 @@ def _eval(args: argparse.Namespace) -> int:
         return 0
     print(_as_table(results, truth, whole))
     for path, result in files:
-        epochs, taken = result.run.epochs, (result.run.train_seconds, result.run.eval_seconds)
+        epochs, taken = result.run.epochs, (result.run.train_seconds or 0, result.run.eval_seconds or 0)
         trained = f"{epochs} epoch{'s' * (epochs != 1)} in {in_words(taken[0])}"
         print(f"{path}: {trained}, scored in {in_words(taken[1])}")
     return 0

@@ -22,6 +22,9 @@ MAX_TEXT, MAX_ID = 200, 255
 MAX_INTEGER = 2**53 - 1
 """The largest whole number that every JSON reader gives back as it was."""
 
+LINK = re.compile(r"https?://[A-Za-z0-9][^\s()<>\[\]{}\"'`\\|]*")
+"""A link that can stand in a page as it is."""
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
 
 
@@ -84,6 +87,13 @@ def check_id(key: str, value: str) -> None:
     check_text(key, value, MAX_ID)
     if "/" in value or "\\" in value or value in (".", ".."):
         raise InputError(f"{key} is {shown(value)} (allowed: printable characters without slashes)")
+
+
+def check_link(key: str, value: str) -> None:
+    """Raises an InputError unless a text is a link that pages can show: http or https, without blanks and markup."""
+    check_text(key, value)
+    if not LINK.fullmatch(value):
+        raise InputError(f"{key} is {shown(value)} (allowed: http:// or https:// without blanks, brackets and quotes)")
 
 
 def check_name(key: str, value: str) -> None:

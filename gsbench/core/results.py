@@ -22,13 +22,13 @@ from gsbench.core.parsing import (
     check_text,
     parse,
 )
-from gsbench.core.provenance import MOST, PRECISIONS, ModelInfo, RunInfo
+from gsbench.core.provenance import MOST, PRECISIONS, ModelInfo, Outside, RunInfo
 from gsbench.core.recipe import Reported
-from gsbench.core.tasks import Features, Sampling, Task
+from gsbench.core.tasks import UNKNOWN, Features, Sampling, Task
 from gsbench.core.types import Array
 
-SCHEMA_VERSION = 2
-"""Of Result files; those of version 1, which are read as well, say nothing of the code."""
+SCHEMA_VERSION = 3
+"""Of Result files; those of version 1 say nothing of the code, those below 3 nothing of models trained elsewhere."""
 
 PROBABILITY_DIGITS = 6
 """Decimals kept of each probability; the sums below are checked with that rounding in mind."""
@@ -120,6 +120,7 @@ class Result:
         predictions: object_id -> class probabilities in the data set's class order.
         pretext: how the encoder was trained before, or None.
         stated: further metrics, which `predictions` do not give, so that nobody can recompute them from this file.
+        outside: what is known of a model that gsbench did not train; None of one that it did.
     """
 
     schema_version: int
@@ -131,6 +132,7 @@ class Result:
     predictions: dict[str, list[float]]
     pretext: Pretext | None = None
     stated: dict[str, float] = field(default_factory=dict)
+    outside: Outside | None = None
 
     @property
     def precision(self) -> str:
@@ -148,13 +150,49 @@ class Result:
         _check_draws(self.stated)
         if self.task.protocol == "supervised" and self.pretext is not None:
             raise InputError("pretext is a table (allowed where task.protocol is supervised: null)")
-        if self.task.protocol == "finetune" and self.pretext is None:
+        if self.task.protocol == "finetune" and self.pretext is None and self.outside is None:
             raise InputError("pretext is null (must say what was learned before where task.protocol is finetune)")
+        self._check_origin()
+
+    def _check_origin(self) -> None:
+        """Checks that only a model trained elsewhere leaves things unknown, and that such a one claims no recipe."""
+        if self.outside is None:
+            if unknown := self._unknown():
+                raise InputError(f"{unknown[0]} is unknown (allowed where outside is a table)")
+            return
+        if self.schema_version < SCHEMA_VERSION:
+            raise InputError(f"outside is set at schema_version {self.schema_version} (allowed: from 3 on)")
+        claims = {
+            "model.recipe_sha256": None if self.model.recipe_sha256 == UNKNOWN else self.model.recipe_sha256,
+            "model.code_sha256": self.model.code_sha256,
+            "run.commit": self.run.commit,
+            "pretext": self.pretext,
+            "reported": self.reported,
+            "stated": self.stated if self.outside.kind == "predictions" else None,
+        }
+        for key, value in claims.items():
+            if value:
+                raise InputError(f"{key} is set, and outside is a table (allowed of models that gsbench trained)")
+        if self.outside.kind == "features" and self.task.protocol != "probe":
+            raise InputError(f"task.protocol is {self.task.protocol!r} (allowed where outside.kind is features: probe)")
+
+    def _unknown(self) -> list[str]:
+        words = {"model.recipe_sha256": self.model.recipe_sha256, "run.selection": self.run.selection}
+        words |= {"run.precision": self.run.precision}
+        numbers = {"model.num_params": self.model.num_params}
+        counts = ("seed", "epochs", "train_objects", "train_seconds", "eval_seconds")
+        numbers |= {f"run.{key}": getattr(self.run, key) for key in counts}
+        return [
+            *(f"task.{key}" for key in self.task.unknown()),
+            *(key for key, word in words.items() if word == UNKNOWN),
+            *(key for key, number in numbers.items() if number is None),
+        ]
 
     def file_name(self) -> str:
         """`<model>-s<seed>.json`, or `<model>-<pretext>-s<seed>.json`, with what file systems dislike replaced."""
         name = self.model.name.replace(":", "-").replace("/", "-")
-        return f"{name}{f'-{self.pretext.slug()}' if self.pretext else ''}-s{self.run.seed}.json"
+        seed = UNKNOWN if self.run.seed is None else self.run.seed
+        return f"{name}{f'-{self.pretext.slug()}' if self.pretext else ''}-s{seed}.json"
 
 
 def _check_draws(stated: Mapping[str, float]) -> None:
@@ -176,6 +214,11 @@ def save_result(result: Result, path: Path) -> None:
     Raises:
         OSError: the folder cannot be written or the disk is full.
     """
+    write_atomic(path, result_json(result))
+
+
+def result_json(result: Result) -> bytes:
+    """A Result file: an object a line, sorted by id."""
     record = asdict(result)
     predictions = record.pop("predictions")
     lines = [
@@ -184,11 +227,24 @@ def save_result(result: Result, path: Path) -> None:
     ]
     head = json.dumps(record, indent=1, allow_nan=False)
     text = f'{head[:-2]},\n "predictions": {{\n' + ",\n".join(lines) + "\n }\n}\n"
-    write_atomic(path, text.encode())
+    return text.encode()
 
 
 def _number(probability: float) -> str:
     return repr(round(float(probability), PROBABILITY_DIGITS) + 0.0)  # a float also where it is whole, and no -0.0
+
+
+def as_predictions(probabilities: Float64[Array, "n c"]) -> Float64[Array, "n c"]:
+    """Probabilities rounded as a Result file rounds them; each row still sums to 1 and has its largest where it was."""
+    rows, largest = np.arange(len(probabilities)), probabilities.argmax(1)
+    rounded = probabilities.round(PROBABILITY_DIGITS)
+    # What rounding took from the sum goes to the largest; what would then be its equal gives way to it.
+    rounded[rows, largest] += 1 - rounded.sum(1)
+    equals = rounded >= rounded[rows, largest][:, None]
+    equals[rows, largest] = False
+    rounded -= equals * 10.0**-PROBABILITY_DIGITS
+    rounded[rows, largest] += equals.sum(1) * 10.0**-PROBABILITY_DIGITS
+    return np.asarray(rounded.round(PROBABILITY_DIGITS))
 
 
 def load_result(path: Path) -> Result:

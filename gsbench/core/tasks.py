@@ -15,6 +15,9 @@ Sampling = Literal["fps", "uniform"]
 ViewsFrom = Literal["meshes", "gaussians"]
 CamerasOf = Literal["train", "novel"]
 
+UNKNOWN = "unknown"
+"""What stands for a word that nobody has said of a model trained elsewhere; for a number it is None."""
+
 REGIMES = (100, 50, 10, 1)
 """Shares of the training set in per cent."""
 
@@ -35,7 +38,7 @@ class Task:
         modality: what the model sees.
         protocol: trained end to end (`supervised`), a linear probe on frozen features, or fine-tuned.
         regime: per cent of the training labels.
-        draw: which draw of that regime.
+        draw: which draw of that regime; 0 where the regime is unknown.
         features: per-point channels; None for images.
         sampling: furthest-point from the stored order, or uniform; None for images.
         num_points: points or Gaussians an object; None for images.
@@ -43,6 +46,8 @@ class Task:
         views_from: what the images show; None for points and Gaussians.
         cameras: that test images are seen from: those that Gaussians were fitted to (`train`), or others, which only
             renders of Gaussians have.
+
+    Of a model trained elsewhere any of the last nine may be unknown, see `unknown`.
     """
 
     dataset: str
@@ -50,41 +55,54 @@ class Task:
     fingerprint: str
     split: str
     modality: Modality
-    protocol: Protocol
-    regime: int
+    protocol: Literal[Protocol, "unknown"]
+    regime: int | None
     draw: int
-    features: Features | None
-    sampling: Sampling | None
+    features: Literal[Features, "unknown"] | None
+    sampling: Literal[Sampling, "unknown"] | None
     num_points: int | None
     num_views: int | None
-    views_from: ViewsFrom | None
-    cameras: CamerasOf = "train"
+    views_from: Literal[ViewsFrom, "unknown"] | None
+    cameras: Literal[CamerasOf, "unknown"] = "train"
 
     def __post_init__(self) -> None:
         check_name("dataset", self.dataset)
         check_text("revision", self.revision)
         check_hex("fingerprint", self.fingerprint)
         check_choice("split", self.split, ("test", "val"))
-        for key, allowed in (("modality", Modality), ("protocol", Protocol)):
-            check_choice(key, getattr(self, key), get_args(allowed))
-        check_choice("regime", self.regime, REGIMES)
-        if self.regime == 100 and self.draw != 0:
-            raise InputError(f"draw is {self.draw} at regime 100, where all objects are drawn (allowed: 0)")
+        check_choice("modality", self.modality, get_args(Modality))
+        check_choice("protocol", self.protocol, (*get_args(Protocol), UNKNOWN))
+        if self.regime is not None:
+            check_choice("regime", self.regime, REGIMES)
+        if self.regime in (100, None) and self.draw != 0:
+            whole = "100, where all objects are drawn" if self.regime else UNKNOWN
+            raise InputError(f"draw is {self.draw} at regime {whole} (allowed: 0)")
         if not 0 <= self.draw < DRAWS:
             raise InputError(f"draw is {self.draw} (allowed: 0 to {DRAWS - 1})")
         if self.modality == "images":
-            check_choice("views_from", self.views_from, get_args(ViewsFrom))
-            _positive("num_views", self.num_views)
+            check_choice("views_from", self.views_from, (*get_args(ViewsFrom), UNKNOWN))
+            _check_count("num_views", self.num_views)
             others: tuple[str, ...] = ("features", "sampling", "num_points")
         else:
-            check_choice("features", self.features, get_args(Features) if self.modality == "gaussians" else ("xyz",))
-            check_choice("sampling", self.sampling, get_args(Sampling))
-            _positive("num_points", self.num_points)
+            features = get_args(Features) if self.modality == "gaussians" else ("xyz",)
+            check_choice("features", self.features, (*features, UNKNOWN))
+            check_choice("sampling", self.sampling, (*get_args(Sampling), UNKNOWN))
+            _check_count("num_points", self.num_points)
             others = ("num_views", "views_from")
         for key in others:
             if getattr(self, key) is not None:
                 raise InputError(f"{key} is {getattr(self, key)!r} (allowed for {self.modality}: null)")
-        check_choice("cameras", self.cameras, get_args(CamerasOf) if self.views_from == "gaussians" else ("train",))
+        cameras = {"gaussians": (*get_args(CamerasOf), UNKNOWN), UNKNOWN: (UNKNOWN,)}
+        check_choice("cameras", self.cameras, cameras.get(self.views_from or "", ("train",)))
+
+    def unknown(self) -> list[str]:
+        """The keys that nobody has said, which only a model trained elsewhere may have."""
+        words = ("protocol", "features", "sampling", "views_from", "cameras")
+        counts = ("regime", "num_views") if self.modality == "images" else ("regime", "num_points")
+        return [
+            *(key for key in words if getattr(self, key) == UNKNOWN),
+            *(key for key in counts if getattr(self, key) is None),
+        ]
 
     def slug(self) -> str:
         """The name of the task's folder under `leaderboard/entries`, made of everything that tells tasks apart.
@@ -92,11 +110,11 @@ class Task:
         Frozen: a change moves every entry of the board.
         """
         shape = (
-            f"{self.views_from}{'-novel' if self.cameras == 'novel' else ''}-v{self.num_views}"
+            f"{self.views_from}{'' if self.cameras == 'train' else f'-{self.cameras}'}-v{self.num_views or UNKNOWN}"
             if self.modality == "images"
-            else f"{self.features}-{self.sampling}-n{self.num_points}"
+            else f"{self.features}-{self.sampling}-n{self.num_points or UNKNOWN}"
         )
-        regime = f"r{self.regime}d{self.draw}"
+        regime = f"r{self.regime or UNKNOWN}d{self.draw}"
         return f"{self.dataset}@{self.fingerprint[:8]}-{self.split}-{self.modality}-{self.protocol}-{shape}-{regime}"
 
     def as_dict(self) -> dict[str, str | int | None]:
@@ -104,7 +122,9 @@ class Task:
         return asdict(self)
 
 
-def _positive(key: str, value: object) -> None:
+def _check_count(key: str, value: object) -> None:
+    if value is None:
+        return
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise InputError(f"{key} is {value!r} (must be a whole number of at least 1)")
     check_range(key, value, 1, MAX_INTEGER)
@@ -146,19 +166,21 @@ def _regime_size(count: int, regime: int) -> int:
     return max(1, math.floor(count * regime / 100))
 
 
-def describe_share(regime: int, train_objects: int, of: int | None = None) -> str:
+def describe_share(regime: int | None, train_objects: int | None, of: int | None = None) -> str:
     """A regime in words, with the objects that it is: of few, one a class is more than the share says.
 
     Args:
-        regime: per cent, one of `REGIMES`.
-        train_objects: that were trained on.
+        regime: per cent, one of `REGIMES`; None where it is unknown.
+        train_objects: that were trained on; None where it is unknown.
         of: the whole training split's, where that is known.
 
     Returns:
         Such as `100 %`, `50 % (30 of 60 objects)` and `1 % (10 of 60 objects, at least one a class)`.
     """
-    if regime == 100:
-        return "100 %"
+    if regime is None:
+        return "unknown share"
+    if regime == 100 or train_objects is None:
+        return f"{regime} %"
     whole = "" if of is None else f" of {of}"
     least = ", at least one a class" if of is not None and train_objects > of * regime / 100 else ""
     return f"{regime} % ({train_objects}{whole} objects{least})"

@@ -105,8 +105,8 @@ def set_key(*keys, value):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (set_key("schema_version", value=3), r"schema_version is 3 \(allowed: 1 to 2; it was written"),
-        (set_key("schema_version", value=0), r"schema_version is 0 \(allowed: 1 to 2\)"),
+        (set_key("schema_version", value=4), r"schema_version is 4 \(allowed: 1 to 3; it was written"),
+        (set_key("schema_version", value=0), r"schema_version is 0 \(allowed: 1 to 3\)"),
         (set_key("schema_version", value=True), r"schema_version is True"),
         (set_key("schema_version", value=1), r"model\.code_sha256 is set at schema_version 1 \(allowed: from 2 on\)"),
         (set_key("model", "code_sha256", value="hello"), r"model: code_sha256 is 'hello' \(allowed: 64 hex"),

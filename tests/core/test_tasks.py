@@ -61,11 +61,11 @@ def test_slugs_tell_tasks_apart(task, change):
         ({"draw": -1}, "draw is -1"),
         ({"regime": 100}, "draw is 1 at regime 100"),
         ({"features": None}, "features is None"),
-        ({"modality": "points"}, r"features is 'xyz\+geo' \(allowed: xyz\)"),
+        ({"modality": "points"}, r"features is 'xyz\+geo' \(allowed: xyz, unknown\)"),
         ({"num_points": 0}, "num_points is 0"),
         ({"cameras": "novel"}, r"cameras is 'novel' \(allowed: train\)"),
         ({"modality": "images"}, "views_from is None"),
-        ({"modality": "images", "views_from": "meshes"}, "num_views is None"),
+        ({"modality": "images", "views_from": "meshes"}, "features is 'xyz"),
     ],
 )
 def test_values_that_are_not_allowed(task, change, message):

@@ -6,7 +6,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
-from gsbench.learn.evaluation.protocols import as_predictions
+from gsbench.core.results import as_predictions
 from gsbench.learn.probe import check_classes, fit_probe
 
 

@@ -35,14 +35,14 @@ const score = (row) => {
 const COLUMNS = [
   { key: "title", name: "Model", text: (row) => row.title.toLowerCase(), cell: modelCell },
   { key: "input", name: "Input", text: (row) => row.input, cell: (row) => element("td", {}, row.input) },
-  { key: "regime", name: "Labels", number: true, wide: true, text: (row) => row.regime, cell: (row) => number(row.labels, "wide") },
+  { key: "regime", name: "Labels", number: true, wide: true, text: (row) => row.regime ?? -1, cell: (row) => number(row.labels, "wide") },
   { key: "accuracy", name: "Accuracy", number: true, text: (row) => score(row) ?? -1, cell: accuracyCell },
   { key: "interval", name: "95 % interval", wide: true, text: (row) => row.low, cell: intervalCell },
   { key: "standing", name: "In its task", text: (row) => row.standing + String(Math.round(row.gap * 100)).padStart(9, "0"), cell: standingCell },
   { key: "n", name: "n", number: true, wide: true, text: (row) => row.n, cell: (row) => number(String(row.n), "wide") },
   { key: "published", name: "Published", number: true, wide: true, text: (row) => row.published ?? -1, cell: publishedCell },
-  { key: "seconds", name: "Training", number: true, wide: true, text: (row) => row.seconds, cell: (row) => number(duration(row.seconds), "wide") },
-  { key: "parameters", name: "Parameters", number: true, wide: true, text: (row) => row.parameters, cell: (row) => number(short(row.parameters), "wide") },
+  { key: "seconds", name: "Training", number: true, wide: true, text: (row) => row.seconds ?? -1, cell: (row) => number(duration(row.seconds), "wide") },
+  { key: "parameters", name: "Parameters", number: true, wide: true, text: (row) => row.parameters ?? -1, cell: (row) => number(short(row.parameters), "wide") },
   { key: "provenance", name: "Provenance", wide: true, text: (row) => row.provenance, cell: (row) => element("td", { class: "wide" }, row.provenance) },
 ];
 
@@ -51,11 +51,13 @@ function number(text, more = "") {
 }
 
 function duration(seconds) {
+  if (seconds === null) return "unknown";
   if (seconds < 100) return `${seconds.toFixed(0)} s`;
   return seconds < 6000 ? `${(seconds / 60).toFixed(0)} min` : `${(seconds / 3600).toFixed(1)} h`;
 }
 
 function short(value) {
+  if (value === null) return "unknown";
   if (value < 1000) return String(value);
   return value < 1e6 ? `${(value / 1e3).toFixed(0)} k` : `${(value / 1e6).toFixed(1)} M`;
 }
@@ -171,6 +173,7 @@ function dot(svg, x, y, row, text) {
 function chartByLabels(found) {
   const svg = document.getElementById("by-labels");
   if (!found.length) return svg.replaceChildren();
+  found = found.filter((row) => row.regime !== null);
   const regimes = [1, 10, 50, 100], x = (regime) => 80 + 120 * regimes.indexOf(regime);
   const y = axes(svg, regimes.map((regime) => [x(regime), `${regime} %`]), found.map((row) => row.accuracy), found.map((row) => row.accuracy), "training labels");
   const lines = new Map();
@@ -207,7 +210,7 @@ const all = [["all", "all"]];
 fill(fields.dataset, [...(datasets.length > 1 ? all : []), ...datasets.map((each, i) => [String(i), each.name])]);
 for (const key of ["modality", "protocol", "regime"]) {
   const values = [...new Set(rows.map((row) => row[key]))].sort((a, b) => (key === "regime" ? b - a : a < b ? -1 : 1));
-  fill(fields[key], [...all, ...values.map((value) => [String(value), key === "regime" ? `${value} %` : value])]);
+  fill(fields[key], [...all, ...values.map((value) => [String(value), key === "regime" && value !== null ? `${value} %` : String(value ?? "unknown")])]);
 }
 fill(fields.level, [["all", "all"], ["files", "without the same file in training"], ["surfaces", "without the same surface"], ["near", "without near duplicates"]]);
 if (rows.some((row) => row.regime === 100)) fields.regime.value = "100";

@@ -26,12 +26,14 @@ def most_inputs(folder: Folder, modality: Modality, views_from: ViewsFrom, camer
     return max(map(len, views.values()))
 
 
-def training_ids(folder: Folder, regime: int, draw: int) -> list[str]:
+def training_ids(folder: Folder, regime: int | None, draw: int) -> list[str]:
     """The training objects of a regime, sorted: of a folder with a held-out part, of what is left for training.
 
     Raises:
         InputError: they are not those that the data set's manifest freezes; the message names both hashes.
     """
+    if regime is None:
+        raise InputError("regime is unknown (must be known to train)")
     ids = regime_ids(read_labels(folder, "train"), regime, draw)
     frozen = folder.manifest.regimes.get(f"{regime}/{draw}")
     if not folder.validation and frozen and frozen.sha256 != (digest := ids_sha256(ids)):
@@ -96,7 +98,9 @@ def check_data(folder: Folder, tasks: Sequence[Task], notify: Callable[[str], No
         InputError: the data are not those of the manifest, or break a promise of the schema; the message names shard,
             object and column.
     """
-    configs = {config_of(task.views_from) if task.views_from else task.modality for task in tasks}
+    images = [task for task in tasks if task.modality == "images"]
+    configs = {config_of(_views(task, "test")[0]) for task in images}
+    configs |= {task.modality for task in tasks if task.modality != "images"}
     first = next(iter(folder.manifest.counts))
     check_configs(folder, [first, *sorted(configs - {first})], notify)
     for task in tasks:
@@ -130,6 +134,8 @@ def _ids(folder: Folder, task: Task, split: str) -> list[str]:
 def _views(task: Task, split: str) -> tuple[ViewsFrom, int, CamerasOf]:
     assert task.num_views is not None, "a task on images has a number of views"
     assert task.views_from is not None, "a task on images says what they show"
+    assert task.views_from != "unknown", "images that are loaded are known"
+    assert task.cameras != "unknown", "a task on images says from where"
     return task.views_from, task.num_views, "train" if split == "train" else task.cameras
 
 

@@ -139,6 +139,8 @@ def _wider(folder: Folder, task: Task) -> list[tuple[Task, int]]:
     """The task, then those of more views that hold its own as every second, third and so on."""
     if task.num_views is None or task.views_from is None:
         return [(task, 1)]
+    assert task.views_from != "unknown", "images that are scored are known"
+    assert task.cameras != "unknown", "images that are scored are known"
     times = most_inputs(folder, task.modality, task.views_from, task.cameras) // task.num_views
     return [(dataclasses.replace(task, num_views=task.num_views * every), every) for every in range(1, times + 1)]
 

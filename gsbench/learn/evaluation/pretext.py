@@ -219,7 +219,9 @@ def _load_scores(path: Path) -> _Scores:
 def _describe(job: Job, about: Checkpoint, metrics: dict[str, float]) -> Pretext:
     points, images = about.tasks
     assert points.features is not None, "a task on points has features"
+    assert points.features != "unknown", "points that are trained on are known"
     assert points.sampling is not None, "a task on points has a sampling"
+    assert points.sampling != "unknown", "points that are trained on are known"
     assert points.num_points is not None, "a task on points has a number of points"
     assert images.num_views is not None, "a task on images has a number of views"
     return Pretext(

@@ -14,7 +14,7 @@ from torch import nn
 from gsbench.core.baseline import build_model
 from gsbench.core.metrics import knn_accuracy, mean_and_std, retrieval_map
 from gsbench.core.recipe import Recipe, Reported
-from gsbench.core.results import PROBABILITY_DIGITS, Pretext
+from gsbench.core.results import Pretext, as_predictions
 from gsbench.core.tasks import Task
 from gsbench.core.types import Array
 from gsbench.learn.calls import Classifier, check_finite, features_of, logits_of
@@ -53,19 +53,6 @@ def predict(model: nn.Module, objects: Objects, num_classes: int | None = None) 
     logits = torch.cat(parts).double().cpu()
     check_finite(model, "logits", logits.numpy(), objects.ids)
     return as_predictions(torch.softmax(logits, 1).numpy())
-
-
-def as_predictions(probabilities: Float64[Array, "n c"]) -> Float64[Array, "n c"]:
-    """Probabilities rounded as a Result file rounds them; each row still sums to 1 and has its largest where it was."""
-    rows, largest = np.arange(len(probabilities)), probabilities.argmax(1)
-    rounded = probabilities.round(PROBABILITY_DIGITS)
-    # What rounding took from the sum goes to the largest; what would then be its equal gives way to it.
-    rounded[rows, largest] += 1 - rounded.sum(1)
-    equals = rounded >= rounded[rows, largest][:, None]
-    equals[rows, largest] = False
-    rounded -= equals * 10.0**-PROBABILITY_DIGITS
-    rounded[rows, largest] += equals.sum(1) * 10.0**-PROBABILITY_DIGITS
-    return np.asarray(rounded.round(PROBABILITY_DIGITS))
 
 
 def find_reported(recipe: Recipe, task: Task, of_data: str | None, pretext: Pretext | None = None) -> Reported | None:
