@@ -72,14 +72,15 @@ class Repo:
 class Fault:
     """What the server does in place of answering requests whose `METHOD /path` matches.
 
-    `status` 0 closes the connection; `stall` waits so many seconds first; `cut` sends half of the true answer.
+    `status` 0 closes the connection, None gives the true answer; `stall` waits so many seconds first; `cut` sends half.
     """
 
     pattern: str
-    status: int = 0
+    status: int | None = 0
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b"{}"
     stall: float = 0.0
+    cut: bool = False
     times: int = 1_000_000
     after: int = 0
 
@@ -207,15 +208,14 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 self.close_connection = True
                 self.connection.close()
                 return
-            if fault and fault.status != 200:
+            if fault and fault.status is not None:
                 raise _Answer(fault.status, fault.body, **fault.headers)
             with self.hub.lock:
                 self._route(path, body)
             raise _not_found("EntryNotFound")
         except _Answer as answer:
-            half = fault is not None and fault.status == 200 and not fault.stall
             with contextlib.suppress(OSError):
-                self._send(answer, half)
+                self._send(answer, fault is not None and fault.cut)
 
     def _chunks(self) -> Iterator[bytes]:
         while size := int(self.rfile.readline().strip() or b"0", 16):

@@ -10,19 +10,18 @@ import re
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from gsbench.core.parsing import InputError, suggest
-from gsbench.store import hub
+from gsbench.store import hub, rows
 from gsbench.store.folder import MINI, MODELNET10, NAMES, check_configs, known_names, open_folder, shards_of
 from gsbench.store.manifest import MANIFEST
 from gsbench.store.schema import SPLITS, Schema
 
-if TYPE_CHECKING:
-    import datasets
-
 HUB_REPO = "gsbench/modelnet10-gs"
 """Where `modelnet10-gs` is on the Hugging Face Hub."""
+
+PINNED = "1f600bbedc8f2c80650075de2e08998b2e804d8208281c6a5d375fc6d0025d0c"
+"""The fingerprint that `modelnet10-gs` means where it comes from the Hub: that of the board's ModelNet10-GS."""
 
 ENV_DATA = "GSBENCH_DATA"
 """Environment variable with the folder of a local build of ModelNet10-GS."""
@@ -44,7 +43,7 @@ def resolve(
             ./modelnet10-gs, else the Hub's. `~` is the user's home.
         revision: Hub revision; None is its newest. A local folder has but its version.
         configs: the configs to download; None is all of them.
-        notify: called with one line, of of a folder here that the name does not mean.
+        notify: called with one line, of a folder here that the name does not mean, or a Hub that does not answer.
 
     Returns:
         The folder; `open_folder` reads it. Its path, as a string, is not one of the names.
@@ -66,9 +65,10 @@ def resolve(
         return _local(_mini(notify), revision)
     if source == MODELNET10:
         local = _local_modelnet10(notify)
-        return _local(local, revision) if local else hub.download(HUB_REPO, revision, configs)
+        pinned = PINNED if revision is None else None
+        return _local(local, revision) if local else hub.download(HUB_REPO, revision, configs, pinned, notify)
     if _REPO.fullmatch(source):
-        return hub.download(source, revision, configs)
+        return hub.download(source, revision, configs, notify=notify)
     if os.path.lexists(source):
         open_folder(Path(source))  # says what it is instead
     close = suggest(source[:100], NAMES)
@@ -125,25 +125,45 @@ def load_dataset(
     config: str = "gaussians",
     split: str | None = None,
     revision: str | None = None,
-) -> "datasets.DatasetDict | datasets.Dataset":
+    *,
+    streaming: bool = False,
+    fingerprint: str | None = None,
+) -> rows.Rows:
     """Loads one config of a data set with Hugging Face `datasets`.
 
+    Where a row lacks a value, such as `duplicate_of`, it has an empty string or array, which torch's DataLoader takes;
+    the Parquet files have null there.
+
     Args:
-        name: `mini`, `modelnet10-gs`, a folder, or `ORG/NAME` on the Hub; see `resolve`.
+        name: `mini`, `modelnet10-gs`, a folder, or `ORG/NAME[@REVISION]` on the Hub; see `resolve`.
         config: `gaussians`, `points`, `views` or `reconstructions`.
         split: `train` or `test` (or a slice such as `train[:10]`); None for both.
         revision: Hub revision; None is its newest.
+        streaming: read rows as they are asked for, from the Hub without keeping the files. Their hashes are then those
+            that the Hub states.
+        fingerprint: that the data must have, in full; None takes the manifest's.
 
     Returns:
-        What `datasets.load_dataset` returns: a Dataset for a split, else a DatasetDict.
+        What `datasets.load_dataset` returns: a Dataset for a split, else a DatasetDict; iterable ones for streaming.
 
     Raises:
-        InputError: no such data set, config or split; or the data are not those of the manifest.
+        InputError: no such data set, config or split; or the data are not those of the manifest or the fingerprint.
     """
     Schema(config, ())  # a config that no data set can have is refused before anything is downloaded
-    hub.check_split(split, SPLITS)
-    folder = open_folder(resolve(name, revision, [config]))
-    check_configs(folder, [config])
-    shards = {each: shards_of(folder, config, each) for each in SPLITS}
-    hashes = {path: shard.sha256 for path, shard in folder.manifest.shards.items()}
-    return hub.load(folder.path, folder.manifest.schema(config), shards, hashes, split)
+    rows.check_split(split, SPLITS)
+    if streaming and split not in (None, *SPLITS):
+        raise InputError(f"split: {split!r} with streaming (allowed: {', '.join(SPLITS)})")
+    folder = open_folder(resolve(name, revision, [] if streaming else [config]))
+    manifest = folder.manifest
+    hub.check_fingerprint(manifest, fingerprint, name)
+    schema = manifest.schema(config)
+    if streaming:
+        urls = hub.urls_of(folder.path, manifest, config)
+    else:
+        check_configs(folder, [config])
+        urls = {
+            path: os.path.abspath(folder.path / path) for each in SPLITS for path in shards_of(folder, config, each)
+        }
+    shards = {each: [urls[path] for path in shards_of(folder, config, each)] for each in SPLITS}
+    hashes = {url: manifest.shards[path].sha256 for path, url in urls.items()}
+    return rows.load(folder.path, schema, shards, hashes, split, streaming)

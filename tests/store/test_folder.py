@@ -286,11 +286,11 @@ def test_what_is_no_name_is_refused_in_a_line(name: str) -> None:
 def test_revisions_behind_names(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, str | None]] = []
 
-    def download(repo: str, *, revision: str | None, **_: object) -> str:
+    def download(repo: str, revision: str | None, *_: object, **__: object) -> Path:
         asked.append((repo, revision))
-        return str(made)
+        return made
 
-    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    monkeypatch.setattr(hub, "download", download)
     monkeypatch.delenv("GSBENCH_DATA", raising=False)
     monkeypatch.chdir(tmp_path)
     for name, revision in (("org/data@v1", None), ("org/data", "v1"), ("org/data@refs/pr/3", None), ("org/data", None)):
