@@ -23,6 +23,8 @@ _PUBLIC = {
     "Views": "gsbench.core.types",
     "Result": "gsbench.core.results",
     "Task": "gsbench.core.tasks",
+    "TorchDataset": "gsbench.learn.data.torch_dataset",
+    "collate": "gsbench.learn.data.torch_dataset",
     "evaluate": "gsbench.learn.evaluation",
     "from_pretrained": "gsbench.learn.checkpoints",
     "load_dataset": "gsbench.store.load",
