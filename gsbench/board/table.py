@@ -71,8 +71,8 @@ _NOTES_ON_PRETEXT = (
 
 _NOTES_ON_OUTSIDE = (
     "A row *trained elsewhere* is of predictions that were handed in, one of *features from elsewhere* of features "
-    "that were, and of the probe that was fitted to them here. Every figure is recomputed; how the model was trained nobody "
-    "here has checked. What its authors did not say is *unknown*."
+    "that were, and of the probe that was fitted to them here. Every figure is recomputed; how the model was trained "
+    "nobody here has checked. What its authors did not say is *unknown*."
 )
 
 

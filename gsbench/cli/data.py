@@ -1,4 +1,4 @@
-"""`gsbench build`, `gsbench verify` and `gsbench audit`."""
+"""`gsbench build`, `verify`, `audit` and `publish`."""
 
 import argparse
 import dataclasses
@@ -29,6 +29,7 @@ def add_commands(commands: Any) -> None:
     build.set_defaults(run=_build)
     add_verify(commands)
     add_audit(commands)
+    add_publish(commands)
 
 
 def _add_build_options(parser: argparse.ArgumentParser) -> None:
@@ -229,3 +230,47 @@ def _print_quality(report: "Report") -> None:
     ]
     print(tabulate(rows, headers="keys", tablefmt="github", disable_numparse=True))
     print("lowest PSNR: " + ", ".join(f"{name} {psnr:.2f}" for name, psnr in report.worst.items()))
+
+
+def add_publish(commands: Any) -> None:
+    """Adds `gsbench publish`."""
+    publish = commands.add_parser(
+        "publish",
+        help="put a data folder onto the Hugging Face Hub",
+        description="Verifies a data folder and puts it onto the Hugging Face Hub: shards, then manifest and card, and "
+        "once all checksums agree the tag of its version. Begin again to go on. The token is that of `hf auth login`, "
+        "or HF_TOKEN.",
+        allow_abbrev=False,
+    )
+    add = publish.add_argument
+    add("folder", metavar="DIR", type=Path, help="what `gsbench build` wrote")
+    add("--repo", metavar="ORG/NAME", required=True, help="the repository; made where there is none")
+    add("--private", action="store_true", help="a repository that is made is private")
+    add("--dry-run", action="store_true", help="say what would change, and write nothing")
+    add(
+        "--may-publish",
+        metavar="COLLECTION",
+        action="append",
+        default=[],
+        help="publish what is made from a collection whose terms forbid it, such as modelnet10: you have the leave",
+    )
+    publish.set_defaults(run=_publish)
+
+
+def _publish(args: argparse.Namespace) -> int:
+    from gsbench.produce.publish import publish
+
+    with progress_bar("bytes") as progress:
+        done = publish(args.folder, args.repo, args.private, args.dry_run, args.may_publish, progress)
+    sizes: dict[str, list[int]] = {}
+    for change in done.changes:
+        sizes.setdefault(change.what, []).append(change.bytes)
+        if change.what != "same":
+            print(f"{change.what}: {change.path}")
+    counts = ", ".join(f"{len(of)} {what} ({sum(of) / 1e6:.1f} MB)" for what, of in sorted(sizes.items()))
+    if done.commit is None:
+        print(f"{done.repo}: would have {counts}, and the tag {done.tag}; nothing was written")
+        return 0
+    print(f"{done.repo}: {counts}; tag {done.tag} at {done.commit[:12]}")
+    print(f'gsbench.load_dataset("{done.repo}@{done.tag}")')
+    return 0

@@ -106,12 +106,12 @@ def _eval(args: argparse.Namespace) -> int:
     data, fallback = (args.data, None) if args.data is not None else default_data()
     if fallback:
         note(fallback)
-    data = resolve(data, notify=note)
+    folder = resolve(data, configs=(), notify=lambda _line: None)  # `evaluate` says it
     from gsbench.core.environment import keep_freed_memory
     from gsbench.learn.evaluation import Callbacks, evaluate
 
     keep_freed_memory()
-    told = Epochs(progress_line, _quicker(args.model, recipe, data))
+    told = Epochs(progress_line, _quicker(args.model, recipe, folder))
     files: list[tuple[Path, Result]] = []
     with progress_bar("training") as progress:
 
@@ -151,7 +151,7 @@ def _eval(args: argparse.Namespace) -> int:
         )
     from gsbench.board import make_truth
 
-    truth = make_truth(data, args.split)
+    truth = make_truth(folder, args.split)
     whole = sum(truth.train_counts.values())
     if args.json:
         print(_as_json(files, truth))
@@ -166,9 +166,10 @@ def _eval(args: argparse.Namespace) -> int:
 
 def _quicker(model: str, recipe: "Recipe", data: Path) -> str:
     """The variant that takes a minute on little data, to be told where another takes long."""
-    from gsbench.store.folder import open_folder, read_labels
+    from gsbench.store.manifest import load_manifest
 
-    if ":" in model or "quick" not in recipe.variants or len(read_labels(open_folder(data), "train")) > SMALL:
+    objects = min(sum(splits["train"].values()) for splits in load_manifest(data).counts.values())
+    if ":" in model or "quick" not in recipe.variants or objects > SMALL:
         return ""
     return f"; {model}:quick is made for so little data"
 

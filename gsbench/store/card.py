@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
+from typing import Any
 
 import pyarrow.parquet as pq
 
@@ -22,6 +23,25 @@ _TASKS = {
     "reconstructions": "object classification from renders of 3D Gaussians",
 }
 _WORST = 10
+_PICTURED = "views of the meshes above, renders of their Gaussians from the same cameras below"
+_SIZES = ((1e3, "n<1K"), (1e4, "1K<n<10K"), (1e5, "10K<n<100K"), (1e6, "100K<n<1M"), (float("inf"), "1M<n<10M"))
+_CITATIONS = {
+    "modelnet10": """@inproceedings{wu2015shapenets,
+  title = {3D {ShapeNets}: A Deep Representation for Volumetric Shapes},
+  author = {Wu, Zhirong and Song, Shuran and Khosla, Aditya and Yu, Fisher and Zhang, Linguang and Tang, Xiaoou
+            and Xiao, Jianxiong},
+  booktitle = {CVPR},
+  year = {2015}
+}""",
+    "": """@article{kerbl2023gaussians,
+  title = {3D {Gaussian} Splatting for Real-Time Radiance Field Rendering},
+  author = {Kerbl, Bernhard and Kopanas, Georgios and Leimk{\\"u}hler, Thomas and Drettakis, George},
+  journal = {ACM Transactions on Graphics},
+  volume = {42},
+  number = {4},
+  year = {2023}
+}""",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +65,32 @@ class About:
 
 def write_card(folder: Folder, about: About, scores: Scores) -> None:
     """Writes README.md and eval.yaml beside the shards of `folder`; OSError if that fails."""
-    write_atomic(folder.path / "README.md", _card(folder, about, scores).encode())
+    load = about.name if about.name in NAMES else f"FOLDER/{about.name}"
+    write_atomic(folder.path / "README.md", card(folder, about, scores, load).encode())
     write_atomic(folder.path / "eval.yaml", _eval_yaml(folder.manifest, about).encode())
 
 
-def _card(folder: Folder, about: About, scores: Scores) -> str:
+def card(folder: Folder, about: About, scores: Scores, load: str, picture: str | None = None) -> str:
+    """The text of README.md.
+
+    Args:
+        folder: an open data folder whose shards are sound.
+        about: its words.
+        scores: of its Gaussians.
+        load: what `gsbench.load_dataset` is to be given for it.
+        picture: the file of a picture beside the card.
+
+    Raises:
+        InputError: a shard is missing or damaged.
+    """
     manifest = folder.manifest
     template = (importlib.resources.files("gsbench_cards") / "modelnet10-gs" / "README.md").read_text(encoding="utf-8")
     text = Template(template).substitute(
         title=about.title,
         name=about.name,
-        load=about.name if about.name in NAMES else f"FOLDER/{about.name}",
+        load=load,
+        picture=f"\n![Objects of this data set: {_PICTURED}]({picture})\n" if picture else "",
+        citation=citation(manifest),
         version=about.version,
         source=about.source.strip(),
         fingerprint=manifest.fingerprint(),
@@ -94,9 +129,15 @@ def _front_matter(folder: Path, manifest: Manifest, about: About) -> str:
             dataset_size=sum(info.num_bytes for info in split_infos.values()),
         )
     first = next(iter(manifest.counts))
+    objects = sum(sum(counts.values()) for counts in manifest.counts[first].values())
+    terms: dict[str, Any] = {"license_name": f"{manifest.derived_from or about.name}-terms", "license_link": "LICENSE"}
     card = DatasetCardData(
         pretty_name=about.title,
         license=about.license,
+        **(terms if about.license == "other" else {}),
+        size_categories=[next(name for most, name in _SIZES if objects < most)],
+        task_categories=["image-classification"] if "views" in manifest.counts else ["other"],
+        source_datasets=["extended|other-modelnet10" if manifest.derived_from == "modelnet10" else "original"],
         tags=["3d", "gaussian-splatting", "point-cloud", "multi-view", "benchmark"],
         configs=[_config_entry(config, list(splits), config == first) for config, splits in manifest.counts.items()],
     )
@@ -179,6 +220,11 @@ def _missing(object_ids: Iterable[str], part: bool) -> str:
     total = sum(map(len, by_class.values()))
     lines = [f"- {label} ({len(numbers)}): {_ranges(numbers)}" for label, numbers in by_class.items()]
     return "\n".join([f"Objects of the official split that are not here, {total} in all:", "", *lines])
+
+
+def citation(manifest: Manifest) -> str:
+    """BibTeX of what is to be cited."""
+    return "\n".join(filter(None, (_CITATIONS.get(manifest.derived_from or "-"), _CITATIONS[""])))
 
 
 def _set_aside(reasons: Mapping[str, str]) -> str:

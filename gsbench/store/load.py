@@ -26,7 +26,8 @@ PINNED = "1f600bbedc8f2c80650075de2e08998b2e804d8208281c6a5d375fc6d0025d0c"
 ENV_DATA = "GSBENCH_DATA"
 """Environment variable with the folder of a local build of ModelNet10-GS."""
 
-_REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
+REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
+"""ORG/NAME, as the Hub names repositories."""
 
 
 def resolve(
@@ -57,7 +58,7 @@ def resolve(
         if place and os.path.isdir(place):
             return _local(Path(place), revision)
     name, at, asked = source.rpartition("@")
-    if at and asked and (name in NAMES or _REPO.fullmatch(name) or os.path.isdir(name)):
+    if at and asked and (name in NAMES or REPO.fullmatch(name) or os.path.isdir(name)):
         if revision not in (None, asked):
             raise InputError(f"{source}: revision {revision} asked for as well (allowed: one of them)")
         return resolve(name, asked, configs, notify)
@@ -67,7 +68,7 @@ def resolve(
         local = _local_modelnet10(notify)
         pinned = PINNED if revision is None else None
         return _local(local, revision) if local else hub.download(HUB_REPO, revision, configs, pinned, notify)
-    if _REPO.fullmatch(source):
+    if REPO.fullmatch(source):
         return hub.download(source, revision, configs, notify=notify)
     if os.path.lexists(source):
         open_folder(Path(source))  # says what it is instead

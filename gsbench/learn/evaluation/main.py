@@ -12,7 +12,7 @@ from gsbench.core.baseline import code_sha256, find_recipe, load_class
 from gsbench.core.metrics import classification_metrics
 from gsbench.core.parsing import InputError, check_choice
 from gsbench.core.provenance import ModelInfo
-from gsbench.core.recipe import Reported
+from gsbench.core.recipe import Recipe, Reported
 from gsbench.core.results import SCHEMA_VERSION, Pretext, Result, load_result, save_result
 from gsbench.core.tasks import CamerasOf, Features, Modality, Protocol, Sampling, Task, ViewsFrom
 from gsbench.learn.calls import ModelError
@@ -168,11 +168,12 @@ def _make_job(
     check_seeds(seeds)
     check_arithmetic()
     recipe, path = find_recipe(model)
-    folder = open_folder(resolve(data, revision, notify=callbacks.note or warnings.warn))
+    folder = open_folder(resolve(data, revision, (), callbacks.note or warnings.warn))
     if split == "val":
         folder = hold_out(folder)
     inputs: tuple[str, ...] = load_class(recipe, path).inputs  # type: ignore[attr-defined]
     modality = choose_modality(wanted.modality, inputs, folder, recipe)
+    resolve(data, revision, _configs(folder, recipe, modality, wanted.views_from), lambda _line: None)
     protocol = choose_protocol(wanted.protocol, recipe)
     check_given(modality, wanted, recipe)
     count = wanted.num_views if modality == "images" else wanted.num_points
@@ -191,6 +192,16 @@ def _make_job(
         pairs = plan(folder, recipe, inputs, wanted, begun)
     check_data(folder, (task, training_task(task), *((pairs.points, pairs.images) if pairs else ())), callbacks.note)
     return Job(model, recipe, path, code, folder, task, pairs, where, precision, checkpoints, callbacks)
+
+
+def _configs(folder: Folder, recipe: Recipe, modality: Modality, views_from: ViewsFrom | None) -> list[str]:
+    """The configs that a job reads, of data that may be on the Hub: labels, hashes of meshes, and its inputs."""
+    wanted = {next(iter(folder.manifest.counts)), "gaussians", "views" if modality == "images" else modality}
+    if views_from == "gaussians":
+        wanted.add("reconstructions")
+    if recipe.supervision == "pairs":
+        wanted |= {"views", "gaussians", "points"} if "gaussians" not in folder.manifest.counts else {"views"}
+    return [config for config in folder.manifest.counts if config in wanted]
 
 
 def _check_inputs(folder: Folder, task: Task) -> None:

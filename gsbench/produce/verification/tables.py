@@ -103,9 +103,6 @@ def iterate_rows(
                     yield object_id, {name: values[row] for name, values in arrays.items()}
 
 
-_CARDS = ("README.md", "eval.yaml")
-
-
 def check_files(path: Path, manifest: Manifest) -> Iterator[str]:
     """Finds shards that the manifest does not know, or whose numbers have gaps, and missing cards."""
     listed = set(manifest.shards)
@@ -121,9 +118,8 @@ def check_files(path: Path, manifest: Manifest) -> Iterator[str]:
             listed -= set(names)
     for name in sorted(listed):
         yield f"{MANIFEST}: {name} belongs to no config and split that it counts"
-    for name in _CARDS:
-        if not (path / name).is_file():
-            yield f"{name}: missing"
+    if not (path / "README.md").is_file():
+        yield "README.md: missing"
 
 
 def check_bytes(path: Path, name: str, manifest: Manifest) -> Iterator[str]:

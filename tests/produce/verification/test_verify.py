@@ -73,7 +73,7 @@ def test_missing_truncated_and_unknown_files_are_found(folder: Path) -> None:
     assert f"{POINTS}: missing" in problems
     assert any(re.fullmatch(rf"{VIEWS}: \d+ bytes, manifest.json says \d+", problem) for problem in problems)
     assert "points/extra.parquet: not in manifest.json" in problems
-    assert "eval.yaml: missing" in problems
+    assert not any("eval.yaml" in problem for problem in problems), "the Hub does not know the framework yet"
     assert len(problems) == 4
 
 
