@@ -74,7 +74,7 @@ def test_missing_truncated_and_unknown_files_are_found(folder: Path) -> None:
     assert any(re.fullmatch(rf"{VIEWS}: \d+ bytes, manifest.json says \d+", problem) for problem in problems)
     assert "points/extra.parquet: not in manifest.json" in problems
     assert not any("eval.yaml" in problem for problem in problems), "the Hub does not know the framework yet"
-    assert len(problems) == 4
+    assert len(problems) == 3
 
 
 def set_value(row: int, column: str, value: object) -> Callable[[list[dict[str, Any]]], None]:
