@@ -102,8 +102,8 @@ function standingCell(row) {
   const words = { alone: "alone", best: row.n > 1 ? "best" : "best, of one seed", tied: "tied", behind: "behind" };
   const cell = element("td", { class: row.standing === "behind" ? "bad" : "" }, words[row.standing]);
   if (row.gap) {
-    const gap = row.gap.toFixed(1).replace(/\.0$/, "");
-    cell.append(element("div", { class: "soft" }, `${gap} fewer; told apart from ${row.resolution}`));
+    const [gap, resolution] = [row.gap, row.resolution].map((objects) => objects.toFixed(1).replace(/\.0$/, ""));
+    cell.append(element("div", { class: "soft" }, `${gap} fewer; told apart from ${resolution}`));
   }
   return cell;
 }
