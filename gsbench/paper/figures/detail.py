@@ -11,7 +11,16 @@ from scipy.spatial import cKDTree
 
 from gsbench.core.parsing import InputError
 from gsbench.core.types import Array, Cameras, Gaussians
-from gsbench.paper.figures.drawing import camera_at, direction, dots, drawn_box, extent_of, picture, project, shrunk
+from gsbench.paper.figures.drawing import (
+    camera_at,
+    direction,
+    draw_dots,
+    drawn_box,
+    extent_of,
+    picture,
+    project,
+    shrunk,
+)
 from gsbench.paper.figures.gallery import draw_path, draw_sampling, draw_views
 from gsbench.paper.figures.sheet import TIMES, Sheet, require, to_pixels
 from gsbench.paper.figures.subject import objects_like, open_subject
@@ -130,9 +139,9 @@ def draw_detail(folder: Folder, object_id: str | None) -> Sheet:
     camera = camera_at(crowd.towards, _SIZE, extent=extent_of(gaussians))
     low, high = np.quantile(crowd.density, (0.02, 0.98))
     colors = ScalarMappable(LogNorm(low, max(high, 1.01 * low)), "plasma_r")
-    centers = picture(dots(shown, colors.to_rgba(crowd.density)[:, :3], 0.014), camera)
     box = drawn_box(picture(gaussians, camera))
-    axes = sheet.image((0.1, 0.3, 2.25), to_pixels(centers[box]), "centers seen from here", smooth=True)
+    axes = sheet.axes(0.1, 0.3, 2.25, 2.25, "centers seen from here")
+    draw_dots(axes, shown, colors.to_rgba(crowd.density)[:, :3], 0.014, camera, box)
     _ring(axes, crowd, camera, (box[1].start, box[0].start))
     bar = sheet.color_bar((2.45, 0.45, 0.07, 1.95), colors, "Gaussians per unit area")
     bar.set_ticks(_round_numbers(float(low), float(high)), minor=False)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int
 
-from gsbench.core.geometry import intrinsics, look_at, rgb_to_dc
+from gsbench.core.geometry import intrinsics, look_at
 from gsbench.core.parsing import InputError
 from gsbench.core.types import Array, Cameras, Gaussians
 from gsbench.paper.figures.sheet import Sheet, require
@@ -75,16 +75,38 @@ def shrunk(gaussians: Gaussians, factor: float) -> Gaussians:
     return replace(gaussians, scales=(factor * gaussians.scales).astype(np.float32))
 
 
-def dots(positions: Float[Array, "n 3"], colors: Float[Array, "n 3"], radius: float) -> Gaussians:
-    """Opaque balls of one size, for where Gaussians are rather than what they look like; nearer ones hide others."""
-    count = len(positions)
-    return Gaussians(
-        np.asarray(positions, np.float32),
-        np.tile(np.array([1, 0, 0, 0], np.float32), (count, 1)),
-        np.full((count, 3), radius / 2, np.float32),
-        np.full(count, 0.999, np.float32),
-        rgb_to_dc(np.asarray(colors, np.float32))[:, None].astype(np.float32),
-    )
+def draw_dots(
+    axes: Any,
+    positions: Float[Array, "n 3"],
+    colors: Float[Array, "n 3"],
+    radius: float,
+    camera: Cameras,
+    box: tuple[slice, slice],
+) -> None:
+    """Disks for where Gaussians are rather than what they look like, as vectors; nearer ones hide others.
+
+    Args:
+        axes: a panel; it then shows the pixels of `box` and nothing else.
+        positions: in the world.
+        colors: sRGB, 0..1.
+        radius: of a ball in the world that a disk has the size of.
+        camera: that sees them.
+        box: rows and columns of its image.
+    """
+    from matplotlib.collections import EllipseCollection
+
+    seen = project(positions, camera)
+    order = np.argsort(-seen[:, 2], kind="stable")
+    width = 2 * radius * camera.Ks[0, 0, 0] / seen[order, 2]
+    places = seen[order, :2] - (box[1].start, box[0].start)
+    disks = EllipseCollection(
+        width, width, np.zeros(len(width)), units="xy", offsets=places, transOffset=axes.transData,
+        facecolors=colors[order], linewidths=0,
+    )  # fmt: skip
+    axes.add_collection(disks)
+    axes.set_xlim(0, box[1].stop - box[1].start)
+    axes.set_ylim(box[0].stop - box[0].start, 0)
+    axes.set_axis_off()
 
 
 def faded(
@@ -112,7 +134,7 @@ def drawn_box(*images: Float[Array, "h w 3"]) -> tuple[slice, slice]:
 
 PERPLEXITY = 30
 _SEED = 0
-_MARKERS = "osD^v"
+_MARKERS = "osD^v<>pPX"
 _WIDTH, _CELL, _GAP = 7.6, 1.78, 0.09
 _LEGEND_COLUMNS = 5
 

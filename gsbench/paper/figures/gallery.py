@@ -11,7 +11,7 @@ from gsbench.learn.data.clouds import uniform_draw
 from gsbench.paper.figures.drawing import (
     camera_at,
     direction,
-    dots,
+    draw_dots,
     drawn_box,
     enlarged,
     extent_of,
@@ -113,9 +113,8 @@ def draw_sampling(folder: Folder, object_id: str | None) -> Sheet:
     box = drawn_box(whole)
     for column, (title, index) in enumerate(samples.items()):
         left = 0.4 + column * (cell + gap)
-        centers = picture(dots(gaussians.means[index], ink[index], 0.016), camera)
         sheet.image((left, 0.25, cell), to_pixels(picture(gaussians[index], camera)[box]), title, smooth=True)
-        sheet.image((left, 0.33 + cell, cell), to_pixels(centers[box]), smooth=True)
+        draw_dots(sheet.axes(left, 0.33 + cell, cell, cell), gaussians.means[index], ink[index], 0.015, camera, box)
     for words, top in (("Gaussians", 0.25), ("centers", 0.33 + cell)):
         sheet.text(0.22, top + cell / 2, words, rotation=90, ha="center", va="center", size=8.5)
     return sheet
@@ -156,19 +155,12 @@ def draw_path(folder: Folder, object_id: str | None) -> Sheet:
     camera = enlarged(shots.cameras[[marked]], _SIZE)
     render = picture(subject.gaussians, camera)
     towards = eyes[marked] / np.linalg.norm(eyes[marked])
-    centers = dots(subject.gaussians.means, faded(subject.gaussians.means, towards, _BLUE), 0.012)
-    over = _over(centers, camera, 0.35 + 0.65 * render)
-    box = drawn_box(render, picture(centers, camera))
-    for left, title, image in ((3.5, "Gaussians", render), (5.55, "and their centers", over)):
-        sheet.image((left, 0.55, 1.95), to_pixels(image[box]), title, smooth=True)
+    box, means = drawn_box(render), subject.gaussians.means
+    sheet.image((3.5, 0.25, 1.95), to_pixels(render[box]), "Gaussians", smooth=True)
+    below = to_pixels(0.35 + 0.65 * render[box])
+    axes = sheet.image((5.55, 0.25, 1.95), below, "and their centers", smooth=True)
+    draw_dots(axes, means, faded(means, towards, _BLUE), 0.011, camera, box)
     return sheet
-
-
-def _over(gaussians: Gaussians, camera: Cameras, below: Float32[Array, "h w 3"]) -> Float32[Array, "h w 3"]:
-    """What the camera sees of the Gaussians, over an image in place of white."""
-    seen = rasterize(gaussians, camera)
-    alpha = seen.alpha[0, :, :, None]
-    return np.asarray(seen.rgb[0] - (1 - alpha) + (1 - alpha) * below)
 
 
 def _well_seen(eyes: Float[Array, "v 3"]) -> int:
