@@ -249,10 +249,10 @@ def add_publish(commands: Any) -> None:
     add("--dry-run", action="store_true", help="say what would change, and write nothing")
     add(
         "--may-publish",
-        metavar="COLLECTION",
+        metavar="TERMS",
         action="append",
         default=[],
-        help="publish what is made from a collection whose terms forbid it, such as modelnet10: you have the leave",
+        help="publish in spite of terms that the refusal names, such as modelnet10: you have the owners' leave",
     )
     publish.set_defaults(run=_publish)
 

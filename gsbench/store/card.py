@@ -2,6 +2,7 @@
 
 import importlib.resources
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -224,7 +225,12 @@ def _missing(object_ids: Iterable[str], part: bool) -> str:
 
 def citation(manifest: Manifest) -> str:
     """BibTeX of what is to be cited."""
-    return "\n".join(filter(None, (_CITATIONS.get(manifest.derived_from or "-"), _CITATIONS[""])))
+    title = re.sub(r"[^\w .,:()-]", "", str(manifest.recipe.get("about", {}).get("title") or manifest.name))
+    own = (
+        f"@misc{{{manifest.name},\n  title = {{{title}}},\n  version = {{{manifest.version}}},\n"
+        f"  note = {{Made with gsbench, fingerprint {manifest.fingerprint()[:16]}}}\n}}"
+    )
+    return "\n".join(filter(None, (own, _CITATIONS.get(manifest.derived_from or "-"), _CITATIONS[""])))
 
 
 def _set_aside(reasons: Mapping[str, str]) -> str:

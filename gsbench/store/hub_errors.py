@@ -19,7 +19,7 @@ PATIENCE = 15.0
 
 _POLL_SECONDS = 0.25
 _UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.ENOENT)
-_TOKEN = re.compile(r"(Bearer\s+)?hf_[A-Za-z0-9]{4,}|Bearer\s+[^\s'\"]+")
+_TOKEN = re.compile(r"(Bearer\s+)?hf_[A-Za-z0-9_-]{4,}|Bearer\s+[^\s'\"]+")
 _HTTP_LOGGER = "huggingface_hub.utils._http"
 
 
