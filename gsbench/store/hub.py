@@ -76,6 +76,7 @@ def check_fingerprint(manifest: Manifest, fingerprint: str | None, where: object
 def _find(repo: str, revision: str | None, notify: Callable[[str], None]) -> tuple[Path, bool]:
     """The folder with the manifest of a revision, and whether the Hub has answered for it."""
     import huggingface_hub  # takes .1 s
+    from huggingface_hub import constants
 
     def ask() -> str:
         url = huggingface_hub.hf_hub_url(repo, MANIFEST, repo_type="dataset", revision=revision)
@@ -91,7 +92,7 @@ def _find(repo: str, revision: str | None, notify: Callable[[str], None]) -> tup
         cached = _cached(repo, revision) if is_outage(error) else None
         if cached is None:
             raise _failure(repo, revision, reason) from None
-        if not huggingface_hub.constants.is_offline_mode():
+        if not constants.HF_HUB_OFFLINE:
             notify(f"{repo}: the copy from before is used, the Hugging Face Hub has not answered: {reason}")
         return cached.parent, False
 
@@ -221,10 +222,10 @@ def urls_of(folder: Path, manifest: Manifest, config: str) -> dict[str, str]:
     stated: dict[str, str] = {}
 
     def ask() -> None:
-        import huggingface_hub
+        from huggingface_hub import hf_api
 
-        for entry in huggingface_hub.HfApi().list_repo_tree(repo, config, revision=commit, repo_type="dataset"):
-            if isinstance(entry, huggingface_hub.hf_api.RepoFile) and entry.lfs:
+        for entry in hf_api.HfApi().list_repo_tree(repo, config, revision=commit, repo_type="dataset"):
+            if isinstance(entry, hf_api.RepoFile) and entry.lfs:
                 stated[entry.path] = entry.lfs.sha256
 
     _told(ask, repo, commit)
