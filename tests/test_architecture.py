@@ -27,7 +27,7 @@ ROWS = (
 LEVELS = {name: level for level, row in enumerate(ROWS) for name in row}
 FOR_BASELINES = {"core", "render"}
 SOURCES = sorted((path, package) for package, folder in PACKAGES.items() for path in (ROOT / folder).rglob("*.py"))
-FILE_LINES, FUNCTION_LINES = 400, 70  # the aim is 300 and 50
+FILE_LINES, FUNCTION_LINES = 310, 70  # the aim is 300 and 50
 
 
 def name_of(path: Path, package: str) -> str:

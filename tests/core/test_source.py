@@ -59,7 +59,7 @@ def test_what_decides_a_score_is_found_and_what_does_not_is_not():
         reader(), ["gsbench.learn.evaluation", "gsbench_baselines.pointnet2.model"], [LIBRARY, BASELINES]
     )
     decisive = ("core/metrics", "learn/train", "learn/augment", "learn/probe", "learn/calls",
-                "learn/data/clouds", "learn/data/images", "learn/evaluation/embedding", "learn/evaluation/protocols",
+                "learn/data/clouds", "learn/data/images", "learn/evaluation/embedding", "learn/evaluation/scoring",
                 "store/folder")  # fmt: skip
     assert {f"gsbench/{name}.py" for name in decisive} <= found.keys()
     fused = ("fused_mlp/__init__", "fused_mlp/kernels", "pointnet2/kernels")

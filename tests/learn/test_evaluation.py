@@ -121,7 +121,7 @@ def test_a_trained_model_is_kept_and_found_without_its_training_objects(data, tm
         assert split == "test"
         return open_objects(folder, task, split, *more)
 
-    monkeypatch.setattr("gsbench.learn.evaluation.data.open_objects", only_test)
+    monkeypatch.setattr("gsbench.learn.evaluation.scoring.open_objects", only_test)
     watch = Callbacks(note=told.append)
     (again,) = evaluate(str(recipe), data, num_points=16, checkpoints=tmp_path / "kept", callbacks=watch)
     assert (again.predictions, again.metrics, again.run.train_seconds) == (

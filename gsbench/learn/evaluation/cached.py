@@ -14,7 +14,7 @@ from gsbench.core.recipe import Recipe
 from gsbench.core.tasks import Task
 from gsbench.learn.checkpoints import CONFIG, Checkpoint, from_pretrained, keep_pretrained
 from gsbench.learn.data import Objects
-from gsbench.learn.evaluation.job import Job, safe
+from gsbench.learn.evaluation.request import Runtime, safe
 from gsbench.learn.train import train
 
 
@@ -72,41 +72,52 @@ def without_labels(recipe: Recipe) -> Recipe:
 
 
 def train_once(
-    job: Job, training: Training, objects: Callable[[], Objects], build: Callable[[Objects], nn.Module]
+    model: str,
+    training: Training,
+    runtime: Runtime,
+    objects: Callable[[], Objects],
+    build: Callable[[Objects], nn.Module],
+    num_classes: int,
 ) -> tuple[nn.Module, Checkpoint]:
-    """The outcome of a training, on the job's device: made and kept, or taken from where it was kept.
+    """The outcome of a training, on the device: made and kept, or taken from where it was kept.
 
     Args:
-        job: that wants it.
+        model: as the caller named its recipe.
         training: what decides it.
+        runtime: where and how it goes on.
         objects: reads the training objects, where they are needed.
         build: the model as its training starts, for those objects; drawn by the training's seed.
+        num_classes: of the data set.
 
     Raises:
         InputError: as `train`; or a checkpoint that is damaged, or of another training.
     """
-    folder = training.folder(job.checkpoints)
+    folder = training.folder(runtime.checkpoints)
     if folder is not None and (folder / CONFIG).exists():
-        net, about = _load(job, training, folder)
-        return net.to(job.device), about
-    if job.checkpoints is not None and (others := training.by_other_code(job.checkpoints)) and job.callbacks.note:
+        net, about = _load(model, training, runtime, folder)
+        return net.to(runtime.device), about
+    if (
+        runtime.checkpoints is not None
+        and (others := training.by_other_code(runtime.checkpoints))
+        and runtime.callbacks.note
+    ):
         more = f" and {len(others) - 1} more" if len(others) > 1 else ""
-        job.callbacks.note(f"{others[0]}{more} is of other code than this, and stays; trained anew, into {folder}.")
+        runtime.callbacks.note(f"{others[0]}{more} is of other code than this, and stays; trained anew, into {folder}.")
     given = objects()
     torch.manual_seed(training.seed)
-    net = build(given).to(job.device)
+    net = build(given).to(runtime.device)
     unfinished = folder and _unfinished(folder)
     trained = train(
         net,
         given,
         training.by,
         training.seed,
-        job.device,
+        runtime.device,
         unfinished,
-        job.callbacks.progress,
+        runtime.callbacks.progress,
         training.code,
-        job.precision,
-        job.callbacks.epoch,
+        runtime.precision,
+        runtime.callbacks.epoch,
         "train" if training.encoder is None else "finetune",
     )
     about = Checkpoint(
@@ -114,7 +125,7 @@ def train_once(
         tasks=training.tasks,
         seed=training.seed,
         in_channels=given.channels,
-        num_classes=job.num_classes,
+        num_classes=num_classes,
         epochs=trained.epochs,
         seconds=trained.seconds,
         precision=trained.precision,
@@ -125,8 +136,8 @@ def train_once(
         ours = keep_pretrained(folder, net, about)
         unfinished.unlink(missing_ok=True)  # one that trains for no epoch writes none
         if not ours:  # another process was the first to end: what is kept is scored
-            net, about = _load(job, training, folder)
-    return net.to(job.device), about
+            net, about = _load(model, training, runtime, folder)
+    return net.to(runtime.device), about
 
 
 def _unfinished(folder: Path) -> Path:
@@ -134,14 +145,15 @@ def _unfinished(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.pt")
 
 
-def _load(job: Job, training: Training, folder: Path) -> tuple[nn.Module, Checkpoint]:
+def _load(model: str, training: Training, runtime: Runtime, folder: Path) -> tuple[nn.Module, Checkpoint]:
     try:
-        net, about = from_pretrained(folder, job.model)
+        net, about = from_pretrained(folder, model)
     except InputError as error:
         raise InputError(f"{error}; remove {folder} to train anew") from None
     if not training.is_that_of(about):
         raise InputError(f"{folder}: of another recipe, code, seed, data set or encoder, remove it to train anew")
-    if job.callbacks.note:
-        what = "encoder" if job.pairs is not None and training.encoder is None else "model"
-        job.callbacks.note(f"reused the {what} in {folder}, trained for {about.epochs} epochs.")
+    if runtime.callbacks.note:
+        pairs = training.recipe.supervision == "pairs"
+        what = "encoder" if pairs and training.encoder is None else "model"
+        runtime.callbacks.note(f"reused the {what} in {folder}, trained for {about.epochs} epochs.")
     return net, about

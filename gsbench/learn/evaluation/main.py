@@ -11,28 +11,29 @@ import torch
 from gsbench.core.baseline import code_sha256, find_recipe, load_class
 from gsbench.core.metrics import classification_metrics
 from gsbench.core.parsing import InputError, check_choice
-from gsbench.core.provenance import ModelInfo
-from gsbench.core.recipe import Recipe, Reported
+from gsbench.core.provenance import ModelInfo, RunInfo
+from gsbench.core.recipe import Recipe
 from gsbench.core.results import SCHEMA_VERSION, Pretext, Result, load_result, save_result
 from gsbench.core.tasks import CamerasOf, Features, Modality, Protocol, Sampling, Task, ViewsFrom
 from gsbench.learn.calls import ModelError
 from gsbench.learn.data import check_data, check_views, stored_psnr, training_ids
-from gsbench.learn.evaluation.data import Data, training_task
-from gsbench.learn.evaluation.job import (
+from gsbench.learn.evaluation.machine import PeakMemory, choose_device, run_info
+from gsbench.learn.evaluation.pretext import TrainedEncoder, plan, pretext_training, pretrain
+from gsbench.learn.evaluation.request import (
     Callbacks,
-    Job,
+    Model,
     PairTasks,
     Request,
+    Runtime,
     check_given,
     check_seeds,
     check_writable,
     choose_modality,
     choose_protocol,
+    find_reported,
     make_task,
 )
-from gsbench.learn.evaluation.machine import PeakMemory, choose_device, run_info
-from gsbench.learn.evaluation.pretext import TrainedEncoder, plan, pretext_training, pretrain
-from gsbench.learn.evaluation.protocols import Scored, find_reported, finetune, probe, supervised
+from gsbench.learn.evaluation.scoring import Data, Scored, finetune, probe, supervised, training_task
 from gsbench.learn.precision import Precision, check_arithmetic, training_precision
 from gsbench.learn.probe import check_classes
 from gsbench.store.folder import Folder, open_folder, read_labels
@@ -91,8 +92,7 @@ def evaluate(
         seeds: one run each.
         device: where to run; `auto` is CUDA where there is a GPU.
         precision: of the products in training; None is the recipe's, whose `auto` is fp32 on CPUs and bf16 on CUDA.
-        out: folder for the Result files, named for their task, model and seed, or None. One that another recipe or
-            other code made stays, and the new one's name then has a hash of both.
+        out: folder for the Result files, or None. A file that another recipe or other code made stays beside the new.
         checkpoints: folder from which an interrupted run goes on, and where trained models are kept and found, or None.
         callbacks: called while the run goes on.
 
@@ -101,35 +101,40 @@ def evaluate(
     """
     shown = (features, sampling, num_points, num_views, views_from, cameras)
     wanted = Request(modality, regime, draw, *shown, protocol, pretext_views)
-    callbacks, kept = callbacks or Callbacks(), Path(checkpoints) if checkpoints else None
-    source = data if data is not None else _default_data(callbacks)
-    job = _make_job(model, source, revision, wanted, split, seeds, device, precision, kept, callbacks)
-    for folder in (out, checkpoints):
-        check_writable(folder)
-    results = []
-    for result in _results(job, seeds):
-        if out is not None:
-            _save(result, Path(out), job)
-        results.append(result)
-    return results
+    check_seeds(seeds)
+    recipe, path = find_recipe(model)
+    callbacks = callbacks or Callbacks()
+    folder, task, inputs = _open(recipe, path, data, revision, wanted, split, callbacks)
+    chosen = Model(model, recipe, path, code_sha256(recipe, path))
+    runtime = _runtime(recipe, device, precision, Path(checkpoints) if checkpoints else None, callbacks)
+    pairs = _plan(chosen, folder, inputs, wanted, seeds, runtime)
+    check_data(folder, (task, training_task(task), *((pairs.points, pairs.images) if pairs else ())), callbacks.note)
+    for place in (out, checkpoints):
+        check_writable(place)
+    results = _results(chosen, folder, task, pairs, seeds, runtime)
+    return [_save(result, out, callbacks) for result in results]
 
 
-def _save(result: Result, out: Path, job: Job) -> None:
-    path = _choose_path(out, job, result)
+def _save(result: Result, out: str | Path | None, callbacks: Callbacks) -> Result:
+    if out is None:
+        return result
+    path = _choose_path(Path(out), result, callbacks)
     save_result(result, path)
-    if job.callbacks.saved:
-        job.callbacks.saved(path, result)
+    if callbacks.saved:
+        callbacks.saved(path, result)
+    return result
 
 
-def _choose_path(out: Path, job: Job, result: Result) -> Path:
+def _choose_path(out: Path, result: Result, callbacks: Callbacks) -> Path:
     """Where a Result goes: under the name of its task, model and seed; beside one there that something else made."""
-    path = out / f"{job.task.slug()}-{result.file_name()}"
+    path = out / f"{result.task.slug()}-{result.file_name()}"
     if not path.exists() or _made_alike(path, result):
         return path
     name, _, seed = path.stem.rpartition("-s")
-    apart = path.with_name(f"{name}-{result.model.recipe_sha256[:8]}-{job.code[:8]}-s{seed}.json")
-    if job.callbacks.note:
-        job.callbacks.note(f"{path} is of another recipe or by other code, and stays; this Result is {apart}.")
+    digests = f"{str(result.model.recipe_sha256)[:8]}-{str(result.model.code_sha256)[:8]}"
+    apart = path.with_name(f"{name}-{digests}-s{seed}.json")
+    if callbacks.note:
+        callbacks.note(f"{path} is of another recipe or by other code, and stays; this Result is {apart}.")
     return apart
 
 
@@ -152,50 +157,60 @@ def _default_data(callbacks: Callbacks) -> str:
     return source
 
 
-def _make_job(
-    model: str,
-    data: str | Path,
+def _open(
+    recipe: Recipe,
+    path: Path,
+    data: str | Path | None,
     revision: str | None,
     wanted: Request,
     split: str,
-    seeds: Sequence[int],
-    device: str,
-    precision: Precision | None,
-    checkpoints: Path | None,
     callbacks: Callbacks,
-) -> Job:
+) -> tuple[Folder, Task, tuple[str, ...]]:
+    """The data set, the task on it, and what the recipe's model takes."""
     check_choice("split", split, ("test", "val"))
-    check_seeds(seeds)
     check_arithmetic()
-    recipe, path = find_recipe(model)
-    folder = open_folder(resolve(data, revision, (), callbacks.note or warnings.warn))
+    source = data if data is not None else _default_data(callbacks)
+    folder = open_folder(resolve(source, revision, (), callbacks.note or warnings.warn))
     if split == "val":
         folder = hold_out(folder)
     inputs: tuple[str, ...] = load_class(recipe, path).inputs  # type: ignore[attr-defined]
     modality = choose_modality(wanted.modality, inputs, folder, recipe)
-    resolve(data, revision, _configs(folder, recipe, modality, wanted.views_from), lambda _line: None)
+    resolve(source, revision, _configs(folder, recipe, modality, wanted.views_from), lambda _line: None)
     protocol = choose_protocol(wanted.protocol, recipe)
     check_given(modality, wanted, recipe)
     count = wanted.num_views if modality == "images" else wanted.num_points
     seen_from = (wanted.views_from or "meshes", wanted.cameras or "train")
     task = make_task(folder, modality, *wanted.shape, count, *seen_from, protocol)
     _check_inputs(folder, task)
-    pairs, code, where = None, code_sha256(recipe, path), choose_device(device)
+    return folder, task, inputs
+
+
+def _runtime(
+    recipe: Recipe, device: str, precision: Precision | None, checkpoints: Path | None, callbacks: Callbacks
+) -> Runtime:
+    where = choose_device(device)
     own = training_precision(recipe, where)
     if precision is not None and training_precision(recipe, where, precision) != own and checkpoints is not None:
         checkpoints /= precision  # where no training by the recipe's own is taken for it
-    if recipe.supervision == "pairs":
+    return Runtime(where, precision, checkpoints, callbacks)
 
-        def begun(pairs: PairTasks) -> bool:
-            return any(pretext_training(recipe, code, seed, pairs).is_begun(checkpoints) for seed in seeds)
 
-        pairs = plan(folder, recipe, inputs, wanted, begun)
-    check_data(folder, (task, training_task(task), *((pairs.points, pairs.images) if pairs else ())), callbacks.note)
-    return Job(model, recipe, path, code, folder, task, pairs, where, precision, checkpoints, callbacks)
+def _plan(
+    model: Model, folder: Folder, inputs: Sequence[str], wanted: Request, seeds: Sequence[int], runtime: Runtime
+) -> PairTasks | None:
+    """What an encoder is trained on first; None where the recipe trains by labels."""
+    if model.recipe.supervision != "pairs":
+        return None
+
+    def begun(pairs: PairTasks) -> bool:
+        trainings = (pretext_training(model.recipe, model.code, seed, pairs) for seed in seeds)
+        return any(training.is_begun(runtime.checkpoints) for training in trainings)
+
+    return plan(folder, model.recipe, inputs, wanted, begun)
 
 
 def _configs(folder: Folder, recipe: Recipe, modality: Modality, views_from: ViewsFrom | None) -> list[str]:
-    """The configs that a job reads, of data that may be on the Hub: labels, hashes of meshes, and its inputs."""
+    """The configs that a run reads, of data that may be on the Hub: labels, hashes of meshes, and its inputs."""
     wanted = {next(iter(folder.manifest.counts)), "gaussians", "views" if modality == "images" else modality}
     if views_from == "gaussians":
         wanted.add("reconstructions")
@@ -219,57 +234,55 @@ def _check_inputs(folder: Folder, task: Task) -> None:
         check_views(folder, task, "test")
 
 
-def _results(job: Job, seeds: Sequence[int]) -> Iterator[Result]:
+def _results(
+    model: Model, folder: Folder, task: Task, pairs: PairTasks | None, seeds: Sequence[int], runtime: Runtime
+) -> Iterator[Result]:
     """One a seed, as soon as it is there; what a model does wrong names its recipe."""
     try:
-        encoders = [None] * len(seeds) if job.pairs is None else pretrain(job, seeds)
-        data = Data(job)
+        encoders = [None] * len(seeds) if pairs is None else pretrain(model, folder, pairs, seeds, runtime)
+        data = Data(folder, task, model.recipe, runtime)
         for seed, encoder in zip(seeds, encoders, strict=True):
-            peak = PeakMemory(job.device)
-            scored = _score(job, seed, data, encoder)
+            peak = PeakMemory(runtime.device)
+            scored = _score(model, seed, data, runtime, encoder)
             peaks = [peak.megabytes(), *([encoder.peak_memory_mb] if encoder else [])]
             known = [megabytes for megabytes in peaks if megabytes is not None]
-            yield _as_result(job, seed, scored, encoder, max(known) if len(known) == len(peaks) else None)
+            most = max(known) if len(known) == len(peaks) else None
+            run = run_info(seed, runtime.device, scored.trained, scored.train_objects, scored.seconds, most)
+            yield _as_result(model, data, scored, run, encoder.about if encoder else None)
     except ModelError as error:
-        raise InputError(f"{job.recipe_path}: {error}") from error
+        raise InputError(f"{model.path}: {error}") from error
     except torch.OutOfMemoryError:
         raise InputError(
-            f"{job.recipe.name}: the memory of {job.device} ends while objects are scored "
+            f"{model.recipe.name}: the memory of {runtime.device} ends while objects are scored "
             "(allowed: fewer points or views, or a smaller images.size)"
         ) from None
 
 
-def _score(job: Job, seed: int, data: Data, encoder: TrainedEncoder | None) -> Scored:
-    if job.task.protocol == "probe":
-        return probe(job, seed, data, encoder)
-    return supervised(job, seed, data) if encoder is None else finetune(job, seed, data, encoder)
+def _score(model: Model, seed: int, data: Data, runtime: Runtime, encoder: TrainedEncoder | None) -> Scored:
+    if data.task.protocol == "probe":
+        return probe(model, seed, data, runtime, encoder)
+    return supervised(model, seed, data, runtime) if encoder is None else finetune(model, seed, data, runtime, encoder)
 
 
-def _as_result(
-    job: Job, seed: int, scored: Scored, encoder: TrainedEncoder | None, peak_memory_mb: float | None
-) -> Result:
-    recipe, pretext = job.recipe, encoder.about if encoder else None
+def _as_result(model: Model, data: Data, scored: Scored, run: RunInfo, pretext: Pretext | None) -> Result:
+    recipe, task = model.recipe, data.task
     params = sum(parameter.numel() for parameter in scored.net.parameters())
+    # None is published on what we hold out ourselves.
+    of_data = published_name(data.folder) if task.split == "test" else None
     return Result(
         schema_version=SCHEMA_VERSION,
-        task=job.task,
-        model=ModelInfo(recipe.name, recipe.title, recipe.sha256(), params, recipe.pretrained, job.code),
-        run=run_info(seed, job.device, scored.trained, scored.train_objects, scored.seconds, peak_memory_mb),
+        task=task,
+        model=ModelInfo(recipe.name, recipe.title, recipe.sha256(), params, recipe.pretrained, model.code),
+        run=run,
         metrics=classification_metrics(scored.probabilities, scored.labels),
-        reported=_find_published(job, pretext),
+        reported=find_reported(recipe, task, of_data, pretext) if of_data is not None else None,
         predictions={i: row.tolist() for i, row in zip(scored.ids, scored.probabilities, strict=True)},
         pretext=pretext,
-        stated=scored.stated | _of_renders(job),
+        stated=scored.stated | _of_renders(data),
     )
 
 
-def _find_published(job: Job, pretext: Pretext | None) -> Reported | None:
-    if job.task.split != "test":  # none is published on what we hold out
-        return None
-    return find_reported(job.recipe, job.task, published_name(job.folder), pretext)
-
-
-def _of_renders(job: Job) -> dict[str, float]:
-    if job.task.views_from != "gaussians":
+def _of_renders(data: Data) -> dict[str, float]:
+    if data.task.views_from != "gaussians":
         return {}
-    return {"psnr": stored_psnr(job.folder, job.task, "test")}
+    return {"psnr": stored_psnr(data.folder, data.task, "test")}

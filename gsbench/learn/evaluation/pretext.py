@@ -23,9 +23,9 @@ from gsbench.learn.checkpoints import Checkpoint
 from gsbench.learn.data import Objects, check_views, open_objects, open_pairs, training_ids, views_of
 from gsbench.learn.evaluation.cached import Training, train_once, without_labels
 from gsbench.learn.evaluation.embedding import embed_once
-from gsbench.learn.evaluation.job import Job, PairTasks, Request, are_drawn, make_task
 from gsbench.learn.evaluation.machine import PeakMemory
 from gsbench.learn.evaluation.pretext_metrics import SCORE_KEYS, pretext_scores
+from gsbench.learn.evaluation.request import Model, PairTasks, Request, Runtime, are_drawn, make_task
 from gsbench.learn.weights import weights_sha256
 from gsbench.store.folder import Folder
 
@@ -129,28 +129,29 @@ def plan(
     return pairs(views)
 
 
-def pretrain(job: Job, seeds: Sequence[int]) -> list[TrainedEncoder]:
-    """The encoders of a job, each trained on all training objects and kept, or taken from where it was kept.
+def pretrain(
+    model: Model, folder: Folder, pairs: PairTasks, seeds: Sequence[int], runtime: Runtime
+) -> list[TrainedEncoder]:
+    """An encoder a seed, each trained on all training objects and kept, or taken from where it was kept.
 
     Raises:
         InputError: as `train`; or a checkpoint that is damaged, or of another training.
     """
-    assert job.pairs is not None, "a job of pairs has them"
-    images, encoders = job.pairs.images, []
-    objects = functools.cache(lambda: _open(job, "train", images).to(job.device))
-    test = functools.cache(lambda: _open(job, "test", _pair_images(job.folder, images)))
+    recipe, encoders = model.recipe, []
+    data = _PairData(folder, pairs, recipe, runtime)
+    objects = functools.cache(lambda: data.open("train", pairs.images).to(runtime.device))
+    test = functools.cache(lambda: data.open("test", _pair_images(folder, pairs.images)))
+
+    def build(given: Objects) -> nn.Module:
+        return build_model(recipe, model.path, given.channels, len(folder.manifest.classes))
+
     for seed in seeds:
-        peak = PeakMemory(job.device)
-        training = pretext_training(job.recipe, job.code, seed, job.pairs)
-        net, about = train_once(
-            job,
-            training,
-            objects,
-            lambda given: build_model(job.recipe, job.recipe_path, given.channels, job.num_classes),
-        )
-        folder = training.folder(job.checkpoints)
-        described = _describe(job, about, _scores(job, net, test, folder))
-        encoders.append(TrainedEncoder(net, described, folder, peak.megabytes()))
+        peak = PeakMemory(runtime.device)
+        training = pretext_training(recipe, model.code, seed, pairs)
+        net, about = train_once(model.name, training, runtime, objects, build, len(folder.manifest.classes))
+        kept = training.folder(runtime.checkpoints)
+        described = _describe(folder, about, _scores(data, net, test, kept))
+        encoders.append(TrainedEncoder(net, described, kept, peak.megabytes()))
     return encoders
 
 
@@ -160,12 +161,30 @@ def pretext_training(recipe: Recipe, code: str, seed: int, pairs: PairTasks) -> 
     return Training(pairs.slug(), recipe, recipe, code, (pairs.points, pairs.images), seed)
 
 
-def _open(job: Job, split: str, images: Task) -> Objects:
-    assert job.pairs is not None, "a job of pairs has them"
-    points, recipe = job.pairs.points, job.recipe
-    return open_pairs(
-        job.folder, points, images, split, recipe.images, job.callbacks.reading, recipe.points.min_opacity
-    )
+@dataclass(frozen=True, slots=True)
+class _PairData:
+    """The objects that an encoder is trained and scored on."""
+
+    folder: Folder
+    pairs: PairTasks
+    recipe: Recipe
+    runtime: Runtime
+
+    def open(self, split: str, images: Task) -> Objects:
+        """Points and images of the same objects."""
+        reading, opaque = self.runtime.callbacks.reading, self.recipe.points.min_opacity
+        return open_pairs(self.folder, self.pairs.points, images, split, self.recipe.images, reading, opaque)
+
+    def point_features(self, net: nn.Module, kept: Path | None, sampling_draw: int) -> Float32[Array, "n d"]:
+        """The features of the test objects' points, which a probe asks for as well."""
+        task, opaque = self.pairs.points, self.recipe.points.min_opacity
+
+        def objects() -> Objects:
+            drawn = open_objects(self.folder, task, "test", min_opacity=opaque, sampling_draw=sampling_draw)
+            return drawn.to(self.runtime.device)
+
+        place, progress = kept and features_folder(kept), self.runtime.callbacks.extracting
+        return embed_once(self.folder, net, place, "test", task, objects, sampling_draw, progress).features
 
 
 def _pair_images(folder: Folder, images: Task) -> Task:
@@ -174,20 +193,7 @@ def _pair_images(folder: Folder, images: Task) -> Task:
     return dataclasses.replace(images, num_views=max(2, min(PAIR_VIEWS, fewest)))
 
 
-def _point_features(job: Job, net: nn.Module, folder: Path | None, sampling_draw: int) -> Float32[Array, "n d"]:
-    """The features of the test objects' points, which a probe asks for as well."""
-    assert job.pairs is not None, "a job of pairs has them"
-    task, opaque = job.pairs.points, job.recipe.points.min_opacity
-
-    def objects() -> Objects:
-        drawn = open_objects(job.folder, task, "test", min_opacity=opaque, sampling_draw=sampling_draw)
-        return drawn.to(job.device)
-
-    kept = folder and features_folder(folder)
-    return embed_once(job.folder, net, kept, "test", task, objects, sampling_draw, job.callbacks.extracting).features
-
-
-def _scores(job: Job, net: nn.Module, test: Callable[[], Objects], folder: Path | None) -> dict[str, float]:
+def _scores(data: _PairData, net: nn.Module, test: Callable[[], Objects], folder: Path | None) -> dict[str, float]:
     """The pretext scores, kept in the checkpoint."""
     path = folder and folder / SCORES
     weights = weights_sha256(net)
@@ -197,12 +203,10 @@ def _scores(job: Job, net: nn.Module, test: Callable[[], Objects], folder: Path 
             if found.metrics.keys() != set(SCORE_KEYS) or not all(map(math.isfinite, found.metrics.values())):
                 raise InputError(f"{path}: no scores (must be {', '.join(SCORE_KEYS)}), remove it to make them anew")
             return found.metrics
-    assert job.pairs is not None, "a job of pairs has them"
-    drawn = are_drawn(job, job.pairs.points)
-    points = functools.cache(functools.partial(_point_features, job, net, folder))
-    metrics = pretext_scores(
-        net, test(), lambda draw: points(draw if drawn else 0), job.device, job.callbacks.extracting
-    )
+    drawn = are_drawn(data.folder, data.pairs.points, data.recipe.points.min_opacity)
+    points = functools.cache(functools.partial(data.point_features, net, folder))
+    device, progress = data.runtime.device, data.runtime.callbacks.extracting
+    metrics = pretext_scores(net, test(), lambda draw: points(draw if drawn else 0), device, progress)
     if path is not None:
         record = dataclasses.asdict(_Scores(weights, metrics, _DEFINITION))
         write_atomic(path, (json.dumps(record, indent=1, allow_nan=False) + "\n").encode())
@@ -216,7 +220,7 @@ def _load_scores(path: Path) -> _Scores:
         raise InputError(f"{error}: no scores, remove it to make them anew") from None
 
 
-def _describe(job: Job, about: Checkpoint, metrics: dict[str, float]) -> Pretext:
+def _describe(folder: Folder, about: Checkpoint, metrics: dict[str, float]) -> Pretext:
     points, images = about.tasks
     assert points.features is not None, "a task on points has features"
     assert points.features != "unknown", "points that are trained on are known"
@@ -229,7 +233,7 @@ def _describe(job: Job, about: Checkpoint, metrics: dict[str, float]) -> Pretext
         sampling=points.sampling,
         num_points=points.num_points,
         num_views=images.num_views,
-        objects=len(training_ids(job.folder, 100, 0)),
+        objects=len(training_ids(folder, 100, 0)),
         epochs=about.epochs,
         train_seconds=round(about.seconds, 3),
         precision=about.precision,

@@ -187,7 +187,7 @@ def test_memory_that_ends_while_objects_are_scored(run, monkeypatch, protocol):
         raise torch.OutOfMemoryError("no room")
 
     monkeypatch.setattr("gsbench.learn.evaluation.embedding.extract", full)
-    monkeypatch.setattr("gsbench.learn.evaluation.protocols.predict", full)
+    monkeypatch.setattr("gsbench.learn.evaluation.scoring.predict", full)
     with pytest.raises(ValueError, match=r"pairs: the memory of cpu ends while objects are scored \(allowed: fewer"):
         run(protocol=protocol)
 

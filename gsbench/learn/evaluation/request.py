@@ -9,8 +9,8 @@ from typing import cast
 import torch
 
 from gsbench.core.parsing import InputError, check_range
-from gsbench.core.recipe import Recipe
-from gsbench.core.results import Result
+from gsbench.core.recipe import Recipe, Reported
+from gsbench.core.results import Pretext, Result
 from gsbench.core.tasks import CamerasOf, Features, Modality, Protocol, Sampling, Task, ViewsFrom
 from gsbench.learn.data import most_inputs, most_points
 from gsbench.learn.precision import Precision
@@ -85,39 +85,37 @@ class PairTasks:
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
-    """One call of `evaluate`.
+class Model:
+    """A recipe, and the code that its score is by.
 
     Attributes:
-        model: as the caller named it.
+        name: as the caller named it.
         recipe: that it means.
-        recipe_path: the recipe's file.
+        path: the recipe's file.
         code: hash of the code that decides its score.
-        folder: the data set.
-        task: what is scored.
-        pairs: what the encoder is trained on first; None where the recipe trains by labels.
+    """
+
+    name: str
+    recipe: Recipe
+    path: Path
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """Where and how a run goes on; of this, precision alone moves a score.
+
+    Attributes:
         device: where to run.
         precision: of the products in training; None is the recipe's.
         checkpoints: where checkpoints are, or None.
         callbacks: called while it goes on.
     """
 
-    model: str
-    recipe: Recipe
-    recipe_path: Path
-    code: str
-    folder: Folder
-    task: Task
-    pairs: PairTasks | None
     device: torch.device
-    precision: Precision | None
-    checkpoints: Path | None
+    precision: Precision | None = None
+    checkpoints: Path | None = None
     callbacks: Callbacks = field(default_factory=Callbacks)
-
-    @property
-    def num_classes(self) -> int:
-        """Classes of the data set."""
-        return len(self.folder.manifest.classes)
 
 
 def safe(name: str) -> str:
@@ -185,12 +183,11 @@ def check_seeds(seeds: Sequence[int]) -> None:
         check_range("seeds: one", seed, 0, MOST_SEED)
 
 
-def are_drawn(job: Job, task: Task) -> bool:
+def are_drawn(folder: Folder, task: Task, min_opacity: float) -> bool:
     """Whether an object's points can be chosen in several ways: not where all go in, and a task on images has none."""
-    if task.num_points is None:
+    if not isinstance(task.num_points, int):
         return False
-    opaque = job.recipe.points.min_opacity
-    return task.num_points < most_points(job.folder, task.modality, "test", opaque)
+    return task.num_points < most_points(folder, task.modality, "test", min_opacity)
 
 
 def make_task(
@@ -250,3 +247,23 @@ def check_writable(folder: str | Path | None) -> None:
             pass
     except OSError as error:
         raise InputError(f"{folder}: cannot be written ({error.strerror})") from None
+
+
+def find_reported(recipe: Recipe, task: Task, of_data: str | None, pretext: Pretext | None = None) -> Reported | None:
+    """The published figure of the recipe that a task's score stands beside.
+
+    `of_data` is the data set whose figures these may be, as `gsbench.store.origin.published_name` tells it. A figure
+    of images that names features means those of the Gaussians that the encoder learned from. None is published on novel
+    cameras.
+    """
+    features = task.features or (pretext and pretext.features)
+    for figure in recipe.reported:
+        shape = (figure.modality, figure.regime, figure.protocol, "train")
+        same_features = features in (None, figure.features)
+        published = (figure.sampling, figure.num_views, figure.views_from)
+        ours = (task.sampling, task.num_views, task.views_from)
+        same_inputs = all(theirs in (None, own) for theirs, own in zip(published, ours, strict=True))
+        scored = (task.modality, task.regime, task.protocol, task.cameras)
+        if figure.dataset == of_data and same_features and same_inputs and shape == scored:
+            return figure
+    return None

@@ -13,23 +13,79 @@ from torch import nn
 
 from gsbench.core.baseline import build_model
 from gsbench.core.metrics import knn_accuracy, mean_and_std, retrieval_map
-from gsbench.core.recipe import Recipe, Reported
-from gsbench.core.results import Pretext, as_predictions
+from gsbench.core.recipe import Recipe
+from gsbench.core.results import as_predictions
 from gsbench.core.tasks import Task
 from gsbench.core.types import Array
 from gsbench.learn.calls import Classifier, check_finite, features_of, logits_of
-from gsbench.learn.data import Objects, training_ids
+from gsbench.learn.data import Objects, open_objects, training_ids
 from gsbench.learn.evaluation.cached import Training, train_once
-from gsbench.learn.evaluation.data import Data, of_all, training_task
 from gsbench.learn.evaluation.embedding import Embedded, embed, embed_once
-from gsbench.learn.evaluation.job import Job, are_drawn
 from gsbench.learn.evaluation.pretext import TrainedEncoder
+from gsbench.learn.evaluation.request import Model, Runtime, are_drawn
 from gsbench.learn.precision import exact_float32
 from gsbench.learn.probe import fit_probe
 from gsbench.learn.train import Trained
 from gsbench.learn.weights import weights_sha256
+from gsbench.store.folder import Folder
 
 _EVAL_BATCH = 32
+
+
+def training_task(task: Task) -> Task:
+    """What a task's model is trained on: a probe or a fine-tuned encoder on images of meshes, whatever it then sees."""
+    if task.views_from is None or task.protocol == "supervised":
+        return task
+    return dataclasses.replace(task, views_from="meshes", cameras="train")
+
+
+def of_all(task: Task) -> Task:
+    """The task of all training objects."""
+    return dataclasses.replace(task, regime=100, draw=0)
+
+
+class Data:
+    """The objects of a task, on a device, read when they are first asked for."""
+
+    def __init__(self, folder: Folder, task: Task, recipe: Recipe, runtime: Runtime) -> None:
+        self.folder, self.task = folder, task
+        self._recipe, self._runtime = recipe, runtime
+        self._read: dict[tuple[Task, str], Objects] = {}
+
+    @property
+    def num_classes(self) -> int:
+        """Classes of the data set."""
+        return len(self.folder.manifest.classes)
+
+    def labeled_ids(self) -> list[str]:
+        """The training objects of the regime, sorted."""
+        return training_ids(self.folder, self.task.regime, self.task.draw)
+
+    def labeled(self) -> Objects:
+        """The training objects of the regime."""
+        return self._kept(training_task(self.task), "train")
+
+    def training(self) -> Objects:
+        """All training objects."""
+        return self._kept(of_all(training_task(self.task)), "train")
+
+    def test(self, sampling_draw: int = 0) -> Objects:
+        """The test objects; those of other draws of their points are not kept, since they are asked for once."""
+        return self._open(self.task, "test", sampling_draw) if sampling_draw else self._kept(self.task, "test")
+
+    def are_drawn(self) -> bool:
+        """Whether the points of test objects can be chosen in several ways."""
+        return are_drawn(self.folder, self.task, self._recipe.points.min_opacity)
+
+    def _kept(self, task: Task, split: str) -> Objects:
+        if (task, split) not in self._read:
+            self._read[task, split] = self._open(task, split)
+        return self._read[task, split]
+
+    def _open(self, task: Task, split: str, sampling_draw: int = 0) -> Objects:
+        recipe, runtime = self._recipe, self._runtime
+        how = (recipe.images, runtime.callbacks.reading, recipe.points.min_opacity, sampling_draw)
+        return open_objects(self.folder, task, split, *how).to(runtime.device)
 
 
 @exact_float32()
@@ -53,26 +109,6 @@ def predict(model: nn.Module, objects: Objects, num_classes: int | None = None) 
     logits = torch.cat(parts).double().cpu()
     check_finite(model, "logits", logits.numpy(), objects.ids)
     return as_predictions(torch.softmax(logits, 1).numpy())
-
-
-def find_reported(recipe: Recipe, task: Task, of_data: str | None, pretext: Pretext | None = None) -> Reported | None:
-    """The published figure of the recipe that a task's score stands beside.
-
-    `of_data` is the data set whose figures these may be, as `gsbench.store.origin.published_name` tells it. A figure
-    of images that names features means those of the Gaussians that the encoder learned from. None is published on novel
-    cameras.
-    """
-    features = task.features or (pretext and pretext.features)
-    for figure in recipe.reported:
-        shape = (figure.modality, figure.regime, figure.protocol, "train")
-        same_features = features in (None, figure.features)
-        published = (figure.sampling, figure.num_views, figure.views_from)
-        ours = (task.sampling, task.num_views, task.views_from)
-        same_inputs = all(theirs in (None, own) for theirs, own in zip(published, ours, strict=True))
-        scored = (task.modality, task.regime, task.protocol, task.cameras)
-        if figure.dataset == of_data and same_features and same_inputs and shape == scored:
-            return figure
-    return None
 
 
 SAMPLING_DRAWS = 5
@@ -104,70 +140,71 @@ class Scored:
     stated: dict[str, float]
 
 
-def supervised(job: Job, seed: int, data: Data) -> Scored:
+def supervised(model: Model, seed: int, data: Data, runtime: Runtime) -> Scored:
     """Trained end to end by the regime's labels."""
-    return _predicted(job, data, *_train(job, seed, data))
+    return _predicted(data, *_train(model, seed, data, runtime))
 
 
-def finetune(job: Job, seed: int, data: Data, encoder: TrainedEncoder) -> Scored:
+def finetune(model: Model, seed: int, data: Data, runtime: Runtime, encoder: TrainedEncoder) -> Scored:
     """A classifier on a copy of an encoder, both trained by the regime's labels."""
-    how = job.recipe.finetune
-    assert how is not None, "a job of fine-tuning has a schedule for it"
+    how = model.recipe.finetune
+    assert how is not None, "a recipe that is fine-tuned has a schedule for it"
     start = weights_sha256(encoder.net)
     by = dataclasses.replace(
-        job.recipe,
+        model.recipe,
         train=how,
-        augment=dataclasses.replace(job.recipe.augment, halves=False),
+        augment=dataclasses.replace(model.recipe.augment, halves=False),
         pretraining=(),
         supervision="labels",
         finetune=None,
         pretrained=f"sha256:{start}",  # an interrupted training goes on from the same encoder alone
     )
-    task = training_task(job.task)
-    training = Training(f"{task.slug()}-{encoder.about.slug()}", job.recipe, by, job.code, (task,), seed, start)
+    task = training_task(data.task)
+    name = f"{task.slug()}-{encoder.about.slug()}"
+    training = Training(name, model.recipe, by, model.code, (task,), seed, start)
 
     def build(objects: Objects) -> nn.Module:
         with torch.no_grad():
             width = features_of(encoder.net.eval(), objects.batch(objects.labels.new_zeros(1))).shape[1]
-        return Classifier(copy.deepcopy(encoder.net), width, job.num_classes)
+        return Classifier(copy.deepcopy(encoder.net), width, data.num_classes)
 
-    return _predicted(job, data, *_trained(job, training, data, build))
+    return _predicted(data, *_trained(model, training, data, runtime, build))
 
 
-def _predicted(job: Job, data: Data, net: nn.Module, trained: Trained) -> Scored:
+def _predicted(data: Data, net: nn.Module, trained: Trained) -> Scored:
     test = data.test()
     start = time.perf_counter()
-    probabilities = predict(net, test, job.num_classes)
+    probabilities = predict(net, test, data.num_classes)
     seconds = time.perf_counter() - start
     labels = test.labels.cpu().numpy()
     first = {"accuracy": _accuracy(probabilities, labels)}
 
     def ask(draw: int) -> dict[str, float]:
-        return {"accuracy": _accuracy(predict(net, data.test(draw), job.num_classes), labels)}
+        return {"accuracy": _accuracy(predict(net, data.test(draw), data.num_classes), labels)}
 
-    stated = _over_draws(job, first, ask)
-    count = len(training_ids(job.folder, job.task.regime, job.task.draw))
+    stated = _over_draws(data, first, ask)
+    count = len(data.labeled_ids())
     return Scored(net, trained, count, test.ids, labels, probabilities, seconds, stated)
 
 
-def probe(job: Job, seed: int, data: Data, encoder: TrainedEncoder | None) -> Scored:
+def probe(model: Model, seed: int, data: Data, runtime: Runtime, encoder: TrainedEncoder | None) -> Scored:
     """A linear probe on frozen features: of an encoder of pairs, or, without one, of a model trained by the labels."""
     if encoder is None:
-        net, trained = _train(job, seed, data)
+        net, trained = _train(model, seed, data, runtime)
         start = time.perf_counter()
-        labeled = embed(net, data.labeled(), job.callbacks.extracting)
+        labeled = embed(net, data.labeled(), runtime.callbacks.extracting)
     else:
         net, trained, start = encoder.net, Trained(0, 0.0, "fp32"), time.perf_counter()
-        everything = _embed_once(job, encoder, "train", training_task(job.task), data.training)
-        labeled = everything.of(training_ids(job.folder, job.task.regime, job.task.draw))
-    fitted = fit_probe(labeled.features, labeled.labels, job.num_classes)
+        everything = _embed_once(data, runtime, encoder, "train", training_task(data.task), data.training)
+        labeled = everything.of(data.labeled_ids())
+    fitted = fit_probe(labeled.features, labeled.labels, data.num_classes)
     trained = dataclasses.replace(trained, seconds=trained.seconds + time.perf_counter() - start)
 
     def ask(draw: int) -> tuple[Embedded, Float64[Array, "n c"]]:
         if encoder is None:
-            seen = embed(net, data.test(draw), job.callbacks.extracting)
+            seen = embed(net, data.test(draw), runtime.callbacks.extracting)
         else:
-            seen = _embed_once(job, encoder, "test", job.task, lambda: data.test(draw), draw)
+            seen = _embed_once(data, runtime, encoder, "test", data.task, lambda: data.test(draw), draw)
         return seen, as_predictions(fitted.probabilities(seen.features))
 
     start = time.perf_counter()
@@ -175,17 +212,23 @@ def probe(job: Job, seed: int, data: Data, encoder: TrainedEncoder | None) -> Sc
     seconds = time.perf_counter() - start
     first = _scores(labeled, seen, probabilities)
     stated = {key: first[key] for key in first if key != "accuracy"}
-    stated |= _over_draws(job, first, lambda draw: _scores(labeled, *ask(draw)))
+    stated |= _over_draws(data, first, lambda draw: _scores(labeled, *ask(draw)))
     return Scored(net, trained, len(labeled.ids), seen.ids, seen.labels, probabilities, seconds, stated)
 
 
 def _embed_once(
-    job: Job, encoder: TrainedEncoder, split: str, task: Task, objects: Callable[[], Objects], sampling_draw: int = 0
+    data: Data,
+    runtime: Runtime,
+    encoder: TrainedEncoder,
+    split: str,
+    task: Task,
+    objects: Callable[[], Objects],
+    sampling_draw: int = 0,
 ) -> Embedded:
     """The features of all of a split's objects, whatever the regime."""
-    for_cell = job.callbacks.extracting
+    progress = runtime.callbacks.extracting
     shown = of_all(task)
-    return embed_once(job.folder, encoder.net, encoder.features, split, shown, objects, sampling_draw, for_cell)
+    return embed_once(data.folder, encoder.net, encoder.features, split, shown, objects, sampling_draw, progress)
 
 
 def _scores(labeled: Embedded, seen: Embedded, probabilities: Float64[Array, "n c"]) -> dict[str, float]:
@@ -201,9 +244,9 @@ def _accuracy(probabilities: Float64[Array, "n c"], labels: Int64[Array, " n"]) 
     return float((probabilities.argmax(1) == labels).mean())
 
 
-def _over_draws(job: Job, first: dict[str, float], scores: Callable[[int], dict[str, float]]) -> dict[str, float]:
+def _over_draws(data: Data, first: dict[str, float], scores: Callable[[int], dict[str, float]]) -> dict[str, float]:
     """Mean and spread of scores over draws of the test points, the `first` among them; none where all go in."""
-    if not are_drawn(job, job.task):
+    if not data.are_drawn():
         return {}
     by_draw = [first, *map(scores, range(1, SAMPLING_DRAWS))]
     stated: dict[str, float] = {"sampling_draws": SAMPLING_DRAWS}
@@ -214,19 +257,19 @@ def _over_draws(job: Job, first: dict[str, float], scores: Callable[[int], dict[
     return stated
 
 
-def _train(job: Job, seed: int, data: Data) -> tuple[nn.Module, Trained]:
+def _train(model: Model, seed: int, data: Data, runtime: Runtime) -> tuple[nn.Module, Trained]:
     # A probe's model is that of the supervised score: whichever is asked for first, it is trained once.
-    task = dataclasses.replace(training_task(job.task), protocol="supervised", cameras="train")
-    training = Training(task.slug(), job.recipe, job.recipe, job.code, (task,), seed)
+    task = dataclasses.replace(training_task(data.task), protocol="supervised", cameras="train")
+    training = Training(task.slug(), model.recipe, model.recipe, model.code, (task,), seed)
 
     def build(objects: Objects) -> nn.Module:
-        return build_model(job.recipe, job.recipe_path, objects.channels, job.num_classes)
+        return build_model(model.recipe, model.path, objects.channels, data.num_classes)
 
-    return _trained(job, training, data, build)
+    return _trained(model, training, data, runtime, build)
 
 
 def _trained(
-    job: Job, training: Training, data: Data, build: Callable[[Objects], nn.Module]
+    model: Model, training: Training, data: Data, runtime: Runtime, build: Callable[[Objects], nn.Module]
 ) -> tuple[nn.Module, Trained]:
     """A model trained by the regime's labels, and what that took."""
 
@@ -235,5 +278,5 @@ def _trained(
         data.test()  # what is wrong with them is said before the training
         return objects
 
-    net, about = train_once(job, training, labeled, build)
+    net, about = train_once(model.name, training, runtime, labeled, build, data.num_classes)
     return net, Trained(about.epochs, about.seconds, about.precision)
