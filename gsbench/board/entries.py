@@ -80,7 +80,7 @@ def verify(result: Result, probabilities: Float64[Array, "n c"], truth: Truth, w
             raise CheckError(f"{where}: task.{key} is '{stated}', the data's is '{true}'")
     _check_counts(result, truth, where)
     labels = truth.indices()
-    probabilities = _in_order(result, probabilities, truth, where)
+    probabilities = in_order(result, probabilities, truth, where)
     recomputed = classification_metrics(probabilities, labels)
     for key in sorted(result.metrics.keys() | recomputed.keys()):
         stated, true = result.metrics.get(key), recomputed.get(key)
@@ -115,7 +115,7 @@ def as_text(value: float | None) -> str:
     return "missing" if value is None else f"{value:.10g}"
 
 
-def _in_order(result: Result, probabilities: Float64[Array, "n c"], truth: Truth, where: str) -> Float64[Array, "n c"]:
+def in_order(result: Result, probabilities: Float64[Array, "n c"], truth: Truth, where: str) -> Float64[Array, "n c"]:
     """The rows of `probabilities` in the order of the truth's labels."""
     predictions, labels = result.predictions, truth.labels
     if predictions.keys() != labels.keys():
@@ -165,6 +165,7 @@ def check_one_recipe(results: Iterable[tuple[Path, Result]]) -> None:
             "run.train_objects": result.run.train_objects,
             "pretext.epochs": result.pretext and result.pretext.epochs,
             "pretext.objects": result.pretext and result.pretext.objects,
+            "outside.kind": result.outside and result.outside.kind,
         }
         first = (first or made) | {"model.code_sha256": code}
         for key, value in made.items():
@@ -178,8 +179,16 @@ def check_board(board: Path) -> None:
         raise InputError(f"{board}: no such folder (must be a board, with entries/ and datasets/)")
 
 
-def load_entries(board: Path) -> list[tuple[Truth, list[Entry]]]:
+Look = Callable[[Path, Result, Float64[Array, "n c"]], None]
+"""Is shown an entry's path, its Result, and its probabilities in the order of its predictions."""
+
+
+def load_entries(board: Path, look: Look | None = None) -> list[tuple[Truth, list[Entry]]]:
     """Loads and verifies every entry of a board: the data sets by name, the entries of each by path.
+
+    Args:
+        board: the board's folder.
+        look: is shown each verified entry with its predictions, which are not kept.
 
     Raises:
         InputError: no board, or a file that is no Result or no truth.
@@ -197,6 +206,8 @@ def load_entries(board: Path) -> list[tuple[Truth, list[Entry]]]:
         if known not in truths:
             truths[known] = load_truth(known)
         correct = verify(result, probabilities, truths[known], str(path))
+        if look:
+            look(path, result, probabilities)
         entries.setdefault(known, []).append(Entry(path, without_predictions(result), correct))
     return [(truths[known], entries[known]) for known in sorted(entries)]
 

@@ -1,4 +1,4 @@
-"""`gsbench submit`, `gsbench leaderboard`, `gsbench compare` and `gsbench errors`."""
+"""`gsbench leaderboard`, `gsbench compare` and `gsbench errors`."""
 
 import argparse
 import dataclasses
@@ -21,18 +21,6 @@ BOARD = Path("leaderboard")
 
 def add_commands(commands: Any) -> None:
     """Adds this module's commands to argparse's subparsers."""
-    submit = commands.add_parser(
-        "submit",
-        help="check Result files and put them on the board",
-        description="Recomputes every metric of each Result from its predictions, puts the files on the board "
-        "(all of them, or none), and renders the tables. What a Result states beside its metrics, predictions do not "
-        "give: that is not checked. The same predictions again reproduce the entry that is there, which stays.",
-        allow_abbrev=False,
-    )
-    submit.add_argument("results", metavar="RESULT.json", type=Path, nargs="+", help="what `gsbench eval` wrote")
-    submit.add_argument("--data", metavar="DATA", help="data folder with the test labels (default: the one it names)")
-    submit.set_defaults(run=_submit)
-
     board = commands.add_parser(
         "leaderboard",
         help="render the board's tables, or check them",
@@ -75,33 +63,11 @@ def add_commands(commands: Any) -> None:
     for command in (compare, errors):
         command.add_argument("--data", metavar="DATA", help="data folder with the test labels (default: the board's)")
         command.add_argument("--json", action="store_true", help="print everything as JSON")
-    for command in (submit, board, compare, errors):
+    for command in (board, compare, errors):
         command.add_argument("--board", metavar="DIR", type=Path, default=BOARD, help=f"(default: {BOARD})")
 
 
-def _submit(args: argparse.Namespace) -> int:
-    from gsbench.board import CheckError, submit, truth_path
-    from gsbench.core.results import load_result
-
-    truths: dict[Path, Truth] = {}
-    results = []
-    for path in args.results:
-        task = load_result(path).task
-        known = truth_path(args.board, task)
-        if known not in truths:
-            truths[known] = _truth(task, args.board, args.data)
-        results.append((path, truths[known]))
-    try:
-        entries = submit(results, args.board)
-    except CheckError as error:
-        return failed_check(str(error))
-    for entry, new in entries:
-        print(entry if new else f"{entry} (on the board already: reproduced)")
-    _publish(args.board)
-    return 0
-
-
-def _publish(board: Path) -> None:
+def publish_board(board: Path) -> None:
     """Renders the tables, and the block of the README beside the board; prints what changed."""
     from gsbench.board import publish
 
@@ -117,7 +83,7 @@ def _tell_unfinished(board: Path) -> None:
         note(f"{path}: passed over, it is unfinished (if no gsbench is running, remove it)")
 
 
-def _truth(task: "Task", board: Path, data: str | None) -> "Truth":
+def truth_of(task: "Task", board: Path, data: str | None) -> "Truth":
     """What the board knows of the task's data set, or what the data itself says."""
     from gsbench.board import load_truth, make_truth, truth_path
 
@@ -139,7 +105,7 @@ def _compare(args: argparse.Namespace) -> int:
     rows = [
         runs_beside(path) if args.all_seeds else [result] for path, result in zip((args.a, args.b), firsts, strict=True)
     ]
-    found = compare(rows[0], rows[1], _truth(firsts[0].task, args.board, args.data))
+    found = compare(rows[0], rows[1], truth_of(firsts[0].task, args.board, args.data))
     _print(found, args.json, lambda: comparison_text((_name(firsts[0]), _name(firsts[1])), found))
     return 0
 
@@ -150,7 +116,7 @@ def _errors(args: argparse.Namespace) -> int:
     from gsbench.core.results import load_result
 
     result = load_result(args.result)
-    truth = _truth(result.task, args.board, args.data)
+    truth = truth_of(result.task, args.board, args.data)
     groups = load_entries(args.board) if truth_path(args.board, result.task).exists() else []
     entries = [each for known, some in groups if known.fingerprint == truth.fingerprint for each in some]
     found = errors(result, truth, *missed_by_others(entries, result)) if entries else errors(result, truth)
@@ -181,7 +147,7 @@ def _leaderboard(args: argparse.Namespace) -> int:
     if args.site and args.check:
         raise InputError("--site writes and --check does not (allowed: one of them)")
     if not args.check:
-        _publish(args.board)
+        publish_board(args.board)
         if args.site:
             _write_site(args.board, args.site)
         return 0

@@ -1,0 +1,171 @@
+"""`gsbench submit`: Result files, or predictions of a model trained elsewhere, onto the board."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+from gsbench.cli.arguments import positive_int
+from gsbench.cli.board import BOARD, publish_board, truth_of
+from gsbench.cli.messages import bad_input, failed_check, note
+from gsbench.core.parsing import InputError
+from gsbench.core.tasks import DRAWS, REGIMES, CamerasOf, Features, Modality, Protocol, Sampling, ViewsFrom
+
+if TYPE_CHECKING:
+    from gsbench.board.outside import Claim
+    from gsbench.board.submission import Candidate, Receipt
+    from gsbench.board.truth import Truth
+
+
+def add_commands(commands: Any) -> None:
+    """Adds this module's command to argparse's subparsers."""
+    submit = commands.add_parser(
+        "submit",
+        help="check Result files or predictions and put them on the board",
+        description="Recomputes every metric of each Result from its predictions, puts the files on the board "
+        "(all of them, or none), and renders the tables. What a Result states beside its metrics, predictions do not "
+        "give: that is not checked. The same predictions again reproduce the entry that is there, which stays. "
+        "With --predictions the model was trained elsewhere: what you do not say of it stands as unknown.",
+        allow_abbrev=False,
+    )
+    submit.add_argument("results", metavar="RESULT.json", type=Path, nargs="*", help="what `gsbench eval` wrote")
+    submit.add_argument(
+        "--predictions",
+        metavar="FILE",
+        type=Path,
+        nargs="+",
+        help="class probabilities of all test objects, .csv, .parquet or .json; a file a seed",
+    )
+    submit.add_argument("--data", metavar="DATA", help="data folder or name with the test labels")
+    submit.add_argument("--seed", type=int, nargs="+", metavar="K", help="of each file's training")
+    add_claim_options(submit)
+    add_board_options(submit)
+    submit.set_defaults(run=_submit)
+
+
+def add_claim_options(parser: argparse.ArgumentParser) -> None:
+    """Options for what is said of a model that was trained elsewhere."""
+    add = parser.add_argument_group("of a model trained elsewhere (what is not said is unknown)").add_argument
+    add("--name", help="of the model: letters, digits and . _ + : / -")
+    add("--title", help="of the model in tables (default: its name)")
+    add("--modality", choices=get_args(Modality), help="what the model sees")
+    add("--protocol", choices=get_args(Protocol), help="how it was trained")
+    add("--regime", type=int, choices=REGIMES, help="per cent of the training labels")
+    add("--draw", type=int, choices=range(DRAWS), help="of a regime below 100")
+    add("--features", choices=get_args(Features), help="channels of a Gaussian")
+    add("--sampling", choices=get_args(Sampling), help="of points or Gaussians")
+    add("--num-points", type=positive_int, metavar="N", help="points or Gaussians an object")
+    add("--num-views", type=positive_int, metavar="N", help="images an object")
+    add("--views-from", choices=get_args(ViewsFrom), help="what the images show")
+    add("--cameras", choices=get_args(CamerasOf), help="that renders of Gaussians are seen from")
+    add("--pretrained", help="the weights that it started from")
+    add("--paper", metavar="URL", help="that describes it")
+    add("--code", metavar="URL", help="of its code")
+
+
+def add_board_options(parser: argparse.ArgumentParser) -> None:
+    """Options for where an entry goes, and whether."""
+    parser.add_argument("--board", metavar="DIR", type=Path, default=BOARD, help=f"(default: {BOARD})")
+    parser.add_argument("--dry-run", action="store_true", help="show the row as it would stand, and write nothing")
+    parser.add_argument(
+        "--reviewed", action="store_true", help="a maintainer has looked at the twins or the score that hold it back"
+    )
+
+
+_CLAIM = (
+    "name", "title", "modality", "protocol", "regime", "draw", "features", "sampling", "num_points", "num_views",
+    "views_from", "cameras", "pretrained", "paper", "code",
+)  # fmt: skip
+
+
+def claim_of(args: argparse.Namespace, without: tuple[str, ...] = ()) -> "Claim":
+    """What the options say of a model."""
+    from gsbench.board.outside import Claim
+
+    missing = [f"--{key}" for key in ("name", "modality", "data") if getattr(args, key) is None]
+    if missing:
+        raise InputError(f"{', '.join(missing)} is missing (must be said of a model trained elsewhere)")
+    said = {key: getattr(args, key) for key in _CLAIM if key not in without and getattr(args, key) is not None}
+    return Claim(**said)
+
+
+def _submit(args: argparse.Namespace) -> int:
+    from gsbench.board.predictions import Faults
+
+    if bool(args.results) == bool(args.predictions):
+        raise InputError("RESULT.json or --predictions FILE is missing (must be one of them, not both)")
+    try:
+        candidates = _outside(args) if args.predictions else _results(args)
+    except Faults as error:
+        for fault in error.faults:
+            bad_input(fault)
+        return 2
+    return enter_board(candidates, args)
+
+
+def _results(args: argparse.Namespace) -> "list[Candidate]":
+    from gsbench.board import truth_path
+    from gsbench.board.submission import read_candidate
+    from gsbench.core.results import load_result
+
+    said = [key for key in (*_CLAIM, "seed") if getattr(args, key) is not None]
+    if said:
+        raise InputError(f"--{said[0].replace('_', '-')} is of --predictions (allowed with RESULT.json: leave it out)")
+    truths: dict[Path, Truth] = {}
+    candidates = []
+    for path in args.results:
+        task = load_result(path).task
+        known = truth_path(args.board, task)
+        if known not in truths:
+            truths[known] = truth_of(task, args.board, args.data)
+        candidates.append(read_candidate(path, truths[known]))
+    return candidates
+
+
+def _outside(args: argparse.Namespace) -> "list[Candidate]":
+    from gsbench.board.outside import results_of
+    from gsbench.board.submission import make_candidate
+
+    claim = claim_of(args)
+    truth = find_truth(args.data, args.board)
+    results = results_of(args.predictions, args.seed, claim, truth)
+    return [make_candidate(str(path), result, truth) for path, result in zip(args.predictions, results, strict=True)]
+
+
+def find_truth(data: str, board: Path) -> "Truth":
+    """The test labels of a data folder, of a data set by name that the board knows, or of one that can be had."""
+    from gsbench.board import load_truth, make_truth
+    from gsbench.store.load import resolve
+
+    known = sorted((board / "datasets").glob("*.json")) if not Path(data).is_dir() else []
+    named = [path for path in known if data in (path.stem, path.stem.partition("@")[0])]
+    if len(named) > 1:
+        raise InputError(f"--data {data}: the board has several (allowed: {', '.join(path.stem for path in named)})")
+    return load_truth(named[0]) if named else make_truth(resolve(data, notify=note), "test")
+
+
+def enter_board(candidates: "list[Candidate]", args: argparse.Namespace) -> int:
+    """Puts candidates on the board, and shows what came of it; returns the exit status.
+
+    Of Result files that are put there the paths are all; their rows and what was checked are shown by a dry run.
+    """
+    from gsbench.board import CheckError
+    from gsbench.board.receipts import receipt_text
+    from gsbench.board.submission import enter
+
+    try:
+        receipt = enter(candidates, args.board, args.reviewed, args.dry_run)
+    except CheckError as error:
+        return failed_check(str(error))
+    if receipt.written:
+        for path, new in receipt.entries:
+            print(path if new else f"{path} (on the board already: reproduced)")
+        publish_board(args.board)
+    if any(each.result.outside for each in candidates) or not receipt.written:
+        print(receipt_text(receipt, args.dry_run))
+    return _told(receipt)
+
+
+def _told(receipt: "Receipt") -> int:
+    for finding in receipt.findings:
+        failed_check(f"held for review: {finding}")
+    return 1 if receipt.findings else 0
