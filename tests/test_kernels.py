@@ -90,7 +90,7 @@ def fit_an_object() -> None:
         path = Path(folder) / "chair_0000.off"
         save_off(path, make_shape("chair", 0))
         build_object(MeshFile("chair_0000", "chair", "train", path), load_preset(str(ROOT / "tests/tiny_preset.toml")))
-    exec(FIT.replace("print", "str"), {})
+    exec(FIT, {"print": lambda *_: None})
 
 
 def train_a_model() -> None:

@@ -6,8 +6,8 @@ from collections import Counter
 from itertools import zip_longest
 from pathlib import Path
 
-from gsbench.board.csv_table import to_csv
 from gsbench.board.entries import CheckError, alone, check_board, load_entries, unfinished_files
+from gsbench.board.exports import FORMATS, to_csv
 from gsbench.board.submission import submit
 from gsbench.board.summary import summary
 from gsbench.board.table import make_rows, markdown
@@ -19,6 +19,7 @@ __all__ = [
     "CheckError",
     "Truth",
     "check",
+    "export",
     "load_truth",
     "make_truth",
     "publish",
@@ -59,6 +60,19 @@ def publish(board: Path, readme: Path) -> list[Path]:
         for path, text in changed.items():
             write_atomic(path, text.encode())
     return list(changed)
+
+
+def export(board: Path, path: Path) -> None:
+    """Verifies every entry and writes all rows to one file, as CSV, JSON or LaTeX by its suffix.
+
+    Raises:
+        InputError: another suffix, or an entry that does not hold (`CheckError`) or is no Result.
+        OSError: the file cannot be written.
+    """
+    if path.suffix not in FORMATS:
+        raise InputError(f"{path}: the suffix is '{path.suffix}' (allowed: {', '.join(FORMATS)})")
+    tables = [(truth, make_rows(truth, entries)) for truth, entries in load_entries(board)]
+    write_atomic(path, FORMATS[path.suffix](tables).encode())
 
 
 def _remove_old(unfinished: list[Path]) -> None:

@@ -33,6 +33,18 @@ def as_markdown(text: str) -> str:
     return _MARKUP.sub(lambda found: "".join(f"&#{ord(character)};" for character in found[0]), text)
 
 
+_LATEX = str.maketrans(
+    {letter: f"\\{letter}" for letter in "&%$#_{}"}
+    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    | {"<": r"\textless{}", ">": r"\textgreater{}"}
+)
+
+
+def as_latex(text: str) -> str:
+    """A text of others in one line, which LaTeX then shows and does not run."""
+    return " ".join(text.split()).translate(_LATEX)
+
+
 def describe_data(truth: Truth) -> str:
     """What scores were made on, and what of it is known to have leaked, in sentences of Markdown."""
     about = f"{as_markdown(truth.description)} {len(truth.labels)} test objects, fingerprint `{truth.fingerprint[:8]}`."

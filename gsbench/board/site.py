@@ -14,10 +14,11 @@ import numpy as np
 from jaxtyping import Bool
 from markupsafe import Markup
 
-from gsbench.board.cells import describe_input, describe_pretext, or_unknown
+from gsbench.board.cells import as_latex, describe_input, describe_pretext, or_unknown
 from gsbench.board.commits import Standing
 from gsbench.board.entries import Entry, correct_objects, load_entries, row_of
 from gsbench.board.errors import Errors, errors, missed_by_rows
+from gsbench.board.exports import FORMATS
 from gsbench.board.table import Row, accuracy_without, describe_labels, make_rows
 from gsbench.board.truth import Truth
 from gsbench.core.files import temporary_folder
@@ -101,6 +102,9 @@ def _write_pages(datasets: list[_DataSet], board: Path, folder: Path, provenance
         "rows": [{**row, "correct": answer} for row, answer in zip(rows, answers, strict=True)],
     }
     comparison = pages.render("compare.html", "Compare two rows", "compare.js", compared)
+    tables = [(each.truth, each.rows) for each in datasets]
+    for suffix, write in FORMATS.items():
+        (folder / f"table{suffix}").write_text(write(tables), "utf-8")
     (folder / "index.html").write_text(index, "utf-8")
     (folder / "compare.html").write_text(comparison, "utf-8")
     (folder / MARKER).write_text("written by `gsbench leaderboard --site`, which replaces this folder as a whole\n")
@@ -270,20 +274,14 @@ def _entry(
     )
 
 
-_BIBTEX = str.maketrans(
-    {key: f"\\{key}" for key in "&%$#_{}"}
-    | {"~": "\\textasciitilde{}", "^": "\\textasciicircum{}", "\\": "\\textbackslash{}"}
-)
-
-
 def _bibtex(result: Result) -> str:
     """A reference to an entry, told from others by the hash of its predictions."""
     key = hashlib.sha256(repr(sorted(result.predictions.items())).encode()).hexdigest()[:8]
-    title = result.model.title.translate(_BIBTEX)
+    title = as_latex(result.model.title)
     accuracy = 100 * mean_and_std([result.metrics["accuracy"]])[0]
     return (
-        f"@misc{{gsbench-{key},\n  title = {{{title} on {result.task.dataset.translate(_BIBTEX)}}},\n"
-        f"  howpublished = {{gsbench board, {result.task.slug().translate(_BIBTEX)}, "
+        f"@misc{{gsbench-{key},\n  title = {{{title} on {as_latex(result.task.dataset)}}},\n"
+        f"  howpublished = {{gsbench board, {as_latex(result.task.slug())}, "
         f"seed {or_unknown(result.run.seed)}}},\n"
         f"  note = {{accuracy {accuracy:.1f}, predictions {key}}}\n}}"
     )

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float64
 
-from gsbench.board.csv_table import to_csv
 from gsbench.board.entries import (
     TOLERANCE,
     CheckError,
@@ -23,6 +22,7 @@ from gsbench.board.entries import (
     verify,
     without_predictions,
 )
+from gsbench.board.exports import to_csv
 from gsbench.board.review import Predicted, too_good, twins
 from gsbench.board.summary import summary
 from gsbench.board.table import Row, make_rows, markdown

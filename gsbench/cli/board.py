@@ -34,6 +34,7 @@ def add_commands(commands: Any) -> None:
         "--code", action="store_true", help="with --check: compare each entry's code with that of the commit it names"
     )
     board.add_argument("--site", metavar="DIR", type=Path, help="also write the board as a static site")
+    board.add_argument("--export", metavar="FILE", type=Path, help="also write all rows as .csv, .json or .tex")
     board.set_defaults(run=_leaderboard)
 
     compare = commands.add_parser(
@@ -140,16 +141,20 @@ def _print(found: Any, as_json: bool, text: Callable[[], str]) -> None:
 
 
 def _leaderboard(args: argparse.Namespace) -> int:
-    from gsbench.board import CheckError, check
+    from gsbench.board import CheckError, check, export
 
     if args.code and not args.check:
         raise InputError("--code is of --check (allowed: leave it out, or give both)")
-    if args.site and args.check:
-        raise InputError("--site writes and --check does not (allowed: one of them)")
+    for option in ("site", "export"):
+        if getattr(args, option) and args.check:
+            raise InputError(f"--{option} writes and --check does not (allowed: one of them)")
     if not args.check:
         publish_board(args.board)
         if args.site:
             _write_site(args.board, args.site)
+        if args.export:
+            export(args.board, args.export)
+            print(args.export)
         return 0
     try:
         check(args.board, args.board.parent / "README.md")

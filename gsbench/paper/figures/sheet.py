@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from gsbench.board.cells import as_latex
 from gsbench.core.files import atomic_path, write_atomic
 from gsbench.core.parsing import InputError
 from gsbench.core.types import Array
@@ -146,18 +147,9 @@ class Sheet:
         write_atomic(path.with_suffix(".tex"), _as_latex(path, self.caption, chosen).encode())
 
 
-_LATEX = {
-    **{letter: f"\\{letter}" for letter in "&%$#_{}"},
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    TIMES: r"$\times$",
-}
-
-
 def _as_latex(path: Path, caption: str, width: float) -> str:
     """A figure environment with the caption; the figure is looked for beside the document."""
-    words = "".join(_LATEX.get(letter, letter) for letter in caption)
+    words = as_latex(caption).replace(TIMES, r"$\times$")
     return (
         "\\begin{figure}\n  \\centering\n"
         f"  \\includegraphics[width={width:g}in]{{{path.name}}}\n  \\caption{{{words}}}\n"
