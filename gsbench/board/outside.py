@@ -1,10 +1,11 @@
 """Models that gsbench did not train: their predictions, read from a file, as a Result that claims nothing more."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from jaxtyping import Float64
 
 from gsbench.board.predictions import MAX_BYTES, Faults, read_predictions
@@ -119,6 +120,32 @@ def _result(path: Path, seed: int | None, claim: Claim, task: Task, truth: Truth
     return outside_result(
         claim, task, run, truth, probabilities, Outside("predictions", digest, claim.paper, claim.code)
     )
+
+
+def features_result(
+    claim: Claim,
+    seed: int | None,
+    truth: Truth,
+    predictions: Mapping[str, list[float]],
+    train_objects: int,
+    stated: dict[str, float],
+    sha256: str,
+) -> Result:
+    """What a probe here makes of features, as a Result.
+
+    Args:
+        claim: what is said of the encoder, with the regime of the probe.
+        seed: of the encoder's training; None where it is unknown.
+        truth: the labels of the test objects.
+        predictions: of the probe.
+        train_objects: that it was fitted to.
+        stated: scores of the features that predictions do not give.
+        sha256: of the features.
+    """
+    run = RunInfo(seed, UNKNOWN, UNKNOWN, None, train_objects, None, None, None, UNKNOWN, {}, None, None)
+    ordered = np.array([predictions[object_id] for object_id in truth.labels], np.float64)
+    outside = Outside("features", sha256, claim.paper, claim.code)
+    return outside_result(claim, claim.task(truth), run, truth, ordered, outside, stated)
 
 
 def outside_result(

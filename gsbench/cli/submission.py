@@ -1,6 +1,7 @@
-"""`gsbench submit`: Result files, or predictions of a model trained elsewhere, onto the board."""
+"""`gsbench submit` and `gsbench probe`: what a model predicts, or features of it, onto a board."""
 
 import argparse
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -41,16 +42,32 @@ def add_commands(commands: Any) -> None:
     add_board_options(submit)
     submit.set_defaults(run=_submit)
 
+    probe = commands.add_parser(
+        "probe",
+        help="score frozen features of any encoder and put them on the board",
+        description="Takes features of all training and test objects (object_id and features, as arrays of .npz or "
+        "columns of .parquet), fits the board's linear probe in every regime and draw, adds nearest neighbors and "
+        "retrieval, and puts an entry for each on the board, with the hash of the features.",
+        allow_abbrev=False,
+    )
+    probe.add_argument("features_file", metavar="FEATURES", type=Path, help=".npz or .parquet")
+    probe.add_argument("--data", metavar="DATA", help="data folder or name with the labels")
+    probe.add_argument("--seed", type=int, metavar="K", help="of the encoder's training")
+    add_claim_options(probe, trained=False)
+    add_board_options(probe)
+    probe.set_defaults(run=_probe)
 
-def add_claim_options(parser: argparse.ArgumentParser) -> None:
+
+def add_claim_options(parser: argparse.ArgumentParser, trained: bool = True) -> None:
     """Options for what is said of a model that was trained elsewhere."""
     add = parser.add_argument_group("of a model trained elsewhere (what is not said is unknown)").add_argument
     add("--name", help="of the model: letters, digits and . _ + : / -")
     add("--title", help="of the model in tables (default: its name)")
     add("--modality", choices=get_args(Modality), help="what the model sees")
-    add("--protocol", choices=get_args(Protocol), help="how it was trained")
-    add("--regime", type=int, choices=REGIMES, help="per cent of the training labels")
-    add("--draw", type=int, choices=range(DRAWS), help="of a regime below 100")
+    if trained:
+        add("--protocol", choices=get_args(Protocol), help="how it was trained")
+        add("--regime", type=int, choices=REGIMES, help="per cent of the training labels")
+        add("--draw", type=int, choices=range(DRAWS), help="of a regime below 100")
     add("--features", choices=get_args(Features), help="channels of a Gaussian")
     add("--sampling", choices=get_args(Sampling), help="of points or Gaussians")
     add("--num-points", type=positive_int, metavar="N", help="points or Gaussians an object")
@@ -77,14 +94,14 @@ _CLAIM = (
 )  # fmt: skip
 
 
-def claim_of(args: argparse.Namespace, without: tuple[str, ...] = ()) -> "Claim":
+def claim_of(args: argparse.Namespace) -> "Claim":
     """What the options say of a model."""
     from gsbench.board.outside import Claim
 
     missing = [f"--{key}" for key in ("name", "modality", "data") if getattr(args, key) is None]
     if missing:
         raise InputError(f"{', '.join(missing)} is missing (must be said of a model trained elsewhere)")
-    said = {key: getattr(args, key) for key in _CLAIM if key not in without and getattr(args, key) is not None}
+    said = {key: getattr(args, key) for key in _CLAIM if getattr(args, key, None) is not None}
     return Claim(**said)
 
 
@@ -129,6 +146,33 @@ def _outside(args: argparse.Namespace) -> "list[Candidate]":
     truth = find_truth(args.data, args.board)
     results = results_of(args.predictions, args.seed, claim, truth)
     return [make_candidate(str(path), result, truth) for path, result in zip(args.predictions, results, strict=True)]
+
+
+def _probe(args: argparse.Namespace) -> int:
+    from gsbench.board import make_truth
+    from gsbench.board.outside import features_result
+    from gsbench.board.submission import make_candidate
+    from gsbench.store.folder import open_folder
+    from gsbench.store.load import resolve
+
+    claim = claim_of(args)
+    path = resolve(args.data, notify=note)
+    truth, folder = make_truth(path, "test"), open_folder(path)
+    claim.task(truth)  # what is said wrongly is told before torch is loaded
+    from gsbench.learn.features import probe_features, read_features
+
+    features = read_features(args.features_file, folder)
+    print(f"features of {len(features.rows)} objects, {features.values.shape[1]} wide, sha256 {features.sha256}")
+    candidates = []
+    for probed in probe_features(features, folder):
+        said = dataclasses.replace(claim, protocol="probe", regime=probed.regime, draw=probed.draw)
+        result = features_result(
+            said, args.seed, truth, probed.probabilities, probed.train_objects, probed.stated, features.sha256
+        )
+        others = ", ".join(f"{key} {100 * value:.1f}" for key, value in probed.stated.items())
+        print(f"{probed.regime} %, draw {probed.draw}: probe {100 * probed.accuracy:.1f}, {others}")
+        candidates.append(make_candidate(str(args.features_file), result, truth))
+    return enter_board(candidates, args)
 
 
 def find_truth(data: str, board: Path) -> "Truth":

@@ -210,9 +210,9 @@ def probe(model: Model, seed: int, data: Data, runtime: Runtime, encoder: Traine
     start = time.perf_counter()
     seen, probabilities = ask(0)
     seconds = time.perf_counter() - start
-    first = _scores(labeled, seen, probabilities)
+    first = scores_of(labeled, seen, probabilities)
     stated = {key: first[key] for key in first if key != "accuracy"}
-    stated |= _over_draws(data, first, lambda draw: _scores(labeled, *ask(draw)))
+    stated |= _over_draws(data, first, lambda draw: scores_of(labeled, *ask(draw)))
     return Scored(net, trained, len(labeled.ids), seen.ids, seen.labels, probabilities, seconds, stated)
 
 
@@ -231,7 +231,7 @@ def _embed_once(
     return embed_once(data.folder, encoder.net, encoder.features, split, shown, objects, sampling_draw, progress)
 
 
-def _scores(labeled: Embedded, seen: Embedded, probabilities: Float64[Array, "n c"]) -> dict[str, float]:
+def scores_of(labeled: Embedded, seen: Embedded, probabilities: Float64[Array, "n c"]) -> dict[str, float]:
     """What features, and a probe's predictions from them, score; retrieval where an object has others of its class."""
     return {
         "accuracy": _accuracy(probabilities, seen.labels),
