@@ -2,11 +2,14 @@
 
 import re
 
+from jaxtyping import Bool
+
 from gsbench.board.truth import Truth
 from gsbench.core.provenance import Outside
 from gsbench.core.recipe import Reported
 from gsbench.core.results import Pretext
 from gsbench.core.tasks import UNKNOWN, Task
+from gsbench.core.types import Array
 from gsbench.store.audit import LEVELS, Level
 
 NONE = "–"  # noqa: RUF001 -- an en dash, as tables write "nothing here"
@@ -109,3 +112,22 @@ def _leaks(truth: Truth) -> str:
         looked = ", ".join(TWINS[level] for level in LEVELS if level in truth.leaked)
         return f" No test object is in the training set as well (looked for: {looked})."
     return f" In the training set as well: {', '.join(found)} (each counts the ones before it)."
+
+
+def accuracy_without(truth: Truth, correct: Bool[Array, "r n"]) -> dict[Level, float]:
+    """Level -> mean accuracy of `r` runs on the test objects that have not leaked at that level, where that is known.
+
+    Args:
+        truth: of the data set.
+        correct: whether each run got each object right, in the order of the truth's labels.
+    """
+    return {level: float(correct[:, truth.kept(level)].mean()) for level in LEVELS if level in truth.leaked}
+
+
+def leak_columns(truth: Truth, without: dict[Level, float]) -> dict[str, str]:
+    """What `accuracy_without` gives as cells of a table; a level without leaks has none."""
+    columns = {}
+    for level in leaked_levels(truth):
+        left = len(truth.labels) - len(truth.leaked[level])
+        columns[f"No {TWINS[level].partition(' ')[2]} ({left})"] = f"{100 * without[level]:.1f}"
+    return columns

@@ -59,6 +59,27 @@ class Errors:
     nobody: tuple[str, ...]
 
 
+LEAST_ROWS, MOST_MISS = 8, 0.75
+"""Rows from which on it is asked which labels are disputed, and the share of the better half of them that decides."""
+
+
+def disputed_objects(rows: Sequence[Bool[Array, "_ n"]]) -> Bool[Array, " n"] | None:
+    """`[n]` the objects that three quarters of the better half of some rows get wrong; None of fewer than eight rows.
+
+    Their label may be another, or none can be told from what models see. That is the models' word, not a person's.
+
+    Args:
+        rows: `[r n]` of each, which of its runs got which object right.
+    """
+    if len(rows) < LEAST_ROWS:
+        return None
+    wrong = np.stack([1 - row.mean(axis=0) for row in rows])
+    share = wrong.mean(axis=1)
+    better = wrong[share <= np.median(share)] >= 0.5
+    disputed: Bool[Array, " n"] = better.mean(axis=0) >= MOST_MISS
+    return disputed
+
+
 def errors(result: Result, truth: Truth, missed: Int[Array, " n"] | None = None, others: int = 0) -> Errors:
     """The objects that a run gets wrong, beside what others make of them.
 

@@ -152,6 +152,7 @@ def _record(truth: Truth, row: Row) -> dict[str, object]:
         "n": len(row.correct),
         **scores,
         **{f"accuracy_without_leaked_{level}": _share(row.without.get(level)) for level in LEVELS},
+        "accuracy_without_disputed": _share(row.undisputed),
         "standard_error": f"{row.correct.mean(axis=0).std() / np.sqrt(len(truth.labels)):.6f}",
         "interval_low": f"{row.interval[0]:.6f}",
         "interval_high": f"{row.interval[1]:.6f}",

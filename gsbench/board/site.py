@@ -14,12 +14,12 @@ import numpy as np
 from jaxtyping import Bool
 from markupsafe import Markup
 
-from gsbench.board.cells import as_latex, describe_input, describe_pretext, or_unknown
+from gsbench.board.cells import accuracy_without, as_latex, describe_input, describe_pretext, or_unknown
 from gsbench.board.commits import Standing
 from gsbench.board.entries import Entry, correct_objects, load_entries, row_of
 from gsbench.board.errors import Errors, errors, missed_by_rows
 from gsbench.board.exports import FORMATS
-from gsbench.board.table import Row, accuracy_without, describe_labels, make_rows
+from gsbench.board.table import Row, describe_labels, make_rows
 from gsbench.board.truth import Truth
 from gsbench.core.files import temporary_folder
 from gsbench.core.metrics import mean_and_std
@@ -223,7 +223,8 @@ def _row(number: int, dataset: int, truth: Truth, row: Row, page: str, provenanc
         "standing": row.standing,
         "gap": row.gap,
         "resolution": row.resolution,
-        "without": {level: row.without[level] for level in _WITHOUT if level in row.without},
+        "without": {level: row.without[level] for level in _WITHOUT if level in row.without}
+        | ({} if row.undisputed is None else {"disputed": row.undisputed}),
         "published": row.first.reported.accuracy if row.first.reported else None,
         "seconds": _seconds(row.first),
         "parameters": model.num_params,

@@ -11,7 +11,7 @@ from jaxtyping import Bool
 
 from gsbench.board.cells import (
     NONE,
-    TWINS,
+    accuracy_without,
     as_markdown,
     compact_table,
     describe_data,
@@ -19,11 +19,12 @@ from gsbench.board.cells import (
     describe_input,
     describe_origin,
     describe_pretext,
-    leaked_levels,
+    leak_columns,
     or_unknown,
     percent,
 )
 from gsbench.board.entries import Entry, check_one_recipe
+from gsbench.board.errors import disputed_objects
 from gsbench.board.truth import Truth
 from gsbench.core.metrics import FLIPS, accuracy_interval, compare_with_best, mean_and_std
 from gsbench.core.parsing import LINK
@@ -32,7 +33,7 @@ from gsbench.core.recipe import Reported
 from gsbench.core.results import Result
 from gsbench.core.tasks import UNKNOWN, Task, describe_share
 from gsbench.core.types import Array
-from gsbench.store.audit import LEVELS, Level
+from gsbench.store.audit import Level
 
 SIGNIFICANT = 0.05
 """Rows whose adjusted p-value is at least this are tied with the best one."""
@@ -68,7 +69,6 @@ _NOTES_ON_PRETEXT = (
     "labels; rows of *finetune* trained that encoder further. Epochs and training objects are those with labels."
 )
 
-
 _NOTES_ON_OUTSIDE = (
     "A row *trained elsewhere* is of predictions that were handed in, one of *features from elsewhere* of features "
     "that were, and of the probe that was fitted to them here. Every figure is recomputed; how the model was trained "
@@ -93,6 +93,7 @@ class Row:
             nothing to compare.
         gap: objects fewer than the best row of the task gets right, in the mean over runs.
         resolution: how large that gap would have to be for the row to be behind.
+        undisputed: mean accuracy on the objects whose labels are not disputed; None where that is not known.
     """
 
     first: Result
@@ -106,6 +107,7 @@ class Row:
     p_value: float | None = None
     gap: float = 0.0
     resolution: float = 0.0
+    undisputed: float | None = None
 
 
 def make_rows(truth: Truth, entries: list[Entry]) -> list[Row]:
@@ -119,7 +121,15 @@ def make_rows(truth: Truth, entries: list[Entry]) -> list[Row]:
         by_model = tasks.setdefault(dataclasses.replace(_any_draw(entry.result.task), revision="any"), {})
         learned_from = entry.result.pretext.slug() if entry.result.pretext else ""
         by_model.setdefault((entry.result.model.name, learned_from), []).append(entry)
-    return [row for by_model in tasks.values() for row in _rank([_row(truth, group) for group in by_model.values()])]
+    rows = [row for by_model in tasks.values() for row in _rank([_row(truth, group) for group in by_model.values()])]
+    if (disputed := _disputed(rows)) is None or disputed.all():
+        return rows
+    return [dataclasses.replace(row, undisputed=float(row.correct[:, ~disputed].mean())) for row in rows]
+
+
+def _disputed(rows: list[Row]) -> Bool[Array, " n"] | None:
+    """The disputed objects of a data set, by its rows with all labels."""
+    return disputed_objects([row.correct for row in rows if row.first.task.regime == 100])
 
 
 def _any_draw(task: Task) -> Task:
@@ -214,7 +224,18 @@ def _section(truth: Truth, rows: list[Row]) -> str:
         tasks.setdefault(f"{describe_input(row.first.task)}, {describe_labels(truth, row)}", []).append(row)
     pairs, draws = _learns_from_pairs(rows), _over_draws(rows)
     tables = "".join(f"\n#### {task}\n\n{_table(truth, of_task, pairs, draws)}\n" for task, of_task in tasks.items())
-    return f"### {as_markdown(truth.dataset)}\n\n{describe_data(truth)}\n{tables}"
+    return f"### {as_markdown(truth.dataset)}\n\n{describe_data(truth)}{_describe_disputed(truth, rows)}\n{tables}"
+
+
+def _describe_disputed(truth: Truth, rows: list[Row]) -> str:
+    if (disputed := _disputed(rows)) is None or not disputed.any():
+        return ""
+    ids = [f"`{object_id}`" for object_id, doubted in zip(truth.labels, disputed, strict=True) if doubted]
+    return (
+        f"\n\nDisputed labels: the {len(ids)} objects that three quarters of the better half of the rows with all "
+        "labels get wrong. *No disputed* leaves them out, and tells what they take from a score. It is no score to "
+        f"compare by, since the models chose them: {', '.join(ids)}."
+    )
 
 
 def _table(truth: Truth, rows: list[Row], pairs: bool, draws: bool) -> str:
@@ -227,6 +248,7 @@ def _table(truth: Truth, rows: list[Row], pairs: bool, draws: bool) -> str:
             "Class acc.": percent(*row.metrics["class_accuracy"]),
             **({"Over draws": _draws(row)} if draws else {}),
             **leak_columns(truth, row.without),
+            **({} if row.undisputed is None else {"No disputed": f"{100 * row.undisputed:.1f}"}),
             "n": f"{len(row.correct)}{_drawn(row)}",
             "95 % interval": " to ".join(f"{100 * bound:.1f}" for bound in row.interval),
             "In its task": _standing(row),
@@ -237,25 +259,6 @@ def _table(truth: Truth, rows: list[Row], pairs: bool, draws: bool) -> str:
         for row in rows
     ]
     return compact_table(body)
-
-
-def accuracy_without(truth: Truth, correct: Bool[Array, "r n"]) -> dict[Level, float]:
-    """Level -> mean accuracy of `r` runs on the test objects that have not leaked at that level, where that is known.
-
-    Args:
-        truth: of the data set.
-        correct: whether each run got each object right, in the order of the truth's labels.
-    """
-    return {level: float(correct[:, truth.kept(level)].mean()) for level in LEVELS if level in truth.leaked}
-
-
-def leak_columns(truth: Truth, without: dict[Level, float]) -> dict[str, str]:
-    """What `accuracy_without` gives as cells of a table; a level without leaks has none."""
-    columns = {}
-    for level in leaked_levels(truth):
-        left = len(truth.labels) - len(truth.leaked[level])
-        columns[f"No {TWINS[level].partition(' ')[2]} ({left})"] = f"{100 * without[level]:.1f}"
-    return columns
 
 
 def _published(reported: Reported | None) -> str:

@@ -178,9 +178,8 @@ def _as_table(results: "list[Result]", truth: "Truth", whole: int) -> str:
     import numpy as np
     from tabulate import tabulate
 
-    from gsbench.board.cells import describe_figure, describe_input, percent
+    from gsbench.board.cells import accuracy_without, describe_figure, describe_input, leak_columns, percent
     from gsbench.board.entries import correct_objects
-    from gsbench.board.table import accuracy_without, leak_columns
     from gsbench.core.metrics import mean_and_std
 
     first = results[0]
@@ -232,8 +231,8 @@ def _beside(results: "list[Result]") -> list[str]:
 
 
 def _as_json(files: "list[tuple[Path, Result]]", truth: "Truth") -> str:
+    from gsbench.board.cells import accuracy_without
     from gsbench.board.entries import correct_objects
-    from gsbench.board.table import accuracy_without
 
     records = [asdict(result) | {"path": str(path)} for path, result in files]
     for record, (_, result) in zip(records, files, strict=True):

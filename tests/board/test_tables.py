@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from gsbench.board import check, publish
+from gsbench.board.entries import load_entries
+from gsbench.board.table import make_rows, markdown
 from gsbench.core.metrics import p_values_to_best
 from gsbench.core.recipe import Reported
-from tests.board.results import OBJECTS, TASK, make_result, rows
+from tests.board.results import LABELS, OBJECTS, TASK, make_result, rows
 
 
 def lines(board) -> list[dict[str, str]]:
@@ -180,3 +182,28 @@ def test_a_readme_of_something_else_is_left_alone(board, put, text):
     assert publish(board, readme) == [board / "TABLE.md", board / "table.csv"]
     check(board, readme)
     assert readme.read_text() == text
+
+
+def test_disputed_labels_are_named_and_left_out_of_a_column(board, put):
+    """Eight rows, of which the better half gets the first five objects wrong."""
+    for number in range(4):
+        put(make_result(f"good{number}", wrong=5))
+    for number in range(4):
+        put(make_result(f"poor{number}", wrong=30, seed=20))
+    ((truth, entries),) = load_entries(board)
+    rows = make_rows(truth, entries)
+    assert {row.first.model.name[:4]: row.undisputed for row in rows} == {"good": 1.0, "poor": 25 / 55 + 0}
+    text = markdown([(truth, rows)])
+    named = ", ".join(f"`{object_id}`" for object_id in sorted(list(LABELS)[:5]))
+    assert "the 5 objects that three quarters of the better half of the rows with all labels get wrong" in text
+    assert f"{named}." in text
+    assert "| No disputed |" in text
+
+
+def test_few_rows_dispute_nothing(board, put):
+    for number in range(7):
+        put(make_result(f"good{number}", wrong=5))
+    ((truth, entries),) = load_entries(board)
+    rows = make_rows(truth, entries)
+    assert all(row.undisputed is None for row in rows)
+    assert "isputed" not in markdown([(truth, rows)])

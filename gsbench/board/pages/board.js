@@ -212,7 +212,7 @@ for (const key of ["modality", "protocol", "regime"]) {
   const values = [...new Set(rows.map((row) => row[key]))].sort((a, b) => (key === "regime" ? b - a : a < b ? -1 : 1));
   fill(fields[key], [...all, ...values.map((value) => [String(value), key === "regime" && value !== null ? `${value} %` : String(value ?? "unknown")])]);
 }
-fill(fields.level, [["all", "all"], ["files", "without the same file in training"], ["surfaces", "without the same surface"], ["near", "without near duplicates"]]);
+fill(fields.level, [["all", "all"], ["files", "without the same file in training"], ["surfaces", "without the same surface"], ["near", "without near duplicates"], ["disputed", "without disputed labels"]]);
 if (rows.some((row) => row.regime === 100)) fields.regime.value = "100";
 fields.dataset.value = String(datasets.reduce((most, each, i) => (each.rows > (datasets[most]?.rows ?? -1) ? i : most), 0));
 document.querySelector("#board thead").append(element("tr", {}, ...COLUMNS.map((column) => {
