@@ -19,6 +19,7 @@ from gsbench.board.commits import Standing
 from gsbench.board.entries import Entry, correct_objects, load_entries, row_of
 from gsbench.board.errors import Errors, errors, missed_by_rows
 from gsbench.board.exports import FORMATS
+from gsbench.board.rerun import was_rerun
 from gsbench.board.table import Row, describe_labels, make_rows
 from gsbench.board.truth import Truth
 from gsbench.core.files import temporary_folder
@@ -90,7 +91,7 @@ def _write_pages(datasets: list[_DataSet], board: Path, folder: Path, provenance
     entries = 0
     for number, each in enumerate(datasets):
         for row, paths in zip(each.rows, each.paths, strict=True):
-            known = sorted({_provenance(path, provenance) for path in paths})
+            known = sorted({_provenance(board, path, provenance) for path in paths})
             rows.append(_row(len(rows), number, each.truth, row, _page_of(board, paths[0]), " and ".join(known)))
             answers.append([_bits(run) for run in row.correct])
         entries += _write_entries(pages, each, board, folder, provenance)
@@ -124,7 +125,7 @@ def _write_entries(
             page = folder / _page_of(board, path)
             page.parent.mkdir(parents=True, exist_ok=True)
             found = errors(result, data.truth, missed - own, count - 1)
-            known = _provenance(path, provenance)
+            known = _provenance(board, path, provenance)
             siblings = [link for link in links if link[1] != _page_of(board, path)]
             page.write_text(_entry(pages, data.truth, row, result, found, path, siblings, known), "utf-8")
     return sum(map(len, data.paths))
@@ -181,7 +182,9 @@ def _run_name(result: Result) -> str:
     return f"seed {or_unknown(result.run.seed)}{draw}"
 
 
-def _provenance(path: Path, known: Mapping[Path, Standing]) -> str:
+def _provenance(board: Path, path: Path, known: Mapping[Path, Standing]) -> str:
+    if was_rerun(board, path):
+        return "rerun"
     return "recipe" if known.get(path) == "match" else "self-reported"
 
 

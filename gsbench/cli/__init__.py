@@ -118,7 +118,7 @@ def _outside(error: BaseException) -> str | None:
 
 def _make_parser() -> _Parser:
     # Here, where an interrupt is caught.
-    from gsbench.cli import board, data, formats, machine, paper, scoring, submission
+    from gsbench.cli import board, data, formats, machine, paper, rerun, scoring, submission
 
     parser = _Parser(
         prog="gsbench",
@@ -128,7 +128,7 @@ def _make_parser() -> _Parser:
     )
     parser.add_argument("--version", action="version", version=f"gsbench {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for group in (scoring, paper, data, formats, submission, board, machine):
+    for group in (scoring, paper, data, formats, submission, board, rerun, machine):
         group.add_commands(commands)
     for every in (parser, *commands.choices.values()):
         every.add_argument(
