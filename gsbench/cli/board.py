@@ -1,4 +1,4 @@
-"""`gsbench leaderboard`, `gsbench compare` and `gsbench errors`."""
+"""`gsbench leaderboard`, `gsbench compare`, `gsbench errors` and `gsbench export`."""
 
 import argparse
 import dataclasses
@@ -61,10 +61,27 @@ def add_commands(commands: Any) -> None:
     errors.add_argument("result", metavar="ENTRY", type=Path, help="an entry of the board, or a Result file")
     errors.set_defaults(run=_errors)
 
+    export = commands.add_parser(
+        "export",
+        help="an entry in the form of others",
+        description="Prints an entry as an evaluation result of the Hub, YAML for `.eval_results/` of a model's repo.",
+        allow_abbrev=False,
+    )
+    export.add_argument("result", metavar="ENTRY", type=Path, help="an entry of the board, or a Result file")
+    export.add_argument("--to", choices=("eval-results",), required=True, help="the form")
+    export.add_argument("--repo", metavar="ORG/NAME", required=True, help="the data set's repository on the Hub")
+    export.add_argument("--source", metavar="URL", help="where the result stands")
+    export.add_argument(
+        "--all-seeds", action="store_true", help="with the other seeds that stand beside it in its folder"
+    )
+    export.add_argument("--data", metavar="DATA", help="data folder with the test labels (default: the board's)")
+    export.add_argument("--out", metavar="FILE", type=Path, help="write it there instead of printing it")
+    export.set_defaults(run=_export)
+
     for command in (compare, errors):
         command.add_argument("--data", metavar="DATA", help="data folder with the test labels (default: the board's)")
         command.add_argument("--json", action="store_true", help="print everything as JSON")
-    for command in (board, compare, errors):
+    for command in (board, compare, errors, export):
         command.add_argument("--board", metavar="DIR", type=Path, default=BOARD, help=f"(default: {BOARD})")
 
 
@@ -122,6 +139,23 @@ def _errors(args: argparse.Namespace) -> int:
     entries = [each for known, some in groups if known.fingerprint == truth.fingerprint for each in some]
     found = errors(result, truth, *missed_by_others(entries, result)) if entries else errors(result, truth)
     _print(found, args.json, lambda: errors_text(_name(result), found))
+    return 0
+
+
+def _export(args: argparse.Namespace) -> int:
+    from gsbench.board.entries import runs_beside
+    from gsbench.board.export import eval_results
+    from gsbench.core.files import write_atomic
+    from gsbench.core.results import load_result
+
+    result = load_result(args.result)
+    runs = runs_beside(args.result) if args.all_seeds else [result]
+    text = eval_results(runs, truth_of(result.task, args.board, args.data), args.repo, args.source)
+    if args.out is None:
+        print(text, end="")
+    else:
+        write_atomic(args.out, text.encode())
+        print(args.out)
     return 0
 
 
