@@ -144,7 +144,7 @@ def _errors(args: argparse.Namespace) -> int:
 
 def _export(args: argparse.Namespace) -> int:
     from gsbench.board.entries import runs_beside
-    from gsbench.board.export import eval_results
+    from gsbench.board.eval_results import eval_results
     from gsbench.core.files import write_atomic
     from gsbench.core.results import load_result
 

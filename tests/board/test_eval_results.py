@@ -6,7 +6,7 @@ import pytest
 import yaml
 from huggingface_hub import parse_eval_result_entries
 
-from gsbench.board.export import eval_results
+from gsbench.board.eval_results import eval_results
 from gsbench.cli import main
 from gsbench.core.parsing import InputError
 from tests.board.results import TRUTH, make_result
