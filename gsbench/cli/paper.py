@@ -3,6 +3,7 @@
 import argparse
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -102,6 +103,7 @@ def draw_embedding(data: Path, settings: "Settings", encoder: str | None) -> "Sh
 
 
 OUT = Path("results")
+SAMPLING = "sampling"
 
 
 def add_commands(commands: Any) -> None:
@@ -116,12 +118,13 @@ def add_reproduce(commands: Any) -> None:
         "reproduce",
         help="score a published table on a data set, and say where and why the two differ",
         description="Scores the cells of a published table, table1 to table5, on a data set and prints them beside the "
-        "published figures; or draws figure7, as `gsbench figures` does. Result files in --out are taken as they are, "
-        "so a run that was killed goes on.",
+        "published figures; or draws figure7, as `gsbench figures` does; or measures how well furthest-point and "
+        "uniform samples cover the Gaussians and the surfaces (sampling). Result files in --out are taken as they "
+        "are, so a run that was killed goes on.",
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("table", metavar="TABLE", help="table1 to table5, or figure7")
+    add("table", metavar="TABLE", help="table1 to table5, figure7, or sampling")
     add("--data", metavar="mini|FOLDER|ORG/NAME[@REV]", help="(default: modelnet10-gs where it can be had, else mini)")
     add("--variant", choices=("smoke", "short", "full"), default="short", help="how much training (default: short)")
     add("--cells", type=cell_list, metavar="1,4-6", help="numbers of the cells wanted (default: all published)")
@@ -152,12 +155,14 @@ def _reproduce(args: argparse.Namespace) -> int:
     from gsbench.paper.reproduce.tables import FIGURE, load_table
     from gsbench.store.load import default_data, resolve
 
-    table = None if args.table == FIGURE else load_table(args.table)
+    table = None if args.table in (FIGURE, SAMPLING) else load_table(args.table)
     _check_words(args, FIGURE)
     data, fallback = (args.data, None) if args.data is not None else default_data()
     if fallback:
         note(fallback)
     data = resolve(data, notify=note)
+    if args.table == SAMPLING:
+        return _sampling(data, args.json)
     from gsbench.core.environment import keep_freed_memory
     from gsbench.paper.reproduce.run import Settings, reproduce
     from gsbench.paper.reproduce.text import as_markdown, as_record
@@ -187,11 +192,23 @@ def _reproduce(args: argparse.Namespace) -> int:
 
 def _check_words(args: argparse.Namespace, figure: str) -> None:
     """An InputError for what means nothing for a table, or for the figure."""
-    drawn = args.table == figure
-    for name in ("cells", "extras", "found_only") if drawn else ("encoder",):
+    no_table = args.table in (figure, SAMPLING)
+    own = () if args.table == figure else ("encoder",)
+    for name in (*own, "cells", "extras", "found_only") if no_table else own:
         if getattr(args, name):
-            of = "a table" if drawn else figure
+            of = figure if name == "encoder" else "a table"
             raise InputError(f"--{name.replace('_', '-')} is of {of}, not of {args.table} (allowed: leave it out)")
+
+
+def _sampling(data: Path, as_json: bool) -> int:
+    from gsbench.paper.reproduce.sampling import as_table, measure_sampling
+    from gsbench.store.folder import open_folder
+
+    folder = open_folder(data)
+    with progress_bar("objects") as progress:
+        found = measure_sampling(folder, progress=progress)
+    print(json.dumps([asdict(each) for each in found], indent=1) if as_json else as_table(folder, found))
+    return 0
 
 
 def _figure(args: argparse.Namespace, data: Path, settings: "Settings") -> int:
