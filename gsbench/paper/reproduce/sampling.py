@@ -117,7 +117,7 @@ def as_table(folder: Folder, found: list[Sampled]) -> str:
 
 _NOTES = (
     "In radii of the objects, means over objects. Coverage radius: the largest distance from a Gaussian's center to "
-    "the nearest chosen one; mean gap: the mean of these distances. Surface to the nearest: the largest distance from a "
-    "stored point of the surface to the nearest chosen center. Off the surface: the mean distance from a chosen center "
-    "to the nearest stored point, which is not 0 for a center on the surface between two of them."
+    "the nearest chosen one; mean gap: the mean of these distances. Surface to the nearest: the largest distance from "
+    "a stored point of the surface to the nearest chosen center. Off the surface: the mean distance from a chosen "
+    "center to the nearest stored point, which is not 0 for a center on the surface between two of them."
 )
