@@ -84,6 +84,14 @@ def add_board_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--board", metavar="DIR", type=Path, default=BOARD, help=f"(default: {BOARD})")
     parser.add_argument("--dry-run", action="store_true", help="show the row as it would stand, and write nothing")
     parser.add_argument(
+        "--pr",
+        nargs="?",
+        const="",
+        metavar="ORG/NAME",
+        help="open a pull request on a board on the Hub; without a name, commit the entries on a branch of the "
+        "board's git repository and print what is left to do",
+    )
+    parser.add_argument(
         "--reviewed", action="store_true", help="a maintainer has looked at the twins or the score that hold it back"
     )
 
@@ -193,13 +201,22 @@ def enter_board(candidates: "list[Candidate]", args: argparse.Namespace) -> int:
     Of Result files that are put there the paths are all; their rows and what was checked are shown by a dry run.
     """
     from gsbench.board import CheckError
+    from gsbench.board.pull_request import check_git
     from gsbench.board.receipts import receipt_text
     from gsbench.board.submission import enter
 
+    branch = f"submit-{candidates[0].result.file_name().removesuffix('.json')}"
+    if args.pr == "" and not args.dry_run:
+        check_git(args.board, branch)
     try:
-        receipt = enter(candidates, args.board, args.reviewed, args.dry_run)
+        receipt = enter(candidates, args.board, args.reviewed, args.dry_run or bool(args.pr))
     except CheckError as error:
         return failed_check(str(error))
+    if args.pr is not None:
+        print(receipt_text(receipt, args.dry_run))
+        if not receipt.findings and not args.dry_run:
+            _request(candidates, receipt, args, branch)
+        return _told(receipt)
     if receipt.written:
         for path, new in receipt.entries:
             print(path if new else f"{path} (on the board already: reproduced)")
@@ -207,6 +224,21 @@ def enter_board(candidates: "list[Candidate]", args: argparse.Namespace) -> int:
     if any(each.result.outside for each in candidates) or not receipt.written:
         print(receipt_text(receipt, args.dry_run))
     return _told(receipt)
+
+
+def _request(candidates: "list[Candidate]", receipt: "Receipt", args: argparse.Namespace, branch: str) -> None:
+    """Opens a request with the new entries, or writes the branch for one."""
+    from gsbench.board.pull_request import open_on_hub, write_branch
+
+    new = [(path, each.data) for (path, new), each in zip(receipt.entries, candidates, strict=True) if new]
+    if not new:
+        raise InputError(f"--pr: {args.board} has all of it already")
+    title = f"Entries of {candidates[0].result.model.name}"
+    if args.pr:
+        print(open_on_hub({path.relative_to(args.board).as_posix(): data for path, data in new}, args.pr, title))
+        return
+    for command in write_branch(args.board, [path for path, _ in new], branch, title):
+        print(command)
 
 
 def _told(receipt: "Receipt") -> int:
