@@ -20,7 +20,7 @@ from gsbench.board.entries import Entry, correct_objects, load_entries, row_of
 from gsbench.board.errors import Errors, errors, missed_by_rows
 from gsbench.board.exports import FORMATS
 from gsbench.board.rerun import was_rerun
-from gsbench.board.table import Row, describe_labels, make_rows
+from gsbench.board.table import Row, describe_labels, make_rows, unless_fp32
 from gsbench.board.truth import Truth
 from gsbench.core.files import temporary_folder
 from gsbench.core.metrics import mean_and_std
@@ -232,6 +232,7 @@ def _row(number: int, dataset: int, truth: Truth, row: Row, page: str, provenanc
         "seconds": _seconds(row.first),
         "parameters": model.num_params,
         "provenance": provenance,
+        "precision": unless_fp32(row).removeprefix(", "),
         "page": page,
     }
 

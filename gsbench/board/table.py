@@ -253,7 +253,7 @@ def _table(truth: Truth, rows: list[Row], pairs: bool, draws: bool) -> str:
             "95 % interval": " to ".join(f"{100 * bound:.1f}" for bound in row.interval),
             "In its task": _standing(row),
             "Published": _published(row.first.reported),
-            "Epochs": or_unknown(row.first.run.epochs) + _unless_fp32(row) + _unless_last(row.first.run.selection),
+            "Epochs": or_unknown(row.first.run.epochs) + unless_fp32(row) + _unless_last(row.first.run.selection),
             "Train objects": or_unknown(row.first.run.train_objects),
         }
         for row in rows
@@ -299,7 +299,7 @@ def _draws(row: Row) -> str:
     return NONE if score is None else f"{score} ({row.unverified['sampling_draws']:.0f})"
 
 
-def _unless_fp32(row: Row) -> str:
+def unless_fp32(row: Row) -> str:
     """In which arithmetic the row's networks were trained, where that is not single precision."""
     pretext = row.first.pretext
     used = {row.first.run.precision, pretext.precision if pretext and pretext.epochs else "fp32"} - {"fp32", UNKNOWN}

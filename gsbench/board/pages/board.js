@@ -34,7 +34,7 @@ const score = (row) => {
 
 const COLUMNS = [
   { key: "title", name: "Model", text: (row) => row.title.toLowerCase(), cell: modelCell },
-  { key: "input", name: "Input", text: (row) => row.input, cell: (row) => element("td", {}, row.input) },
+  { key: "input", name: "Input", text: (row) => row.input, cell: (row) => element("td", { class: "input" }, row.input) },
   { key: "regime", name: "Labels", number: true, wide: true, text: (row) => row.regime ?? -1, cell: (row) => number(row.labels, "wide") },
   { key: "accuracy", name: "Accuracy", number: true, text: (row) => score(row) ?? -1, cell: accuracyCell },
   { key: "interval", name: "95 % interval", wide: true, text: (row) => row.low, cell: intervalCell },
@@ -71,6 +71,7 @@ function modelCell(row) {
     showPair();
   });
   cell.append(box, " ", element("a", { href: row.page }, row.title), " ", element("code", { class: "soft" }, row.name));
+  if (row.precision) cell.append(element("div", { class: "soft chip" }, `trained in ${row.precision}`));
   if (row.learned) cell.append(element("div", { class: "soft chip" }, `learned from ${row.learned}`));
   return cell;
 }
