@@ -85,7 +85,7 @@ class _DataSet:
 
 
 def _write_pages(datasets: list[_DataSet], board: Path, folder: Path, provenance: Mapping[Path, Standing]) -> int:
-    pages = _Pages()
+    pages = Pages()
     rows: list[dict[str, object]] = []
     answers: list[list[str]] = []
     entries = 0
@@ -113,7 +113,7 @@ def _write_pages(datasets: list[_DataSet], board: Path, folder: Path, provenance
 
 
 def _write_entries(
-    pages: "_Pages", data: _DataSet, board: Path, folder: Path, provenance: Mapping[Path, Standing]
+    pages: "Pages", data: _DataSet, board: Path, folder: Path, provenance: Mapping[Path, Standing]
 ) -> int:
     """Writes a page for each entry of a data set; returns how many."""
     missed, count = missed_by_rows(row.correct for row in data.rows)
@@ -131,7 +131,7 @@ def _write_entries(
     return sum(map(len, data.paths))
 
 
-class _Pages:
+class Pages:
     """The templates, which escape every text that they are given, and the policy under which browsers show them."""
 
     def __init__(self) -> None:
@@ -245,7 +245,7 @@ def _seconds(result: Result) -> float | None:
 
 
 def _entry(
-    pages: _Pages,
+    pages: Pages,
     truth: Truth,
     row: Row,
     result: Result,

@@ -13,6 +13,7 @@ from gsbench.core.parsing import InputError
 if TYPE_CHECKING:
     from gsbench.board import Truth
     from gsbench.board.commits import CodeCheck
+    from gsbench.board.compare import Comparison
     from gsbench.core.results import Result
     from gsbench.core.tasks import Task
 
@@ -48,6 +49,12 @@ def add_commands(commands: Any) -> None:
     compare.add_argument("b", metavar="B", type=Path, help="another, of the same test objects")
     compare.add_argument(
         "--all-seeds", action="store_true", help="also take the other seeds of each that stand beside it in its folder"
+    )
+    compare.add_argument(
+        "--page",
+        metavar="FILE.html",
+        type=Path,
+        help="also write those objects as a page with a picture of each, from the views of --data",
     )
     compare.set_defaults(run=_compare)
 
@@ -124,8 +131,26 @@ def _compare(args: argparse.Namespace) -> int:
         runs_beside(path) if args.all_seeds else [result] for path, result in zip((args.a, args.b), firsts, strict=True)
     ]
     found = compare(rows[0], rows[1], truth_of(firsts[0].task, args.board, args.data))
-    _print(found, args.json, lambda: comparison_text((_name(firsts[0]), _name(firsts[1])), found))
+    names = (_name(firsts[0]), _name(firsts[1]))
+    if args.page:
+        _write_page(args.page, names, found, firsts[0].task, args.data)
+    _print(found, args.json, lambda: comparison_text(names, found))
     return 0
+
+
+def _write_page(path: Path, names: tuple[str, str], found: "Comparison", task: "Task", data: str | None) -> None:
+    from gsbench.board.flips import write_flips
+    from gsbench.store.folder import open_folder
+    from gsbench.store.load import resolve
+    from gsbench.store.validation import hold_out
+
+    folder = open_folder(resolve(data or task.dataset, notify=note))
+    if (ours := folder.manifest.fingerprint()) != task.fingerprint:
+        raise InputError(
+            f"{folder.path}: fingerprint {ours[:8]}, the entries are of {task.fingerprint[:8]} (see --data)"
+        )
+    write_flips(path, names, found, hold_out(folder) if task.split == "val" else folder)
+    note(f"{path}: a picture of each of {len(found.flips)} objects")
 
 
 def _errors(args: argparse.Namespace) -> int:

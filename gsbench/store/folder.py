@@ -1,7 +1,7 @@
 """A data folder: what its manifest says, and its tables read fast, with every hash and value checked on the way."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -15,12 +15,13 @@ import pyarrow.parquet as pq
 
 from gsbench.core.environment import available_cores
 from gsbench.core.parsing import InputError, suggest
-from gsbench.core.types import Gaussians
+from gsbench.core.types import Array, Gaussians
 from gsbench.store.arrays import as_numpy, gaussians_of
 from gsbench.store.hashes import LARGE, check_hash
 from gsbench.store.manifest import MANIFEST, Manifest, load_manifest
 from gsbench.store.parquet import naming, read_foot, read_groups
 from gsbench.store.schema import GAUSSIAN_COLUMNS, IMAGE_CONFIGS, SPLITS, Schema, shard_name
+from gsbench.store.webp import decode_image
 
 if TYPE_CHECKING:
     pass
@@ -263,3 +264,24 @@ def load_object(folder: Folder, object_id: str) -> Gaussians:
         close = suggest(object_id, [known for split in SPLITS for known in read_labels(folder, split)])
         raise InputError(f"{folder.path}: no object '{object_id}'{close}")
     return gaussians_of(found[1], schema)
+
+
+def read_images(folder: Folder, config: str, ids: Collection[str]) -> Iterator[tuple[tuple[str, int], Array]]:
+    """Images of test objects, of the cameras that views are from.
+
+    Args:
+        folder: an open data folder.
+        config: `views` or `reconstructions`.
+        ids: of the objects.
+
+    Returns:
+        Pairs of (object id, view) and the image, `[h w 4]` of views or `[h w 3]` of reconstructions, uint8.
+
+    Raises:
+        InputError: a shard is missing or damaged, or an image in it.
+    """
+    kinds = ["cameras"] if config == "reconstructions" else []
+    for _, table in read_shards(folder, config, "test", ["object_id", "view", "image", *kinds]):
+        for row, object_id in enumerate(table["object_id"].to_pylist()):
+            if object_id in ids and not (kinds and table["cameras"][row].as_py() != "train"):
+                yield (object_id, table["view"][row].as_py()), decode_image(table["image"][row].as_py()["bytes"])

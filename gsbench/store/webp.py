@@ -131,3 +131,9 @@ def _over_white(image: "Image.Image") -> "Image.Image":
     flat = Image.new("RGB", image.size, (255, 255, 255))
     flat.paste(rgba, mask=rgba.getchannel("A"))
     return flat
+
+
+def over_white(rgba: UInt8[Array, "h w 4"]) -> UInt8[Array, "h w 3"]:
+    """An image of straight alpha over white, rounded to 8 bits."""
+    rgb, alpha = rgba[..., :3].astype(np.uint16), rgba[..., 3:].astype(np.uint16)
+    return ((rgb * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)

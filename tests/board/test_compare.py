@@ -1,6 +1,7 @@
 """Two rows object by object, and what one gets wrong."""
 
 import dataclasses
+import html
 import json
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from gsbench.board.compare import check_comparable, compare, comparison_text
 from gsbench.board.entries import CheckError, Entry, correct_objects
 from gsbench.board.errors import confusions, errors, errors_text, missed_by_others
+from gsbench.board.truth import truth_json
 from gsbench.cli import main
 from gsbench.core.metrics import (
     accuracy_difference_interval,
@@ -19,6 +21,7 @@ from gsbench.core.metrics import (
     mcnemar_resolution,
     p_values_to_best,
 )
+from gsbench.core.results import save_result
 from tests.board.results import LABELS, TASK, TRUTH, make_result
 
 IDS = list(LABELS)
@@ -146,3 +149,32 @@ def test_the_commands_print_both_as_text_and_as_json(board, put, capsys) -> None
     assert main(["leaderboard", "--board", str(board), "--site", str(board.parent / "site")]) == 0
     assert capsys.readouterr().out.endswith("index.html (5 pages)\n")
     assert main(["leaderboard", "--board", str(board), "--site", "x", "--check"]) == 2
+
+
+def test_the_objects_that_differ_have_pictures_on_a_page(tmp_path, capsys) -> None:
+    entries = sorted(Path("leaderboard/entries").glob("mini@*/pointnet++-quick-s*.json"))
+    page = tmp_path / "flips.html"
+    assert main(["compare", str(entries[0]), str(entries[1]), "--data", "mini", "--page", str(page), "--json"]) == 0
+    said = capsys.readouterr()
+    flips = json.loads(said.out)["flips"]
+    assert flips
+    assert f"a picture of each of {len(flips)} objects" in said.err
+    text = page.read_text()
+    assert text.count('<img src="data:image/png;base64,') == len(flips)
+    assert all(f"<b>{flip['object_id']}</b>" in text for flip in flips)
+    assert "<script" not in text
+    assert "default-src 'none'" in html.unescape(text)
+
+
+def test_pictures_are_of_the_same_data(tmp_path, capsys) -> None:
+    paths = []
+    for seed in range(2):
+        paths.append(tmp_path / f"net-s{seed}.json")
+        save_result(make_result(seed=seed), paths[-1])
+    (tmp_path / "board/datasets").mkdir(parents=True)
+    (tmp_path / "board/datasets" / f"{TASK.dataset}@{TASK.fingerprint[:8]}.json").write_bytes(truth_json(TRUTH))
+    page = tmp_path / "flips.html"
+    command = ["compare", *map(str, paths), "--board", str(tmp_path / "board"), "--page", str(page)]
+    assert main(command) == 2
+    assert "fingerprint d4de772d, the entries are of abababab" in capsys.readouterr().err
+    assert not page.exists()

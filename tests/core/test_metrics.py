@@ -282,3 +282,17 @@ def test_what_is_not_finite_has_no_metric(metric, name, bad):
     numbers[1, 0] = bad
     with pytest.raises(InputError, match=rf"^{name}: 1 of \d numbers are not finite \(must all be\)$"):
         metric(numbers)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("runs", [1, 3])
+@pytest.mark.parametrize("accuracy", [0.7, 0.93])
+def test_95_percent_intervals_cover_the_accuracy_on_93_to_97_percent_of_boards(runs, accuracy):
+    """Objects differ in how hard they are, as real ones do; each board draws 899 of them."""
+    rng = np.random.default_rng(0)
+    covered = []
+    for _ in range(2000):
+        chance = rng.beta(2 * accuracy, 2 * (1 - accuracy), 899)  # of mean `accuracy`, most objects easy or hard
+        low, high = accuracy_interval(rng.random((runs, 899)) < chance)
+        covered.append(low <= accuracy <= high)
+    assert 0.93 <= np.mean(covered) <= 0.97

@@ -14,7 +14,7 @@ from gsbench.core.types import Array, Cameras, Gaussians
 from gsbench.store.arrays import gaussians_of, ragged
 from gsbench.store.schema import IMAGE_CONFIGS, Schema
 from gsbench.store.values import Finding, first_row
-from gsbench.store.webp import decode_image
+from gsbench.store.webp import decode_image, over_white
 
 SAMPLED = 256
 """About how many objects are looked at."""
@@ -134,7 +134,7 @@ class Sample:
         """At a view."""
         from gsbench.core.image_metrics import psnr_of_bytes
 
-        object_id, expected = row["object_id"][0].as_py(), _over_white(image)
+        object_id, expected = row["object_id"][0].as_py(), over_white(image)
         if not self.has_reconstructions:
             if object_id in self._gaussians:
                 least = self._gaussians[object_id][1] - _VIEWS_DIFFER
@@ -159,11 +159,6 @@ class Sample:
         rgb = rasterize(gaussians, cameras, antialiased=self.antialiased).rgb[0]
         self.rendered += 1
         return (np.clip(rgb, 0, 1) * np.float32(255) + np.float32(0.5)).astype(np.uint8)
-
-
-def _over_white(rgba: UInt8[Array, "h w 4"]) -> UInt8[Array, "h w 3"]:
-    rgb, alpha = rgba[..., :3].astype(np.uint16), rgba[..., 3:].astype(np.uint16)
-    return ((rgb * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
 
 
 def _hash(object_id: str) -> int:
