@@ -32,7 +32,8 @@ def write_flips(path: Path, names: tuple[str, str], found: Comparison, folder: F
     better = [flip for flip in found.flips if flip.b > flip.a]
     worse = [flip for flip in found.flips if flip.b < flip.a]
     fewer = f"{abs(found.objects):.1f}".removesuffix(".0")
-    told = f"B gets {fewer} objects {'fewer' if found.objects < 0 else 'more'} right; p = {found.flips_p:.3f}."
+    objects = "object" if fewer == "1" else "objects"
+    told = f"B gets {fewer} {objects} {'fewer' if found.objects < 0 else 'more'} right; p = {found.flips_p:.3f}."
     page = Pages().render(
         "flips.html",
         f"{names[0]} and {names[1]}",

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 from jaxtyping import Float64
@@ -12,11 +13,19 @@ from gsbench.board.predictions import MAX_BYTES, Faults, read_predictions
 from gsbench.board.truth import Truth
 from gsbench.core.files import read_bytes
 from gsbench.core.metrics import classification_metrics
-from gsbench.core.parsing import InputError, shown
+from gsbench.core.parsing import InputError, check_choice, shown
 from gsbench.core.provenance import ModelInfo, Outside, RunInfo
 from gsbench.core.results import SCHEMA_VERSION, Result
-from gsbench.core.tasks import UNKNOWN, Task
+from gsbench.core.tasks import UNKNOWN, Features, Modality, Protocol, Sampling, Task, ViewsFrom
 from gsbench.core.types import Array
+
+_WORDS = {
+    "protocol": get_args(Protocol),
+    "features": get_args(Features),
+    "sampling": get_args(Sampling),
+    "views_from": get_args(ViewsFrom),
+}
+"""What may be said of a model, key by key; what is not is `unknown`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +57,9 @@ class Claim:
         Raises:
             InputError: values that do not go together; the message names the key.
         """
+        check_choice("modality", self.modality, get_args(Modality))
+        for key, known in _WORDS.items():
+            check_choice(key, getattr(self, key), (*known, UNKNOWN))
         images = self.modality == "images"
         of_images = {"num_views": self.num_views, "views_from": _said(self.views_from), "cameras": self.cameras}
         of_points = {"features": _said(self.features), "sampling": _said(self.sampling), "num_points": self.num_points}

@@ -4,33 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float32, UInt8
-from numba import njit
 
 from gsbench.core.image_metrics import psnr_of_error, ssim
 from gsbench.core.types import Array, Gaussians, Views
+from gsbench.produce.compare_kernels import quantize
 from gsbench.render.splats import color_planes
-
-
-@njit(cache=True, error_model="numpy")
-def quantize(planes, rgba, image, expected):
-    """Fills `image` and `expected` `[h w 3]` uint8; returns the sum of their squared differences.
-
-    `image` takes `planes` `[3 h w]` clipped to 0..1 and rounded, `expected` the straight-alpha `rgba` over white.
-    """
-    height, width, _ = rgba.shape
-    total = 0
-    for y in range(height):
-        for x in range(width):
-            alpha = np.int64(rgba[y, x, 3])
-            clear = 255 * (255 - alpha)
-            for c in range(3):
-                value = np.int64(
-                    min(max(planes[c, y, x], np.float32(0)), np.float32(1)) * np.float32(255) + np.float32(0.5)
-                )
-                target = (rgba[y, x, c] * alpha + clear + 127) // 255
-                image[y, x, c], expected[y, x, c] = value, target
-                total += (value - target) * (value - target)
-    return total
 
 
 @dataclass(frozen=True, slots=True)

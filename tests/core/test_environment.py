@@ -153,7 +153,7 @@ def run_in(package: Path, folder: Path, *argv: str) -> subprocess.CompletedProce
 @pytest.mark.slow
 def test_a_read_only_package_of_a_user_without_a_home(read_only_package, tmp_path):
     code = (
-        "import gsbench, numba; from gsbench.core.image_metrics import similarity;"
+        "import gsbench, numba; from gsbench.core.image_kernels import similarity;"
         "import gsbench.render.splats.blend_kernels;"
         "numba.get_num_threads(); print(similarity._cache.cache_path, numba.threading_layer(), gsbench.__file__)"
     )

@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from gsbench.core.geometry import normalize_quats
-from gsbench.core.image_metrics import REACH
+from gsbench.core.image_kernels import REACH
 from gsbench.core.types import Array, Gaussians, Views
 from gsbench.reconstruct import fit_kernels
 from gsbench.reconstruct.classic.density import Population

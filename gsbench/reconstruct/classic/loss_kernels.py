@@ -12,7 +12,7 @@ import math
 
 from numba import njit
 
-from gsbench.core.image_metrics import REACH, SIGMA
+from gsbench.core.image_kernels import REACH, SIGMA
 from gsbench.render.simd16_kernels import WIDTH, iota, load, load_bytes, select, splat, store
 
 _C1, _C2 = 0.01**2, 0.03**2

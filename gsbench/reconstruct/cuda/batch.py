@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Float32, Float64
 from torch import Tensor
 
-from gsbench.core.image_metrics import REACH, SIGMA
+from gsbench.core.image_kernels import REACH, SIGMA
 from gsbench.core.parsing import InputError
 from gsbench.core.types import Gaussians, Views
 from gsbench.reconstruct.cuda.hull import DeviceObject, prepare
