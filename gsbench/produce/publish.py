@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 _COMMIT_BYTES = 1_000_000_000
 """Shards that go into one commit: what an interrupted upload may have to send again."""
 
+_SILENCE = 120.0
+"""Seconds that an upload waits for a byte, a commit of many files among them; the client itself would wait for ever."""
+
 _TOKEN = re.compile(r"[\w.~+/=-]+", re.ASCII)
 _FORBIDDEN = {
     MODELNET10: "ModelNet's terms do not let what is made from its meshes be handed out",
@@ -255,13 +258,19 @@ def _groups(names: Sequence[str], manifest: Manifest) -> Iterator[list[str]]:
 
 def _commit(api: "HfApi", repo: str, files: dict[str, Path], removed: Sequence[str], message: str) -> str | None:
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+    from huggingface_hub.utils import get_session
 
     operations: list[CommitOperationAdd | CommitOperationDelete]
     operations = [CommitOperationAdd(name, str(path)) for name, path in files.items()]
     operations += [CommitOperationDelete(name) for name in removed]
     if not operations:
         return None
-    return str(api.create_commit(repo, operations, commit_message=message, repo_type="dataset").oid)
+    session = get_session()
+    before, session.timeout = session.timeout, _SILENCE
+    try:
+        return str(api.create_commit(repo, operations, commit_message=message, repo_type="dataset").oid)
+    finally:
+        session.timeout = before
 
 
 def _check_uploaded(api: "HfApi", repo: str, commit: str, files: dict[str, Path], manifest: Manifest) -> None:

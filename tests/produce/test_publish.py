@@ -49,7 +49,7 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
 def command(*words: object) -> list[str]:
     script = (
         "import sys\nfrom gsbench.cli import main\nfrom gsbench.store import hub_errors\n"
-        "hub_errors.PATIENCE = 3.0\nsys.exit(main())"
+        "from gsbench.produce import publish\nhub_errors.PATIENCE, publish._SILENCE = 3.0, 3.0\nsys.exit(main())"
     )
     return [sys.executable, "-c", script, *map(str, words)]
 
@@ -220,6 +220,8 @@ FAULTS = {
     "preupload": (Fault("preupload", 403, {"X-Error-Message": "not hf_abcdefgh"}), TOKEN, "403, your account may not"),
     "storage refuses": (Fault("PUT /cdn", 403), TOKEN, "no tag was set, what is uploaded stays"),
     "storage loses": (Fault("PUT /cdn", 200), TOKEN, "was not uploaded"),
+    "storage silent": (Fault("PUT /cdn", None, stall=90), TOKEN, "it cannot be reached, are you offline?"),
+    "commit silent": (Fault("/commit/", None, stall=90), TOKEN, "it cannot be reached, are you offline?"),
     "commit broken": (Fault("/commit/", 500), TOKEN, "500, the Hub has a fault of its own"),
     "commit conflict": (
         Fault("/commit/", 412, {"X-Error-Message": "A commit has happened since"}),
