@@ -4,7 +4,6 @@ import dataclasses
 import html
 import json
 import os
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -248,13 +247,11 @@ def test_what_is_no_file_is_refused_and_not_waited_for(board, tmp_path, make):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("inside", ["[],", "{},", "[0],", '"a",', "1.5,", "[[[[]]]],", '{"":0},'])
-def test_the_largest_file_takes_neither_long_nor_much(offer, inside, memory_taken):
-    """Whatever its bytes are: less than ten seconds, and two billion bytes of memory."""
+def test_the_largest_file_does_not_take_much(offer, inside, memory_taken):
+    """Whatever its bytes are: less than two billion bytes of memory."""
     head, tail = b'{"schema_version": 1, "stated": [', b"0]}"
     data = head + inside.encode() * ((MAX_BYTES - 100) // len(inside)) + tail
-    start = time.process_time()
     offer(data)
-    assert time.process_time() - start < 10
     assert memory_taken() < 2e9
 
 
