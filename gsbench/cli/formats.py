@@ -1,4 +1,4 @@
-"""`gsbench convert`."""
+"""`gsbench convert` and `gsbench lint`."""
 
 import argparse
 import math
@@ -49,6 +49,24 @@ def add_commands(commands: Any) -> None:
         "are y up: z-up as the data sets are, y-down as captures are (default: z-up)",
     )
     convert.set_defaults(run=_convert)
+    lint = commands.add_parser(
+        "lint",
+        help="say what is wrong with files of Gaussians, and repair it",
+        description="Says what is wrong with a .ply, .splat, .spz or .glb file, or with all of a folder, and how that "
+        "looks. Exit status 1 where an error or a warning is left.",
+        allow_abbrev=False,
+    )
+    lint.add_argument(
+        "source", metavar="FILE|FOLDER", type=Path, help="a file, or a folder with such files at any depth"
+    )
+    lint.add_argument(
+        "--repair",
+        metavar="OUT",
+        type=Path,
+        help="write what can be repaired, in the same format: a file, or a folder with the same names; files that need "
+        "no repair are not written",
+    )
+    lint.set_defaults(run=_lint)
 
 
 def _convert(args: argparse.Namespace) -> int:
@@ -115,3 +133,40 @@ def _describe_loss(gaussians: "Gaussians", path: Path, axes: str) -> str:
     if math.isinf(psnr):
         return f"renders of it are the original's to the last pixel, in {views}"
     return f"renders of it have {psnr:.1f} dB PSNR against the original's, over {views}"
+
+
+def _lint(args: argparse.Namespace) -> int:
+    from gsbench.formats import SUFFIXES, save_splats, suffix_of
+    from gsbench.formats.lint import lint
+
+    source, out = args.source, args.repair
+    is_folder = source.is_dir()
+    files = sorted(p for p in source.rglob("*") if p.suffix.lower() in SUFFIXES) if is_folder else [source]
+    if not files:
+        raise InputError(f"{source}: no files of Gaussians in this folder (allowed: {', '.join(SUFFIXES)})")
+    if out is not None:
+        if out.exists() and out.resolve() == source.resolve():
+            raise InputError(f"{out}: OUT is what is checked (allowed: another path)")
+        if out.exists() and out.is_dir() != is_folder:
+            raise InputError(f"{out}: is {'a file' if is_folder else 'a folder'} (allowed: what {source} is)")
+        if not is_folder and suffix_of(out) != suffix_of(source):
+            raise InputError(f"{out}: a repair keeps the format (allowed: a {suffix_of(source)} file)")
+    left = 0
+    with progress_bar("checking") as progress:
+        for done, path in enumerate(files):
+            progress(done, len(files))
+            checked = lint(path)
+            changed = out is not None and checked.gaussians is not None and any(f.change for f in checked.findings)
+            for finding in checked.findings:
+                repaired = f" [repaired: {finding.change}]" if changed and finding.change else ""
+                # What comes from a file, such as a property's name, must not drive the terminal.
+                text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in finding.text)
+                print(f"{path}: {finding.level}: {text}{repaired}")
+                left += finding.level != "note" and not repaired
+            if changed and checked.gaussians is not None:
+                target = out / path.relative_to(source) if is_folder else out
+                save_splats(checked.gaussians, target, notify=note)
+                print(f"{target}: {len(checked.gaussians)} Gaussians written")
+            elif not checked.findings:
+                print(f"{path}: {len(checked.gaussians or ())} Gaussians, nothing found")
+    return 1 if left else 0

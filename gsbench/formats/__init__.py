@@ -88,7 +88,7 @@ def load_splats(
 
     try:
         with np.errstate(all="ignore"):  # what is not finite is refused, whatever was done with it before
-            gaussians = mend(_read(path, suffix, opacity, scales, axes, note), note)
+            gaussians = mend(read_unchecked(path, suffix, opacity, scales, axes, note), note)
             check_gaussians(gaussians)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
@@ -130,9 +130,10 @@ def save_splats(
 # Each format is imported when it is needed.
 
 
-def _read(
+def read_unchecked(
     path: Path, suffix: str, opacity: str, scales: str | None, axes: str, notify: Callable[[str], None]
 ) -> Gaussians:
+    """Reads Gaussians as `load_splats` does, whatever their values are."""
     from gsbench.formats.activation import rotate, to_y_up
 
     to_axes = to_y_up(axes).T  # an unknown name is refused whatever the format

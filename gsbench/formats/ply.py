@@ -20,12 +20,12 @@ from gsbench.formats.activation import from_log, from_logit, to_log, to_logit, u
 from gsbench.formats.ply_rows import read_rows
 
 _XYZ = ("x", "y", "z")
-_NORMAL = ("nx", "ny", "nz")
-_DC = ("f_dc_0", "f_dc_1", "f_dc_2")
+NORMAL = ("nx", "ny", "nz")
+DC = ("f_dc_0", "f_dc_1", "f_dc_2")
 _SCALE = ("scale_0", "scale_1", "scale_2")
 _ROTATION = ("rot_0", "rot_1", "rot_2", "rot_3")
-_FILTER = "filter_3D"
-_NEEDED = (*_XYZ, *_DC, "opacity", *_SCALE, *_ROTATION)
+FILTER = "filter_3D"
+NEEDED = (*_XYZ, *DC, "opacity", *_SCALE, *_ROTATION)
 _REST_COUNTS = (0, 9, 24, 45)
 
 
@@ -33,21 +33,27 @@ def read(path: Path, opacity: str, scales: str, notify: Callable[[str], None]) -
     """Reads a PLY file of Gaussians; see `gsbench.formats.load_splats` for the arguments and errors."""
     rows, trailing = read_rows(path, "vertex")
     names = rows.dtype.names or ()
-    rest = _rest_names(names)
-    known = {*_NEEDED, *_NORMAL, *rest, _FILTER}
+    known = {*NEEDED, *NORMAL, *rest_names(names), FILTER}
     if extra := [name for name in names if name not in known]:
-        notify(f"left out properties that no Gaussian has: {_shorten(extra)}")
+        notify(f"left out properties that no Gaussian has: {shorten(extra)}")
     if trailing:
         notify(f"left out {trailing} bytes behind the {len(rows)} Gaussians that the header announces")
-    table = structured_to_unstructured(rows, np.float32)
+    table = without_zeros(structured_to_unstructured(rows, np.float32), notify)
+    return from_table(table, names, opacity, scales, notify)
+
+
+def from_table(
+    table: Float32[Array, "n p"], names: tuple[str, ...], opacity: str, scales: str, notify: Callable[[str], None]
+) -> Gaussians:
+    """The Gaussians of rows whose columns have these names."""
     place = {name: column for column, name in enumerate(names)}
-    table = without_zeros(table, notify)
+    rest = rest_names(names)
 
     def take(wanted: Iterable[str]) -> Float32[Array, "n c"]:
         return table.take([place[name] for name in wanted], axis=1)
 
     above = len(rest) // 3
-    sh = take((*_DC, *(rest[channel * above + k] for k in range(above) for channel in range(3))))
+    sh = take((*DC, *(rest[channel * above + k] for k in range(above) for channel in range(3))))
     gaussians = Gaussians(
         take(_XYZ),
         unit(take(_ROTATION)),
@@ -55,16 +61,16 @@ def read(path: Path, opacity: str, scales: str, notify: Callable[[str], None]) -
         _activate(take(["opacity"])[:, 0], opacity, notify),
         sh.reshape(len(table), 1 + above, 3),
     )
-    return _filter(gaussians, take([_FILTER]), notify) if _FILTER in place else gaussians
+    return _filter(gaussians, take([FILTER]), notify) if FILTER in place else gaussians
 
 
-def _rest_names(names: tuple[str, ...]) -> tuple[str, ...]:
+def rest_names(names: tuple[str, ...]) -> tuple[str, ...]:
     """The f_rest properties in order; InputError if they, or others that Gaussians need, are not all there."""
-    missing = [name for name in _NEEDED if name not in names]
+    missing = [name for name in NEEDED if name not in names]
     if "packed_position" in names:
         raise InputError("a compressed PLY, which only PlayCanvas's tools read (allowed: 3DGS PLY)")
     if missing:
-        raise InputError(f"not 3D Gaussians: element vertex has no {_shorten(missing)} (needed: {', '.join(_NEEDED)})")
+        raise InputError(f"not 3D Gaussians: element vertex has no {shorten(missing)} (needed: {', '.join(NEEDED)})")
     rest = tuple(f"f_rest_{i}" for i in range(sum(name.startswith("f_rest_") for name in names)))
     if len(rest) not in _REST_COUNTS or not set(rest) <= set(names):
         raise InputError(
@@ -73,7 +79,7 @@ def _rest_names(names: tuple[str, ...]) -> tuple[str, ...]:
     return rest
 
 
-def _shorten(names: list[str]) -> str:
+def shorten(names: list[str]) -> str:
     return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
 
 
@@ -112,11 +118,11 @@ def _activate_scales(raw: Float32[Array, "n 3"], scales: str, notify: Callable[[
 def _filter(gaussians: Gaussians, sizes: Float32[Array, "n 1"], notify: Callable[[str], None]) -> Gaussians:
     """The Gaussians convolved with isotropic ones of these sizes, their mass kept as mip-splatting does."""
     if not (np.isfinite(sizes) & (sizes >= 0)).all():
-        raise InputError(f"{_FILTER} is below 0 or not finite somewhere (allowed: sizes, 0 or more)")
+        raise InputError(f"{FILTER} is below 0 or not finite somewhere (allowed: sizes, 0 or more)")
     before = np.square(gaussians.scales.astype(np.float64))
     after = before + np.square(sizes.astype(np.float64))
     ratio = np.divide(before, after, out=np.zeros_like(before), where=after > 0)
-    notify(f"applied {_FILTER}, as mip-splatting does for rendering: scales grow and opacities shrink by it")
+    notify(f"applied {FILTER}, as mip-splatting does for rendering: scales grow and opacities shrink by it")
     return dataclasses.replace(
         gaussians,
         scales=np.sqrt(after).astype(np.float32),
@@ -128,7 +134,7 @@ def encode(gaussians: Gaussians) -> bytes:
     """The bytes of a PLY file with normals, little endian, float32."""
     count, coefficients = gaussians.sh.shape[:2]
     rest = tuple(f"f_rest_{i}" for i in range(3 * (coefficients - 1)))
-    names = (*_XYZ, *_NORMAL, *_DC, *rest, "opacity", *_SCALE, *_ROTATION)
+    names = (*_XYZ, *NORMAL, *DC, *rest, "opacity", *_SCALE, *_ROTATION)
     header = ["ply", "format binary_little_endian 1.0", f"element vertex {count}"]
     header += [*(f"property float {name}" for name in names), "end_header", ""]
     columns = (

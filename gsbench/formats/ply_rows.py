@@ -169,10 +169,11 @@ def _read_binary(file: BinaryIO, before: tuple[Element, ...], element: Element, 
         file.seek(one.min_bytes(order), os.SEEK_CUR)
     if element.has_lists:
         return _read_walking(file, (), element, order)
-    return np.fromfile(file, _row_dtype(element, order), element.count)
+    return np.fromfile(file, row_dtype(element, order), element.count)
 
 
-def _row_dtype(element: Element, order: str) -> np.dtype:
+def row_dtype(element: Element, order: str) -> np.dtype:
+    """The type of a row without its lists."""
     return np.dtype([(one.name, order + one.dtype) for one in element.properties if not one.count_dtype])
 
 
@@ -184,7 +185,7 @@ def _read_walking(file: BinaryIO, before: tuple[Element, ...], element: Element,
     for other in (*before, element):
         places, position = _walk(data, other, order, position)
     file.seek(start + position)
-    rows = np.empty(element.count, _row_dtype(element, order))
+    rows = np.empty(element.count, row_dtype(element, order))
     for column, one in enumerate(element.properties):
         if not one.count_dtype:
             size = np.dtype(one.dtype).itemsize

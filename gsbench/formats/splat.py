@@ -16,6 +16,7 @@ from gsbench.core.types import Gaussians
 from gsbench.formats.activation import unit, without_zeros
 
 _RECORD = np.dtype([("xyz", "<f4", 3), ("scale", "<f4", 3), ("rgba", "u1", 4), ("wxyz", "u1", 4)])
+RECORD_BYTES = _RECORD.itemsize
 
 
 def read(path: Path, notify: Callable[[str], None]) -> Gaussians:
@@ -23,6 +24,11 @@ def read(path: Path, notify: Callable[[str], None]) -> Gaussians:
     size = path.stat().st_size
     if size % _RECORD.itemsize:
         raise InputError(f"{size} bytes (a .splat file has 32 for each Gaussian): truncated, or no .splat file")
+    return read_whole(path, notify)
+
+
+def read_whole(path: Path, notify: Callable[[str], None]) -> Gaussians:
+    """Reads all whole records of a .splat file, whatever its size."""
     rows = without_zeros(np.fromfile(path, _RECORD), notify)
     rgba = rows["rgba"].astype(np.float32) / 255
     quats = (rows["wxyz"].astype(np.float32) - 128) / 128
