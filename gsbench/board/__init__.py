@@ -69,6 +69,8 @@ def export(board: Path, path: Path) -> None:
         InputError: another suffix, or an entry that does not hold (`CheckError`) or is no Result.
         OSError: the file cannot be written.
     """
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder (allowed: a file that ends in {', '.join(FORMATS)})")
     if path.suffix not in FORMATS:
         raise InputError(f"{path}: the suffix is '{path.suffix}' (allowed: {', '.join(FORMATS)})")
     tables = [(truth, make_rows(truth, entries)) for truth, entries in load_entries(board)]

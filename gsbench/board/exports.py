@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 
 from gsbench.board.cells import as_latex, describe_input, describe_origin, or_unknown
-from gsbench.board.table import Row
+from gsbench.board.table import Row, unless_fp32
 from gsbench.board.truth import Truth
 from gsbench.core.tasks import UNKNOWN
 from gsbench.store.audit import LEVELS
@@ -57,7 +57,7 @@ FORMATS: dict[str, Callable[[list[tuple[Truth, list[Row]]]], str]] = {
 """A file's suffix -> what makes its text of the board's rows."""
 
 
-_LATEX_HEAD = r"Model & Accuracy & 95\,\% interval & $n$ & Fewer & Resolution & Published \\"
+_LATEX_HEAD = r"Model & Accuracy & 95\,\% interval & $n$ & Fewer & Behind from & Published \\"
 
 
 def _latex_table(truth: Truth, rows: list[Row]) -> str:
@@ -67,8 +67,8 @@ def _latex_table(truth: Truth, rows: list[Row]) -> str:
     caption = f"{data}: {describe_input(task)}{share}."
     if len(rows) > 1:
         caption += (
-            " Fewer: how many objects fewer than the best row a row gets right. From its Resolution on it is behind "
-            "the best row, below it is tied with it."
+            " Fewer: how many objects fewer than the best row a row gets right. Behind from: a row that gets so many "
+            "fewer right is behind the best row; with less it is tied with it. Published: on the paper's own data."
         )
     lines = [
         r"\begin{table}",
@@ -92,13 +92,13 @@ def _latex_row(row: Row) -> list[str]:
     reported = row.first.reported
     alone = row.standing in ("alone", "best")
     return [
-        as_latex(row.first.model.title),
+        as_latex(row.first.model.title) + as_latex(unless_fp32(row)),
         f"\\textbf{{{accuracy}}}" if row.standing == "best" else accuracy,
         f"{100 * row.interval[0]:.1f}--{100 * row.interval[1]:.1f}",
         str(len(row.correct)),
         "--" if alone else f"{row.gap:.1f}",
         "--" if alone else f"{row.resolution:.1f}",
-        f"{100 * reported.accuracy:.1f}" if reported else "--",
+        f"{100 * reported.accuracy:.1f} ({as_latex(reported.dataset)})" if reported else "--",
     ]
 
 

@@ -108,7 +108,7 @@ def results_of(files: Sequence[Path], seeds: Sequence[int] | None, claim: Claim,
     if seeds is None and len(files) > 1:
         raise InputError(f"seed is missing (must be given for each of {len(files)} files)")
     if seeds is not None and (len(seeds) != len(files) or len(set(seeds)) != len(seeds)):
-        raise InputError(f"seed is {', '.join(map(str, seeds))} (must be as many as the {len(files)} files, all other)")
+        raise InputError(f"seed is {', '.join(map(str, seeds))} (must be {len(files)} different numbers, one per file)")
     faults: list[str] = []
     results: list[Result] = []
     for path, seed in zip(files, seeds or (None,), strict=True):

@@ -46,6 +46,8 @@ def read_predictions(path: Path, truth: Truth) -> Float64[Array, "n c"]:
         Faults: all that is wrong with the file.
         InputError: it cannot be read.
     """
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder (allowed: a file that ends in {', '.join(_READERS)})")
     check_choice(f"{path}: the file's ending", path.suffix.lower(), _READERS)
     try:
         file_size(path, MAX_BYTES)
@@ -75,7 +77,7 @@ def _read_csv(path: Path, truth: Truth) -> _Table:
     try:
         text = read_bytes(path, MAX_BYTES).decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: byte {error.start} is no UTF-8") from None
+        raise InputError(f"{path}: byte {error.start} is no UTF-8 (save the file as UTF-8)") from None
     try:
         lines = [line for line in csv.reader(io.StringIO(text, newline=""), strict=True) if line]
     except csv.Error as error:
@@ -86,8 +88,9 @@ def _read_csv(path: Path, truth: Truth) -> _Table:
     _check_has_ids(path, header)
     ragged = [number for number, line in enumerate(body, 2) if len(line) != len(header)]
     if ragged:
+        some = "1 line has" if len(ragged) == 1 else f"{len(ragged)} lines have"
         raise InputError(
-            f"{path}: {len(ragged)} rows have other than {len(header)} values, the first is row {ragged[0]}"
+            f"{path}: {some} other than {len(header)} values, the first is line {ragged[0]} (is the file cut short?)"
         )
     at = header.index(OBJECT_ID)
     return (
@@ -101,8 +104,8 @@ def _check_has_ids(path: Path, columns: Sequence[str]) -> None:
     if columns.count(OBJECT_ID) != 1:
         count = columns.count(OBJECT_ID)
         raise InputError(
-            f"{path}: {count} columns are named {OBJECT_ID} (must be one, and one of each class; there are "
-            f"{_some(columns)})"
+            f"{path}: {count} columns are named {OBJECT_ID} (must be one, and one of each class, with commas between; "
+            f"there are {_some(columns)})"
         )
 
 
@@ -134,6 +137,8 @@ def _read_parquet(path: Path, truth: Truth) -> _Table:
 
 def _read_json(path: Path, truth: Truth) -> _Table:
     record = read_json(path)
+    if isinstance(record, dict) and {"predictions", "schema_version"} <= record.keys():
+        raise InputError(f"{path}: is a Result file (submit it without --predictions)")
     if not isinstance(record, dict) or not record:
         raise InputError(f"{path}: {shown(record)} (must map each object_id to its class probabilities)")
     classes = list(truth.classes)
@@ -207,13 +212,17 @@ def _faults_of_values(ids: Sequence[Any], values: list[list[float | None]]) -> t
     checks = (
         (whole & ~finite, "a probability is not finite"),
         (finite & (rows < 0).any(1), "a probability is negative"),
-        (finite & (rows > 1 + SUM_TOLERANCE).any(1), "a probability is above 1 (logits go through a softmax first)"),
+        (
+            finite & (rows > 1 + SUM_TOLERANCE).any(1),
+            "a probability is above 1 (no per cent, no logits)",
+        ),
     )
     faults += [f"of {_listed(of[bad])} {what}" for bad, what in checks if bad.any()]
     off = whole & finite & inside & ~(np.abs(sums - 1) <= SUM_TOLERANCE)
     if off.any():
         first = sums[int(off.argmax())]
-        faults.append(f"of {_listed(of[off])} the probabilities do not sum to 1 (the first to {first:.6g})")
+        to = f"the first to {first:.6g}, must be within {SUM_TOLERANCE:g}: give more digits"
+        faults.append(f"of {_listed(of[off])} the probabilities do not sum to 1 ({to})")
     return faults, rows
 
 

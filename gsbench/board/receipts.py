@@ -22,9 +22,8 @@ def receipt_text(receipt: Receipt, dry_run: bool) -> str:
     own = [row for _, rows in receipt.tasks for row in rows if row_of(row.first) in receipt.own]
     ours = all(row.first.outside is None for row in own)
     end = "Nothing was written." if dry_run or not receipt.written else ""
-    twins = (
-        "" if receipt.reviewed else "; that no other entry says nearly the same; that the score is not beyond all here"
-    )
+    passed = not receipt.reviewed and not receipt.findings
+    twins = "; that no other entry says nearly the same; that the score is not beyond all here" if passed else ""
     return "\n".join([*blocks, _CHECKED.format(twins) + (_OF_OURS if ours else _NOT_CHECKED), *([end] if end else [])])
 
 

@@ -54,6 +54,8 @@ def write_site(board: Path, folder: Path, provenance: Mapping[Path, Standing] | 
         InputError: a board that does not hold, or a folder that holds other things than a site.
         OSError: the folder cannot be written.
     """
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder}: is a file (must be a folder: new, empty, or a site that was written before)")
     if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / MARKER).is_file())):
         raise InputError(f"{folder}: holds other things (must be new, empty, or a site that was written before)")
     datasets = [_gather(truth, entries) for truth, entries in load_entries(board)]

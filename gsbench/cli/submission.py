@@ -108,7 +108,7 @@ def claim_of(args: argparse.Namespace) -> "Claim":
 
     missing = [f"--{key}" for key in ("name", "modality", "data") if getattr(args, key) is None]
     if missing:
-        raise InputError(f"{', '.join(missing)} is missing (must be said of a model trained elsewhere)")
+        raise InputError(f"{', '.join(missing)} missing (a model trained elsewhere needs them)")
     said = {key: getattr(args, key) for key in _CLAIM if getattr(args, key, None) is not None}
     return Claim(**said)
 
@@ -243,5 +243,5 @@ def _request(candidates: "list[Candidate]", receipt: "Receipt", args: argparse.N
 
 def _told(receipt: "Receipt") -> int:
     for finding in receipt.findings:
-        failed_check(f"held for review: {finding}")
+        failed_check(f"held for review: {finding} (nothing is written; a maintainer who has looked adds --reviewed)")
     return 1 if receipt.findings else 0

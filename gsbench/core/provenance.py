@@ -91,7 +91,7 @@ class RunInfo:
     def __post_init__(self) -> None:
         for key in ("seed", "epochs", "train_objects", "train_seconds", "eval_seconds", "peak_memory_mb"):
             if (value := getattr(self, key)) is not None:
-                check_range(key, value, key == "train_objects", MOST[key])
+                check_range(key, value, int(key == "train_objects"), MOST[key])
         check_text("device", self.device)
         check_choice("selection", self.selection, ("last", "val", UNKNOWN))
         check_choice("precision", self.precision, (*PRECISIONS, UNKNOWN))

@@ -85,7 +85,7 @@ class Pretext:
 
     def __post_init__(self) -> None:
         for key in ("num_points", "num_views", "objects", "epochs", "train_seconds"):
-            check_range(key, getattr(self, key), key not in ("epochs", "train_seconds"), MOST[key])
+            check_range(key, getattr(self, key), int(key not in ("epochs", "train_seconds")), MOST[key])
         check_choice("precision", self.precision, PRECISIONS)
         known = {"cross_modality_floor": 1.0, **_OF_PAIRS}
         ends = [f"{key}_{end}" for key in _OF_PAIRS for end in ("low", "high")]

@@ -55,7 +55,7 @@ def test_latex_has_a_table_a_task_and_runs_nothing_of_others(filled, tmp_path):
     assert rows[1].startswith(r"Good & \textbf{96.7} & ")
     assert r"50\% \& \textbackslash{}input\{x\} \#1\_\$" in rows[2]
     assert rows[3].startswith(r"Poor & 49.2 $\pm$ 1.2 & ")
-    assert rows[3].endswith(" & 52.0")
+    assert rows[3].endswith(" & 52.0 (modelnet10)")
 
 
 def test_one_line_for_latex():

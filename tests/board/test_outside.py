@@ -286,8 +286,8 @@ HOSTILE: dict[str, tuple[Callable[[Table], object], str]] = {
     "no column of ids": (cell(0, 0, "id"), "0 columns are named object_id"),
     "two columns of ids": (cell(0, 1, "object_id"), "2 columns are named object_id"),
     "no header": (lambda lines: lines.pop(0), "0 columns are named object_id"),
-    "short row": (lambda lines: lines[1].pop(), "have other than 4 values"),
-    "long row": (lambda lines: lines[1].append(0), "have other than 4 values"),
+    "short row": (lambda lines: lines[1].pop(), "other than 4 values"),
+    "long row": (lambda lines: lines[1].append(0), "other than 4 values"),
 }
 
 
