@@ -58,7 +58,7 @@ def evaluate(
     cameras: CamerasOf | None = None,
     protocol: Protocol | None = None,
     pretext_views: int | None = None,
-    split: Literal["test", "val"] = "test",
+    split: str = "test",
     seeds: Sequence[int] = (0,),
     device: Literal["auto", "cpu", "cuda"] = "auto",
     precision: Precision | None = None,
