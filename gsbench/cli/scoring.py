@@ -215,9 +215,9 @@ def _beside(results: "list[Result]") -> list[str]:
     told = [f"{name} {score}" for name, score in scores.items() if score is not None]
     if "psnr" in stated:
         told.append(f"renders of {stated['psnr']:.1f} dB")
-    draws = (
-        f", over {stated['sampling_draws']:.0f} draws of the test objects' points" if "sampling_draws" in stated else ""
-    )
+    draws = ""
+    if "sampling_draws" in stated:
+        draws = f", over {stated['sampling_draws']:.0f} draws of the {results[0].task.split} objects' points"
     lines = [f"beside it{draws}: {', '.join(told)}"] if told else []
     if results[0].pretext:
         lines.append(

@@ -196,6 +196,17 @@ def test_a_share_that_is_less_than_one_a_class_is_told(run, recipe, data):
     assert "| 1 % (2 of 12 objects, at least one a class), draw 0 |" in done.out
 
 
+def test_every_printed_line_says_val(run, tmp_path):
+    data = make_folder(tmp_path / "tiny", ("gaussians", "views", "reconstructions"))
+    done = run(
+        "eval", "--model", make_pairs_recipe(tmp_path / "pairs"), "--data", data, "--num-points", 16, "--split", "val"
+    )
+    assert done.status == 0
+    assert re.search(r"\(\d+ val objects\)", done.out)
+    assert "draws of the val objects' points" in done.out
+    assert "test objects" not in done.out + done.err
+
+
 def test_eval_of_a_model_of_pairs(run, tmp_path):
     data = make_folder(tmp_path / "tiny", ("gaussians", "views", "reconstructions"))
     common = ("eval", "--model", make_pairs_recipe(tmp_path / "pairs"), "--data", data, "--num-points", 16)

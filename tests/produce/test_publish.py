@@ -279,10 +279,11 @@ def test_a_repository_has_an_organization_and_a_name(tiny: Path, name: str) -> N
 
 
 @pytest.mark.slow
-def test_eval_brings_the_configs_that_it_reads(tmp_path: Path, hub: Hub) -> None:
+@pytest.mark.parametrize("split", ["test", "val"])
+def test_eval_brings_the_configs_that_it_reads(tmp_path: Path, hub: Hub, split: str) -> None:
     put(hub, resolve("mini"), "org/mini")
     command = [sys.executable, "-m", "gsbench", "eval", "--model", "pointnet:smoke", "--data", "org/mini"]
-    command += ["--modality", "points", "--out", str(tmp_path / "out")]
+    command += ["--modality", "points", "--split", split, "--out", str(tmp_path / "out")]
     for offline in "01":  # then from the copy
         environ = hub.env(tmp_path / "home", HF_HUB_OFFLINE=offline)
         done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=120, check=False)

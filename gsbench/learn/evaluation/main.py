@@ -171,11 +171,11 @@ def _open(
     check_arithmetic()
     source = data if data is not None else _default_data(callbacks)
     folder = open_folder(resolve(source, revision, (), callbacks.note or warnings.warn))
-    if split == "val":
-        folder = hold_out(folder)
     inputs: tuple[str, ...] = load_class(recipe, path).inputs  # type: ignore[attr-defined]
     modality = choose_modality(wanted.modality, inputs, folder, recipe)
     resolve(source, revision, _configs(folder, recipe, modality, wanted.views_from), lambda _line: None)
+    if split == "val":
+        folder = hold_out(folder)
     protocol = choose_protocol(wanted.protocol, recipe)
     check_given(modality, wanted, recipe)
     count = wanted.num_views if modality == "images" else wanted.num_points
